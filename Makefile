@@ -1,0 +1,44 @@
+# make run | test | check | fix | bench | sample | space REPO=user/name
+PYTHON ?= python3
+HOST ?= 127.0.0.1
+PORT ?= 7860
+PY := .venv/bin/python
+INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: run test check fix bench sample space setup setup-dev
+
+run: setup
+	GRADIO_SERVER_NAME=$(HOST) GRADIO_SERVER_PORT=$(PORT) $(PY) app.py
+
+test: setup-dev
+	$(PY) -m pytest $(ARGS)
+
+check: setup-dev
+	$(PY) -m ruff check .
+	$(PY) -m mypy
+
+fix: setup-dev
+	$(PY) -m ruff check --fix .
+
+bench: setup-dev
+	$(PY) -m benchmarks.cpu
+
+# Retrains the adapter that is shipped in assets/adapter (about five minutes on two cores).
+sample: setup
+	$(PY) -m benchmarks.sample_adapter
+
+space: setup
+	$(PY) -m qlora_demo.hub.space $(REPO)
+
+setup: .venv/.installed
+setup-dev: .venv/.installed-dev
+
+.venv/.installed: requirements.txt constraints.txt
+	@test -x $(PY) || $(PYTHON) -m venv .venv
+	@echo "Installing the packages (a few minutes the first time) ..."
+	@$(INSTALL) --requirement requirements.txt
+	@touch $@
+
+.venv/.installed-dev: requirements-dev.txt .venv/.installed
+	@$(INSTALL) --requirement requirements-dev.txt
+	@touch $@

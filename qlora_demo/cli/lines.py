@@ -1,0 +1,191 @@
+"""Records as lines for people to read in a terminal: numbers with their units. Pure; knows no command."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+_MISSING = "-"
+
+
+def size(count: int | float | None) -> str:
+    """Bytes as MiB or GiB."""
+    if count is None:
+        return _MISSING
+    return f"{count / 1024**3:.2f} GiB" if count >= 1024**3 else f"{count / 1024**2:.2f} MiB"
+
+
+def number(value: float | None, form: str = ".3f") -> str:
+    return _MISSING if value is None else format(value, form)
+
+
+def percent(value: float | None) -> str:
+    return _MISSING if value is None else f"{100 * value:.1f} %"
+
+
+def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """Columns as wide as their content; all but the first aligned to the right where they hold numbers."""
+    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in [head, *rows])
+
+
+class EventLines:
+    """Events as lines; a phase whose progress hardly moved since its last line is passed over."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self._phase: tuple[Any, ...] = ()
+
+    def line(self, event: dict[str, Any]) -> bool:
+        """Put the event's line into `text`; False where there is nothing worth a line."""
+        kind = event["event"]
+        if kind == "phase":
+            progress = event.get("progress")
+            seen = (event["name"], event.get("detail") if progress is None else int(progress * 10))
+            if seen == self._phase:
+                return False
+            self._phase = seen
+        self.text = _EVENTS[kind](event) if kind in _EVENTS else f"{kind}"
+        return True
+
+
+def _phase(event: dict[str, Any]) -> str:
+    detail = f": {event['detail']}" if event.get("detail") else ""
+    progress = f" ({100 * event['progress']:.0f} %)" if event.get("progress") is not None else ""
+    return f"{event['name']}{detail}{progress}"
+
+
+def _step(event: dict[str, Any]) -> str:
+    return (
+        f"  step {event['step']:>5}  epoch {event['epoch']:.2f}  loss {number(event['loss'])}  "
+        f"learning rate {number(event['learning_rate'], '.2e')}  {number(event['reviews_per_second'], '.0f')} reviews/s  "
+        f"{size(event['memory_bytes'])}"
+    )
+
+
+def _evaluation(event: dict[str, Any]) -> str:
+    stars = f"  off by {number(event['mae_stars'], '.2f')} stars" if event.get("mae_stars") is not None else ""
+    return (
+        f"{event['split']} after step {event['step']}: accuracy {percent(event['accuracy'])}  "
+        f"macro F1 {number(event['macro_f1'])}  loss {number(event['loss'])}{stars}"
+    )
+
+
+def _probe(event: dict[str, Any]) -> str:
+    label, share = max(event["probabilities"].items(), key=lambda item: item[1] or 0)
+    return f"  probe after step {event['step']}: {label} ({percent(share)})  {shorten(event['text'])}"
+
+
+def _memory(event: dict[str, Any]) -> str:
+    return f"memory {event['kind']}: predicted {size(event['predicted_bytes'])}, measured {size(event['measured_bytes'])}"
+
+
+def _finished(event: dict[str, Any]) -> str:
+    report = f"; report: {event['report']}" if event.get("report") else ""
+    return f"Run {event['run']} is {event['state']}{report}"
+
+
+_EVENTS = {
+    "phase": _phase,
+    "step": _step,
+    "evaluation": _evaluation,
+    "probe": _probe,
+    "memory": _memory,
+    "warning": lambda event: f"Note: {event['message']}",
+    "finished": _finished,
+}
+
+
+def shorten(text: str, length: int = 60) -> str:
+    """The text on one line, cut at `length` characters."""
+    flat = " ".join(text.split())
+    return flat if len(flat) <= length else flat[: length - 1] + "…"
+
+
+def run_table(runs: list[dict[str, Any]], home: Path) -> str:
+    if not runs:
+        return f"There are no runs in {home} yet."
+    head = ("run", "state", "kind", "model", "data", "steps", "accuracy")
+    return table(head, [
+        (run["run"], _state(run), run["kind"], shorten(str(run["model"] or _MISSING), 40), shorten(str(run["data"] or _MISSING), 40),
+         _steps(run), percent((run["metrics"] or {}).get("accuracy")))
+        for run in runs
+    ])  # fmt: skip
+
+
+def run_details(run: dict[str, Any], folder: Path) -> str:
+    metrics = run["metrics"] or {}
+    shown = {
+        "run": run["run"],
+        "state": _state(run),
+        "model": run["model"],
+        "data": run["data"],
+        "created": datetime.fromtimestamp(run["created"]).strftime("%Y-%m-%d %H:%M:%S"),
+        "steps": _steps(run),
+        "accuracy": f"{percent(metrics['accuracy'])} ({metrics.get('split')})" if "accuracy" in metrics else None,
+        "error": run["error"],
+        "folder": folder,
+    }
+    return "\n".join(f"{name:<9} {value}" for name, value in shown.items() if value is not None)
+
+
+def _state(run: dict[str, Any]) -> str:
+    return f"{run['state']} (number {run['position']})" if run["position"] else str(run["state"])
+
+
+def _steps(run: dict[str, Any]) -> str:
+    return f"{run['steps_done']}/{run['steps_total']}" if run["steps_total"] else _MISSING
+
+
+def memory_table(result: dict[str, Any]) -> str:
+    """Stages as rows; predicted beside measured where both are there."""
+    stages: dict[str, dict[str, dict[str, Any]]] = {}
+    for stage in result["stages"]:
+        stages.setdefault(stage["name"], {})[stage["source"]] = stage
+    parameters = f"{result['parameters']:,} parameters" if result.get("parameters") is not None else "size unknown"
+    rows = []
+    for name, by_source in stages.items():
+        stage = by_source.get("measured") or by_source["predicted"]
+        totals = tuple(size(by_source[source]["total_bytes"]) if source in by_source else _MISSING for source in ("predicted", "measured"))
+        rows.append((name, *totals, *(size(stage[f"{part}_bytes"]) for part in ("weights", "constants", "buffers", "adapter")),
+                     f"{stage['quantized_layers']}/{stage['quantized_layers'] + stage['kept_layers']}"))  # fmt: skip
+    head = ("stage", "predicted", "measured", "weights", "constants", "buffers", "adapter", "layers quantized")
+    return f"{result['model']}: {parameters}\n" + table(head, rows)
+
+
+def prediction(item: dict[str, Any]) -> str:
+    stars = ""
+    if item["stars"] is not None:
+        stars = f"{item['stars']} of {len(item['probabilities'])} stars ({item['expected_stars']:.1f} expected)"
+    cut = "  (the end was cut off)" if item["truncated"] else ""
+    return f"{stars or item['label']}  {percent(item['probabilities'][item['label']])} sure  {shorten(item['text'])}{cut}"
+
+
+def metrics(result: dict[str, Any]) -> str:
+    lines = [
+        f"reviews          {result['rows']:,} in {result['seconds']:.1f} s",
+        f"accuracy         {percent(result['accuracy'])}",
+        f"macro F1         {number(result['macro_f1'])}",
+    ]
+    if result["mae_stars"] is not None:
+        lines += [
+            f"off by           {number(result['mae_stars'], '.2f')} stars on average",
+            f"within one star  {percent(result['within_one'])}",
+            f"quadratic kappa  {number(result['quadratic_kappa'])}",
+        ]
+    return "\n".join(lines)
+
+
+def machine(facts: dict[str, Any]) -> str:
+    user = f", signed in as {facts['hub_user']}" if facts["hub_user"] else ""
+    return "\n".join([
+        f"device         {facts['device']} ({facts['device_name']})",
+        f"reason         {facts['device_reason']}",
+        f"compute dtype  {facts['compute_dtype']}",
+        f"memory         {size(facts['memory_bytes'])}",
+        f"free disk      {size(facts['free_disk_bytes'])}",
+        f"bitsandbytes   {'works' if facts['bitsandbytes'] else 'does not work'}",
+        f"Hub            {'reachable' if facts['hub_reachable'] else 'not reachable'}{user}",
+        "versions       " + "  ".join(f"{name} {version or 'absent'}" for name, version in facts["versions"].items()),
+    ])  # fmt: skip

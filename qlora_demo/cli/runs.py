@@ -1,0 +1,170 @@
+"""The commands about runs: train, runs, show, stop.
+
+They speak to the job store only; training itself happens in a worker, which a closed terminal does not end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, get_args
+
+from ..config import PRESETS, RunConfig, bounds
+from ..errors import DataError, ModelError, RunError, SettingsError
+from ..jobs import queue
+from ..jobs.store import Job, Store, default_home
+from . import lines
+from .base import PROGRAM, Output, add_command
+
+_DATA_FILES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
+
+
+def add_commands(commands: Any) -> None:
+    train = add_command(commands, "train", run_train, "Train a classifier and follow the run; Ctrl-C asks it to stop.")
+    train.add_argument("--config", metavar="FILE", help="Settings as a JSON object; the options below override it.")
+    train.add_argument("--preset", metavar="NAME", help=f"Start from a ready run: {', '.join(PRESETS)}.")
+    _add_settings(train)
+    add_command(commands, "runs", run_runs, "List the runs, newest first.")
+    for name, command, summary in (("show", run_show, "Show one run."), ("stop", run_stop, "Ask a run to stop.")):
+        add_command(commands, name, command, summary).add_argument("run", metavar="RUN", help="The run's id.")
+
+
+def run_train(options: argparse.Namespace, out: Output) -> int:
+    """Submit, then follow to the end: 0 done or stopped, 1 failed, interrupted or left running."""
+    config = read_config(options)
+    store = Store(default_home())
+    with _counted_interrupts() as interrupts:
+        job = queue.submit(store, "train", config.to_dict())
+        out.note(f"Run {job.id} in {job.folder}; Ctrl-C asks it to stop.")
+        if (place := queue.position(store, job)) is not None:
+            out.note(f"The device is busy; the run is number {place} in the waiting line.")
+        return follow_run(store, job, out, interrupts)
+
+
+def follow_run(store: Store, job: Job, out: Output, interrupts: list[int]) -> int:
+    """Print the run's events until its end; the first interrupt asks it to stop, a second one leaves it alone."""
+    asked = False
+    printer = lines.EventLines()
+    for batch in queue.follow(store, job):
+        for record in batch:
+            if out.as_json or printer.line(record):
+                out.show(record, lambda: printer.text)
+        if len(interrupts) > 1:
+            out.note(f"Run {job.id} goes on in the background; `{PROGRAM} show {job.id}` tells how it fares.")
+            return 1
+        if interrupts and not asked:
+            asked = True
+            out.note(f"Asked run {job.id} to stop after its current step; Ctrl-C again leaves it to itself.")
+            # It may have ended meanwhile.
+            with suppress(RunError):
+                queue.stop(store, job.id)
+    state = job.state()
+    if state.state in ("done", "stopped"):
+        return 0
+    out.note(state.error or f"Run {job.id} ended as {state.state}.")
+    return 1
+
+
+def run_runs(options: argparse.Namespace, out: Output) -> int:
+    store = Store(default_home())
+    # A home that can only be read can still be listed.
+    with suppress(RunError):
+        queue.advance(store)
+    found = [job.summary() for job in store.jobs()]
+    out.show(found, lambda: lines.run_table(found, store.home))
+    return 0
+
+
+def run_show(options: argparse.Namespace, out: Output) -> int:
+    store = Store(default_home())
+    job = store.job(options.run)
+    with suppress(RunError):
+        queue.advance(store)
+    summary = job.summary()
+    out.show(summary, lambda: lines.run_details(summary, job.folder))
+    return 0
+
+
+def run_stop(options: argparse.Namespace, out: Output) -> int:
+    store = Store(default_home())
+    queue.stop(store, options.run)
+    summary = store.job(options.run).summary()
+    out.show(summary, lambda: f"Run {options.run} is asked to stop; it is {summary['state']}.")
+    return 0
+
+
+def read_config(options: argparse.Namespace) -> RunConfig:
+    """The settings from preset, file and options, each overriding the one before. Raises DemoErrors."""
+    fields: dict[str, Any] = {}
+    if options.preset is not None:
+        if options.preset not in PRESETS:
+            raise SettingsError({"preset": f"There is no preset {options.preset!r}; choose one of {', '.join(PRESETS)}."})
+        fields |= PRESETS[options.preset].config.to_dict()
+    if options.config is not None:
+        fields |= _read_file(Path(options.config))
+    given = {name: value for name in RunConfig.model_fields if (value := getattr(options, name)) is not None}
+    if "epochs" in given:
+        # Asked for by epochs: a limit in steps from the file would win over it.
+        fields["max_steps"] = 0
+    for name in ("model", "data"):
+        if isinstance(value := (fields | given).get(name), str):
+            given[name] = _absolute(name, value)
+    return RunConfig.read(fields | given)
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    """One option for each field; values stay strings, so that RunConfig alone judges them."""
+    settings = parser.add_argument_group("settings")
+    length = settings.add_mutually_exclusive_group()
+    for name, field in RunConfig.model_fields.items():
+        flag = f"--{name.replace('_', '-')}"
+        limits = bounds(name)
+        span = f"{limits.minimum:g} to {limits.maximum:g}; " if limits.maximum is not None and limits.minimum is not None else ""
+        text = f"{field.description} [{span}default {field.default!r}]".replace("%", "%%")
+        if field.annotation is bool:
+            settings.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
+        else:
+            group = length if name in ("epochs", "max_steps") else settings
+            group.add_argument(flag, metavar="|".join(get_args(field.annotation)) or name.rpartition("_")[2].upper(), help=text)
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise SettingsError({"config": f"The settings file {path} cannot be read: {error.strerror}."}) from None
+    except ValueError as error:
+        raise SettingsError({"config": f"The settings file {path} is not JSON: {error}."}) from None
+    if not isinstance(value, dict):
+        raise SettingsError({"config": f'The settings file {path} holds no JSON object; write {{"rank": 8, ...}}.'})
+    return value
+
+
+def _absolute(name: str, value: str) -> str:
+    """A path as the worker will find it: a waiting run is started from another folder, by another process."""
+    path = os.path.expanduser(value)
+    if value == "sample":
+        return value
+    if os.path.isdir(path) or (name == "data" and os.path.exists(path)):
+        return os.path.abspath(path)
+    if name == "data" and value.lower().endswith(_DATA_FILES):
+        raise DataError(f"The reviews {value} are not there; give a file that exists, `sample`, or a Hub data set.")
+    if name == "model" and value.startswith((".", "/", "~")):
+        raise ModelError(f"The model folder {value} is not there; give one that exists, `sample`, or a Hub id.")
+    return value
+
+
+@contextmanager
+def _counted_interrupts() -> Iterator[list[int]]:
+    """Ctrl-C appends to the list instead of raising anywhere in the middle of things."""
+    interrupts: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: interrupts.append(number))
+    try:
+        yield interrupts
+    finally:
+        signal.signal(signal.SIGINT, before)

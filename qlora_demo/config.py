@@ -1,0 +1,316 @@
+"""RunConfig: every setting of a training run with its unit, bounds and help; and the presets.
+
+Bounds live here once: the page's sliders, the command line and the HTTP interface read them from the fields.
+Knows neither torch nor gradio, and does not touch disk or network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from .errors import SettingsError
+
+Precision = Literal["nf4-dq", "nf4", "fp16", "fp32"]
+
+
+class Settings(BaseModel):
+    """Base of what a job is told to do: frozen, strict about names, all problems reported at once."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @classmethod
+    def read(cls, fields: Mapping[str, Any]) -> Self:
+        """Settings from loose values (strings from a form or a file included).
+
+        Raises SettingsError with one sentence for each wrong field.
+        """
+        try:
+            return cls(**dict(fields))
+        except ValidationError as error:
+            problems: dict[str, str] = {}
+            for item in error.errors():
+                name = str(item["loc"][0]) if item["loc"] else "settings"
+                problems.setdefault(name, _sentence(cls, name, item))
+            raise SettingsError(problems) from None
+
+    def to_dict(self) -> dict[str, Any]:
+        return self.model_dump(mode="json")
+
+
+class MemoryRequest(Settings):
+    """What a memory measurement is asked for."""
+
+    model: str = Field(
+        "sample", min_length=1, max_length=400, title="Model", description="`sample` (embedded), a Hub id, or a local folder."
+    )
+    revision: str = Field("", max_length=100, title="Model revision", description="Commit, tag or branch on the Hub.")
+    labels: int = Field(5, ge=1, le=1000, title="Labels", description="Classes of the head.")
+    stages: tuple[Literal["fp32", "fp16", "int8", "nf4", "nf4-dq", "prepared", "lora"], ...] = Field(
+        ("fp32", "fp16", "nf4", "nf4-dq", "prepared", "lora"), min_length=1, title="Stages", description="Steps of QLoRA to weigh."
+    )
+    rank: int = Field(16, ge=1, le=256, title="LoRA rank r", description="Rank of the adapters in stage lora.")
+    targets: str = Field(
+        "all-linear", min_length=1, max_length=400, title="Target modules", description="`all-linear`, or module names separated by commas."
+    )
+    random_weights: bool = Field(
+        False, title="Random weights", description="Weigh the shape with random weights: needs the configuration only."
+    )
+
+
+class RunConfig(Settings):
+    """The settings of one training run."""
+
+    model: str = Field(
+        "sample",
+        min_length=1,
+        max_length=400,
+        title="Model",
+        description="`sample` (embedded), a Hub id such as openai-community/gpt2, or a local folder.",
+    )
+    revision: str = Field(
+        "", max_length=100, title="Model revision", description="Commit, tag or branch on the Hub; empty = the default branch."
+    )
+    data: str = Field(
+        "sample",
+        min_length=1,
+        max_length=400,
+        title="Reviews",
+        description="`sample`, `amazon-reviews`, a Hub data set, or a file (.csv .tsv .json .jsonl .parquet).",
+    )
+    data_config: str = Field("", max_length=100, title="Data configuration", description="A Hub data set's configuration.")
+    data_revision: str = Field("", max_length=100, title="Data revision", description="A Hub data set's commit, tag or branch.")
+    text_column: str = Field("", max_length=200, title="Text column", description="Empty = found by name.")
+    title_column: str = Field("", max_length=200, title="Title column", description="Joined before the text; empty = none.")
+    label_column: str = Field("", max_length=200, title="Label column", description="Empty = found by name.")
+    rows: int = Field(
+        0,
+        ge=0,
+        le=10_000_000,
+        title="Training reviews",
+        description="How many reviews to train on, shuffled and balanced as the whole; 0 = all.",
+    )
+    precision: Precision = Field(
+        "nf4-dq", title="Precision", description="How the frozen base is held: nf4-dq is QLoRA; fp16 and fp32 are plain LoRA."
+    )
+    rank: int = Field(
+        16,
+        ge=1,
+        le=256,
+        title="LoRA rank r",
+        description="Width of the two small matrices. More learns finer detail and costs memory; try 8 to 32.",
+    )
+    alpha: float = Field(
+        32, gt=0, le=1024, title="LoRA alpha", description="The update is scaled by alpha / rank; twice the rank is a good start."
+    )
+    dropout: float = Field(
+        0,
+        ge=0,
+        le=0.9,
+        title="LoRA dropout",
+        description="Share of inputs to the adapter set to zero in training; try 0.05 to 0.1 when over-fitting.",
+    )
+    targets: str = Field(
+        "all-linear",
+        min_length=1,
+        max_length=400,
+        title="Target modules",
+        description="`all-linear`, or module names separated by commas (query,value).",
+    )
+    learning_rate: float = Field(
+        1e-3, gt=0, le=0.1, title="Learning rate", description="Size of a step. LoRA likes 1e-4 to 1e-3; lower it when the loss jumps."
+    )
+    batch_size: int = Field(
+        32, ge=1, le=1024, title="Batch size", description="Reviews per device and step. Halve it when memory runs out."
+    )
+    accumulation: int = Field(
+        1,
+        ge=1,
+        le=256,
+        title="Gradient accumulation",
+        description="Batches added up before each step: the same result as a larger batch, in less memory.",
+    )
+    epochs: float = Field(2, gt=0, le=100, title="Epochs", description="Passes over the training reviews.")
+    max_steps: int = Field(0, ge=0, le=1_000_000, title="Maximum steps", description="Ends the run after this many steps; 0 = by epochs.")
+    max_length: int = Field(
+        128,
+        ge=8,
+        le=8192,
+        title="Maximum length",
+        description="Tokens kept of a review; what is longer is cut. Batches pad only to their longest.",
+    )
+    schedule: Literal["cosine", "linear", "constant"] = Field(
+        "cosine", title="Schedule", description="How the learning rate falls after warm-up."
+    )
+    warmup: float = Field(0.1, ge=0, le=0.5, title="Warm-up", description="Share of the steps in which the learning rate rises.")
+    weight_decay: float = Field(0.01, ge=0, le=1, title="Weight decay", description="Pulls trained weights towards zero.")
+    label_smoothing: float = Field(
+        0,
+        ge=0,
+        le=0.5,
+        title="Label smoothing",
+        description="Share of the target given to the neighbouring stars (to all other labels where they are no stars).",
+    )
+    gradient_checkpointing: bool = Field(
+        False, title="Gradient checkpointing", description="Recomputes activations: less memory, about a third slower."
+    )
+    optimizer: Literal["adamw_torch_fused", "adamw_torch", "adamw_8bit", "paged_adamw_32bit", "paged_adamw_8bit"] = Field(
+        "adamw_torch_fused", title="Optimizer", description="With LoRA's few parameters the paged and 8-bit ones save next to nothing."
+    )
+    evaluations: int = Field(4, ge=1, le=1000, title="Evaluations", description="How often the validation reviews are scored during a run.")
+    log_every: int = Field(5, ge=1, le=1000, title="Log every", description="Steps between two points of the loss curve.")
+    best_metric: Literal["accuracy", "macro_f1", "mae_stars", "loss"] = Field(
+        "accuracy", title="Best checkpoint by", description="Validation metric that decides which checkpoint is kept."
+    )
+    seed: int = Field(42, ge=0, le=2**32 - 1, title="Seed", description="Fixes the head's start, the order of reviews and dropout.")
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """The limits of one numeric field; `minimum_open` means the minimum itself is not allowed."""
+
+    minimum: float | None
+    maximum: float | None
+    minimum_open: bool = False
+
+
+def bounds(name: str, settings: type[Settings] = RunConfig) -> Bounds:
+    """The bounds of the field `name`, as its validation uses them."""
+    minimum = maximum = None
+    minimum_open = False
+    for rule in settings.model_fields[name].metadata:
+        if getattr(rule, "ge", None) is not None:
+            minimum = rule.ge
+        if getattr(rule, "gt", None) is not None:
+            minimum, minimum_open = rule.gt, True
+        if getattr(rule, "le", None) is not None:
+            maximum = rule.le
+    return Bounds(minimum, maximum, minimum_open)
+
+
+def _sentence(settings: type[Settings], name: str, item: Any) -> str:
+    """One sentence from one pydantic error: what, the value, what to do."""
+    value, kind, context = item.get("input"), item["type"], item.get("ctx", {})
+    if kind == "extra_forbidden":
+        return f"There is no setting called {name!r}; remove it."
+    known = name in settings.model_fields
+    title = settings.model_fields[name].title if known else name
+    limits = bounds(name, settings) if known else Bounds(None, None)
+    shown = repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
+    if kind == "literal_error":
+        return f"{title} is {shown}; choose one of {context['expected']}."
+    if kind in ("greater_than_equal", "greater_than", "less_than_equal", "less_than"):
+        low = f"more than {limits.minimum:g}" if limits.minimum_open else f"from {limits.minimum:g}"
+        return f"{title} is {shown}; give a number {low} up to {limits.maximum:g}."
+    if kind == "string_too_short":
+        return f"{title} is empty; give a value."
+    if kind == "string_too_long":
+        return f"{title} has {len(value)} characters; give at most {context['max_length']}."
+    if kind.startswith(("int", "float", "finite", "bool")):
+        wanted = {"i": "a whole number", "f": "a number", "b": "true or false"}[kind[0]]
+        return f"{title} is {shown}; give {wanted}."
+    return f"{title} is {shown}: {item['msg'].lower()}."
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A ready run: its settings, what it is for, and the least GPU memory (bytes; 0 = a CPU will do) it asks for."""
+
+    name: str
+    title: str
+    summary: str
+    config: RunConfig
+    needs_hub: bool = False
+    gpu_bytes: int = 0
+
+
+GiB = 1024**3
+
+
+def _amazon(model: str, **changes: Any) -> RunConfig:
+    return RunConfig(model=model, data="amazon-reviews", **changes)
+
+
+PRESETS: dict[str, Preset] = {
+    preset.name: preset
+    for preset in (
+        Preset(
+            "sample",
+            "Sample: MiniLM on hand-written reviews",
+            "Runs anywhere in about two minutes: 3,197 reviews written for this project, 2 epochs.",
+            RunConfig(),
+        ),
+        Preset(
+            "gpt2-amazon",
+            "GPT-2 on Amazon reviews: the tutorial, mended",
+            "The tutorial's recipe with its mistakes mended: 200,000 reviews, 3 epochs, rank 16, batch 224.",
+            _amazon(
+                "openai-community/gpt2",
+                dropout=0.1,
+                learning_rate=2e-5,
+                batch_size=224,
+                epochs=3,
+                max_length=256,
+                evaluations=6,
+                log_every=10,
+            ),
+            needs_hub=True,
+            gpu_bytes=14 * GiB,
+        ),
+        Preset(
+            "distilbert-amazon",
+            "DistilBERT on Amazon reviews",
+            "A small, quick encoder: 20,000 reviews, 1 epoch.",
+            _amazon("distilbert/distilbert-base-uncased", rows=20_000, learning_rate=5e-4, batch_size=64, epochs=1, max_length=256),
+            needs_hub=True,
+            gpu_bytes=6 * GiB,
+        ),
+        Preset(
+            "modernbert-amazon",
+            "ModernBERT on Amazon reviews",
+            "A modern encoder: 50,000 reviews, 1 epoch.",
+            _amazon("answerdotai/ModernBERT-base", rows=50_000, learning_rate=3e-4, batch_size=64, epochs=1, max_length=256),
+            needs_hub=True,
+            gpu_bytes=10 * GiB,
+        ),
+        Preset(
+            "qwen3-0.6b-amazon",
+            "Qwen3 0.6B on Amazon reviews",
+            "A small language model as a classifier: 50,000 reviews, 1 epoch.",
+            _amazon("Qwen/Qwen3-0.6B", rows=50_000, learning_rate=2e-4, batch_size=32, epochs=1, max_length=256),
+            needs_hub=True,
+            gpu_bytes=14 * GiB,
+        ),
+        Preset(
+            "qwen3-8b-amazon",
+            "Qwen3 8B on Amazon reviews",
+            "Where 4 bits pay: 8 billion parameters, 50,000 reviews, 1 epoch, for a GPU of 24 GB or more.",
+            _amazon(
+                "Qwen/Qwen3-8B",
+                rows=50_000,
+                learning_rate=1e-4,
+                batch_size=16,
+                accumulation=2,
+                epochs=1,
+                max_length=256,
+                gradient_checkpointing=True,
+            ),
+            needs_hub=True,
+            gpu_bytes=22 * GiB,
+        ),
+    )
+}
+
+
+def choose_preset(gpu_bytes: int, hub_reachable: bool) -> tuple[str, str]:
+    """The preset that fits a machine, and the reason in words."""
+    if gpu_bytes >= PRESETS["gpt2-amazon"].gpu_bytes and hub_reachable:
+        return "gpt2-amazon", f"a GPU with {gpu_bytes / GiB:.0f} GiB and the Hub are there: the tutorial's own recipe fits"
+    if not gpu_bytes:
+        return "sample", "there is no GPU: the sample run is sized for a CPU"
+    if not hub_reachable:
+        return "sample", "the Hub cannot be reached: the sample needs nothing from it"
+    return "sample", f"the GPU has {gpu_bytes / GiB:.0f} GiB, less than the tutorial's recipe asks for"

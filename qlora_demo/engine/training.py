@@ -1,0 +1,459 @@
+"""One training run: reviews and base in, adapter and report out.
+
+The Trainer trains; one callback turns what happens into events. Knows nothing of processes, states or pages:
+it is handed a folder, `emit` and `should_stop`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from peft import PeftModel
+from torch.nn.functional import cross_entropy, one_hot
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments, set_seed
+
+from ..config import RunConfig
+from ..errors import TrainingError
+from ..records import Evaluation, Event, MemoryReading, Metrics, Notice, Phase, Step
+from . import data as reviews_of
+from . import memory, modeling, reload, sources
+from .device import Device, choose_device, free_memory_bytes, process_memory_bytes
+from .evaluation import baselines, judge
+
+Emit = Callable[[Event], None]
+OPTIMIZERS = {"adamw_8bit": "adamw_bnb_8bit"}  # the Trainer's name where ours is shorter
+PROOF_TEXTS = 16
+
+
+@dataclass
+class Meter:
+    """Counts what the collator hands out, the memory seen, and the time spent in steps (evaluation not counted)."""
+
+    device: Device
+    reviews: int = 0
+    tokens: int = 0
+    peak_bytes: int = 0
+    began: float = field(default_factory=time.monotonic)
+
+    def rates(self) -> tuple[float, float]:
+        """(reviews, non-padding tokens) per second since the last call."""
+        seconds = max(time.monotonic() - self.began, 1e-9)
+        rates = self.reviews / seconds, self.tokens / seconds
+        self.reset()
+        return rates
+
+    def reset(self) -> None:
+        self.reviews = self.tokens = 0
+        self.began = time.monotonic()
+
+    def memory(self) -> int:
+        now = process_memory_bytes(self.device.kind)
+        peak = torch.cuda.max_memory_allocated() if self.device.kind == "cuda" else now
+        self.peak_bytes = max(self.peak_bytes, peak)
+        return now
+
+
+class Tokens(torch.utils.data.Dataset):  # type: ignore[type-arg]
+    """Tokenized reviews, cut to `max_length`; not padded, that is the collator's."""
+
+    def __init__(self, reviews: reviews_of.Reviews, tokenizer: Any, max_length: int):
+        self.ids = tokenizer(reviews.texts, truncation=True, max_length=max_length, padding=False)["input_ids"]
+        self.labels = reviews.labels
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {"input_ids": self.ids[index], "labels": self.labels[index]}
+
+
+def collator(tokenizer: Any, meter: Meter) -> Callable[[list[dict[str, Any]]], dict[str, torch.Tensor]]:
+    """Pads to the longest of the batch: padding to 768 would make 94 % of the work padding."""
+
+    def collate(rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        batch = tokenizer.pad({"input_ids": [row["input_ids"] for row in rows]}, return_tensors="pt")
+        meter.reviews += len(rows)
+        meter.tokens += int(batch["attention_mask"].sum())
+        return {
+            "input_ids": batch["input_ids"],
+            "attention_mask": batch["attention_mask"],
+            "labels": torch.tensor([row["labels"] for row in rows]),
+        }
+
+    return collate
+
+
+def star_targets(labels: torch.Tensor, count: int, smoothing: float, ordinal: bool) -> torch.Tensor:
+    """Target distributions (n, count). `smoothing` of each goes to the neighbouring stars, or evenly to the others if not ordinal."""
+    hard = one_hot(labels, count).float()
+    if not smoothing:
+        return hard
+    if ordinal:
+        neighbours = torch.zeros_like(hard)
+        neighbours[:, 1:] += hard[:, :-1]
+        neighbours[:, :-1] += hard[:, 1:]
+    else:
+        neighbours = 1 - hard
+    return (1 - smoothing) * hard + smoothing * neighbours / neighbours.sum(dim=1, keepdim=True)
+
+
+def loss_over(count: int, smoothing: float, ordinal: bool) -> Callable[..., torch.Tensor]:
+    """Cross-entropy summed and divided by the reviews of the whole accumulated batch.
+
+    The Trainer believes that models which take **kwargs divide by num_items_in_batch; sequence classifiers do not,
+    so accumulation would multiply loss and gradients (transformers 5.23, Trainer.training_step).
+    """
+
+    def loss(outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
+        targets = star_targets(labels, count, smoothing, ordinal)
+        total = cross_entropy(outputs.logits.float(), targets, reduction="sum")
+        return total / (len(labels) if num_items_in_batch is None else num_items_in_batch)
+
+    return loss
+
+
+class Events(TrainerCallback):
+    """Turns what the Trainer does into events, asks whether to stop, and ends a run whose loss is no number."""
+
+    def __init__(self, emit: Emit, should_stop: Callable[[], bool], meter: Meter, learning_rate: float):
+        self.emit, self.should_stop, self.meter, self.learning_rate = emit, should_stop, meter, learning_rate
+        self.stopped = False
+        self._began = 0.0
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self._began = time.monotonic()
+        self.meter.reset()
+
+    def on_substep_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self._ask(control)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self._ask(control)
+        if state.global_step >= state.max_steps:  # the last step too is a candidate for the best checkpoint
+            control.should_evaluate = control.should_save = True
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, float] | None = None, **_: Any
+    ) -> None:
+        if not logs or "loss" not in logs:
+            return
+        if not math.isfinite(logs["loss"]):
+            raise TrainingError(
+                f"The loss became {logs['loss']} at step {state.global_step}; "
+                f"lower the learning rate (it is {self.learning_rate:g}) and start again."
+            )
+        reviews, tokens = self.meter.rates()
+        norm = logs.get("grad_norm")
+        self.emit(
+            Step(
+                state.global_step,
+                float(logs.get("epoch", 0)),
+                float(logs["loss"]),
+                float(logs["learning_rate"]),
+                float(norm) if norm is not None and math.isfinite(norm) else None,
+                reviews,
+                tokens,
+                self.meter.memory(),
+            )
+        )
+        left = (time.monotonic() - self._began) / max(state.global_step, 1) * (state.max_steps - state.global_step)
+        self.emit(
+            Phase(
+                "training",
+                f"step {state.global_step} of {state.max_steps}, about {_duration(left)} left",
+                state.global_step / max(state.max_steps, 1),
+            )
+        )
+
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, metrics: dict[str, float] | None = None, **_: Any
+    ) -> None:
+        found = {name.removeprefix("eval_"): value for name, value in (metrics or {}).items()}
+        self.emit(Evaluation(state.global_step, found["loss"], found["accuracy"], found["macro_f1"], found.get("mae_stars"), "validation"))  # type: ignore[arg-type]
+        self.meter.reset()  # the collator counted evaluation's reviews too
+
+    def _ask(self, control: TrainerControl) -> None:
+        if self.should_stop():
+            self.stopped = control.should_training_stop = True
+
+
+def train(
+    config: RunConfig,
+    folder: Path,
+    emit: Emit,
+    should_stop: Callable[[], bool],
+    write_card: Callable[[dict[str, Any], str], str] | None = None,
+) -> str:
+    """Runs `config` in `folder`; returns "done" or "stopped" (then adapter/ and report.json are there).
+
+    `write_card(report, base name)` gives the adapter's model card.
+
+    Raises DemoErrors for what the user can mend; no adapter is left behind by a run that fails.
+    """
+    began = time.monotonic()
+    device = choose_device()
+    emit(Phase("preparing", device.reason))
+    data = _load_data(config, emit)
+    source = sources.resolve(
+        config.model, config.revision, should_stop=should_stop, on_progress=lambda text, done: emit(Phase("fetching the model", text, done))
+    )
+    emit(Phase("loading the model", f"{config.model} at {config.precision}"))
+    set_seed(config.seed)
+    base = modeling.load_base(source, data.labels, config.precision, device)
+    max_length = modeling.usable_length(base.tokenizer, base.model.config, config.max_length)
+    model = modeling.attach_lora(base, rank=config.rank, alpha=config.alpha, dropout=config.dropout, targets=config.targets)
+    ledger = memory.weigh(model, "lora")
+    meter = Meter(device)
+    judge_on = _judge(model, base, data, max_length)
+    emit(Phase("evaluating the untrained head", "validation and test reviews, before step 1"))
+    untrained = {split: judge_on(split) for split in ("validation", "test")}
+    for split, metrics in untrained.items():
+        emit(_evaluation(0, metrics, split))
+    if should_stop():
+        raise TrainingError("The run was stopped before its first step, so there is nothing to save.")
+
+    trainer, events = _trainer(config, model, base, data, max_length, folder, meter, emit, should_stop)
+    result = trainer.train()
+    _drop_untold(trainer)
+    emit(Phase("evaluating", "the best checkpoint on validation and test reviews"))
+    final = {split: judge_on(split) for split in ("validation", "test")}
+    for split, metrics in final.items():
+        emit(_evaluation(trainer.state.global_step, metrics, split))
+    meter.memory()
+    emit(MemoryReading("training_peak", None, meter.peak_bytes))
+
+    note = modeling.AdapterNote(
+        config.model,
+        source.base_name,
+        source.revision,
+        list(data.labels),
+        data.ordinal,
+        config.precision,
+        device.compute_dtype,
+        max_length,
+        int(base.tokenizer.pad_token_id or 0),
+    )
+    draft = folder / "adapter.draft"
+    shutil.rmtree(draft, ignore_errors=True)
+    modeling.save_adapter(model, base.tokenizer, note, draft)
+    trainable, every = modeling.trainable_parameters(model)
+    emit(Phase("proving the reload", "the adapter in a fresh process, under another seed"))
+    proof = _prove(model, base, data, max_length, draft, config.seed, device)
+    emit(Phase("comparing with baselines", "majority, and TF-IDF with logistic regression"))
+    report = {
+        "base": untrained["test"].to_dict(),
+        "final": {split: metrics.to_dict() for split, metrics in final.items()},
+        "baselines": {
+            name: found.to_dict() for name, found in baselines(data.splits["train"], data.splits["test"], data.labels, data.ordinal).items()
+        },
+        "memory": {
+            "model": ledger.to_dict(),
+            "peak_bytes": meter.peak_bytes,
+            "peak_is": "allocated on the GPU" if device.kind == "cuda" else "resident",
+        },
+        "parameters": {"trainable": trainable, "all": every},
+        "reload": proof,
+        "training": {
+            "steps": trainer.state.global_step,
+            "seconds": result.metrics["train_runtime"],
+            "loss": last_loss(trainer.state),
+            "reviews_per_second": result.metrics["train_samples_per_second"],
+            "best_step": _best_step(trainer.state),
+        },
+        "environment": environment(device),
+        "data": data.describe(),
+        "config": config.to_dict(),
+        "seconds": round(time.monotonic() - began, 1),
+        "stopped": events.stopped,
+        "kept": "the best evaluated checkpoint" if trainer.state.best_model_checkpoint else "the last step",
+    }
+    text = json.dumps(report, indent=2, allow_nan=False) + "\n"
+    (draft / "report.json").write_text(text)
+    if write_card:
+        (draft / "README.md").write_text(write_card(report, source.base_name))
+    draft.rename(folder / "adapter")
+    (folder / "report.json.draft").write_text(text)
+    (folder / "report.json.draft").rename(folder / "report.json")
+    return "stopped" if events.stopped else "done"
+
+
+def last_loss(state: TrainerState) -> float | None:
+    """The loss of the last logged step, in nats; None before the first."""
+    return next((entry["loss"] for entry in reversed(state.log_history) if "loss" in entry), None)
+
+
+def environment(device: Device) -> dict[str, Any]:
+    """Where a run ran: device, versions; no names, paths or variables of the machine."""
+    packages = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "datasets")
+    return {
+        "device": device.kind,
+        "device_name": device.name,
+        "compute_dtype": device.compute_dtype,
+        "reason": device.reason,
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "platform": platform.system(),
+        "versions": {name: version(name) for name in packages},
+    }
+
+
+def _load_data(config: RunConfig, emit: Emit) -> reviews_of.DataSet:
+    emit(Phase("loading the reviews", config.data))
+    columns = reviews_of.Columns(config.text_column, config.title_column, config.label_column)
+    data = reviews_of.load(
+        config.data,
+        config=config.data_config,
+        revision=config.data_revision,
+        columns=columns,
+        rows=config.rows,
+        seed=config.seed,
+        on_progress=lambda text: emit(Phase("loading the reviews", text)),
+    )
+    train = data.splits["train"]
+    if len(set(train.labels)) < 2:
+        raise TrainingError(f"The training reviews have {len(set(train.labels))} different labels; give reviews of at least two.")
+    for split in ("validation", "test"):
+        if not len(data.splits[split]):
+            raise TrainingError(f"There are no {split} reviews ({len(train)} for training); give at least 30 reviews, some of each label.")
+    for note in data.notes:
+        emit(Notice(note))
+    for reason, rows in data.skipped.items():
+        emit(Notice(f"{rows:,} rows were left out: {reason}."))
+    if len(train) < config.batch_size:
+        emit(Notice(f"There are {len(train)} training reviews, fewer than one batch of {config.batch_size}: every step sees all of them."))
+    return data
+
+
+def _trainer(
+    config: RunConfig,
+    model: PeftModel,
+    base: modeling.Base,
+    data: reviews_of.DataSet,
+    max_length: int,
+    folder: Path,
+    meter: Meter,
+    emit: Emit,
+    should_stop: Callable[[], bool],
+) -> tuple[Trainer, Events]:
+    train_set = Tokens(data.splits["train"], base.tokenizer, max_length)
+    per_epoch = max(1, math.ceil(math.ceil(len(train_set) / config.batch_size) / config.accumulation))
+    total = config.max_steps or math.ceil(config.epochs * per_epoch)
+    emit(Phase("training", f"{total} steps", 0.0, steps=total))
+    every = max(1, math.ceil(total / config.evaluations))
+    if config.gradient_checkpointing:
+        model.enable_input_require_grads()
+    lower_is_better = config.best_metric in ("loss", "mae_stars")
+    arguments = TrainingArguments(
+        output_dir=str(folder / "checkpoints"),
+        report_to="none",
+        seed=config.seed,
+        disable_tqdm=True,
+        per_device_train_batch_size=config.batch_size,
+        gradient_accumulation_steps=config.accumulation,
+        per_device_eval_batch_size=max(32, config.batch_size),
+        num_train_epochs=config.epochs,
+        max_steps=total,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type=config.schedule,
+        warmup_steps=config.warmup,
+        weight_decay=config.weight_decay,
+        optim=OPTIMIZERS.get(config.optimizer, config.optimizer),
+        train_sampling_strategy="group_by_length",
+        eval_strategy="steps",
+        eval_steps=every,
+        save_strategy="steps",
+        save_steps=every,
+        save_total_limit=2,
+        load_best_model_at_end=True,
+        metric_for_best_model=config.best_metric,
+        greater_is_better=not lower_is_better,
+        logging_steps=config.log_every,
+        logging_first_step=True,
+        logging_nan_inf_filter=False,
+        label_names=["labels"],
+        remove_unused_columns=False,
+        dataloader_num_workers=0,
+        dataloader_pin_memory=base.device.kind == "cuda",
+        use_cpu=base.device.kind == "cpu",
+        fp16=base.device.kind == "cuda" and base.device.compute_dtype == "float16",
+        activation_checkpointing=config.gradient_checkpointing,
+    )
+    events = Events(emit, should_stop, meter, config.learning_rate)
+
+    def metrics(found: Any) -> dict[str, float]:
+        measured = judge(found.label_ids, found.predictions, data.labels, data.ordinal)
+        return {
+            "loss": measured.loss,
+            "accuracy": measured.accuracy,
+            "macro_f1": measured.macro_f1,
+            **({"mae_stars": measured.mae_stars} if measured.mae_stars is not None else {}),
+        }
+
+    trainer = Trainer(
+        model,
+        arguments,
+        data_collator=collator(base.tokenizer, meter),
+        train_dataset=train_set,
+        eval_dataset=Tokens(_by_length(data.splits["validation"]), base.tokenizer, max_length),
+        compute_metrics=metrics,
+        callbacks=[events],
+        compute_loss_func=loss_over(len(data.labels), config.label_smoothing, data.ordinal),
+    )
+    trainer.remove_callback(PrinterCallback)  # our events say it
+    return trainer, events
+
+
+def _by_length(reviews: reviews_of.Reviews) -> reviews_of.Reviews:
+    return reviews.take(sorted(range(len(reviews)), key=lambda i: len(reviews.texts[i])))
+
+
+def _judge(model: PeftModel, base: modeling.Base, data: reviews_of.DataSet, max_length: int) -> Callable[[str], Metrics]:
+    """Metrics on a split by the very function that classifies, so that a report and `evaluate` agree."""
+
+    def judged(split: str) -> Metrics:
+        reviews, began = data.splits[split], time.monotonic()
+        logits = modeling.forward(model, base.tokenizer, reviews.texts, max_length).numpy()
+        return judge(reviews.labels, logits, data.labels, data.ordinal, time.monotonic() - began)
+
+    return judged
+
+
+def _evaluation(step: int, metrics: Metrics, split: str) -> Evaluation:
+    return Evaluation(step, metrics.loss, metrics.accuracy, metrics.macro_f1, metrics.mae_stars, split)  # type: ignore[arg-type]
+
+
+def _prove(
+    model: PeftModel, base: modeling.Base, data: reviews_of.DataSet, max_length: int, draft: Path, seed: int, device: Device
+) -> dict[str, float]:
+    texts = data.splits["validation"].texts[:PROOF_TEXTS]
+    tuned = modeling.forward(model, base.tokenizer, texts, max_length).numpy()
+    with modeling.as_base(model, True):
+        untrained = modeling.forward(model, base.tokenizer, texts, max_length).numpy()
+    if device.kind == "cuda" and free_memory_bytes("cuda") < 2 * process_memory_bytes("cuda"):
+        cast(Any, base.model).to("cpu")  # the fresh process needs room for the base
+        torch.cuda.empty_cache()
+    return reload.prove(draft, texts, tuned, untrained, seed + 1, device.compute_dtype)
+
+
+def _drop_untold(trainer: Trainer) -> None:
+    """Frees optimizer and gradients before evaluation: they are not needed again."""
+    trainer.model.zero_grad(set_to_none=True)  # type: ignore[union-attr]
+    trainer.optimizer = trainer.lr_scheduler = None
+
+
+def _best_step(state: TrainerState) -> int | None:
+    return int(Path(state.best_model_checkpoint).name.rpartition("-")[2]) if state.best_model_checkpoint else None
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

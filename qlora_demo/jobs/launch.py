@@ -1,0 +1,39 @@
+"""How a job's worker starts: a process in a session of its own, which outlives whoever started it.
+
+The folder is all that the worker is told. Knows neither the queue nor what a worker does.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+
+def start_worker(folder: Path) -> int:
+    """Start `python -m qlora_demo.worker FOLDER`; returns its pid. Output goes to worker.log. Raises OSError."""
+    with (folder / "worker.log").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "qlora_demo.worker", str(folder.absolute())],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=_environment(folder), start_new_session=True,
+        )  # fmt: skip
+    # Else the dead worker stays a zombie for as long as the app lives.
+    threading.Thread(target=process.wait, name=f"reaper-{process.pid}", daemon=True).start()
+    return process.pid
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    package_root = str(Path(__file__).parents[2])
+    paths = [package_root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    # One device: with several the Trainer would wrap the model in DataParallel.
+    devices = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(paths),
+        "PYTHONUNBUFFERED": "1",
+        "CUDA_VISIBLE_DEVICES": devices[0],
+        # The engine's cache lies beside the run, also where --runs-dir moved it.
+        "QLORA_DEMO_HOME": str(folder.absolute().parent),
+    }

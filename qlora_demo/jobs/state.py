@@ -1,0 +1,186 @@
+"""state.json: what a job is doing, and whether that is still true.
+
+A worker that is killed cannot say so; who reads judges by the pid, the pid's start time and the heartbeat.
+Knows nothing of queues or events. Times are Unix seconds.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import psutil
+
+from ..records import ACTIVE_STATES, FINAL_STATES
+
+HEARTBEAT_SECONDS = 1.0
+# Where the process cannot be looked up (another host or container) silence this long means death.
+SILENCE_SECONDS = 30.0
+LOST = "The worker ended without a word: it was killed, the machine restarted, or memory ran out; worker.log in the run's folder may tell."
+
+
+@dataclass(frozen=True)
+class JobState:
+    """The content of state.json. `metrics` is the last evaluation; `ended` is None until the end is written down."""
+
+    state: str
+    kind: str = "train"
+    name: str = ""
+    created: float = 0.0
+    started: float | None = None
+    ended: float | None = None
+    pid: int | None = None
+    pid_started: float | None = None
+    heartbeat: float | None = None
+    host: str = ""
+    error: str | None = None
+    steps_done: int = 0
+    steps_total: int | None = None
+    metrics: dict[str, Any] | None = None
+    key_hash: str = ""
+    beside: bool = False
+
+    @property
+    def is_active(self) -> bool:
+        return self.state in ACTIVE_STATES
+
+    @property
+    def is_final(self) -> bool:
+        return self.state in FINAL_STATES
+
+    def true(self) -> JobState:
+        """This state, or `interrupted` where its worker is gone."""
+        if self.is_active and not _is_alive(self):
+            return replace(self, state="interrupted", error=LOST)
+        return self
+
+
+def read_state(folder: Path) -> JobState | None:
+    """What state.json says, true or not; None where there is no job in the folder."""
+    try:
+        stored = json.loads((folder / "state.json").read_bytes())
+        state = JobState(**{field.name: stored[field.name] for field in fields(JobState) if field.name in stored})
+    except (OSError, ValueError, TypeError):
+        return None
+    return state if state.is_active or state.is_final or state.state == "queued" else None
+
+
+def write_state(folder: Path, state: JobState) -> None:
+    """Write state.json whole, then rename: a reader never sees half of it. Raises OSError."""
+    # One name for each thread: two writers must not share a half-written file.
+    draft = folder / f".state.{os.getpid()}.{threading.get_ident()}"
+    try:
+        draft.write_text(to_json(asdict(state)) + "\n", encoding="utf-8")
+        draft.replace(folder / "state.json")
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
+
+
+def to_json(value: Any) -> str:
+    """One line of JSON that every parser reads: a number that is not finite becomes null."""
+    try:
+        return json.dumps(value, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(value), allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
+
+
+@functools.cache
+def this_host() -> str:
+    """The host's name and its pid namespace: a container may share the name, but not the pids."""
+    try:
+        return f"{socket.gethostname()} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return socket.gethostname()
+
+
+def process_marks(pid: int) -> dict[str, Any]:
+    """The fields of JobState that tell the living process `pid` from a later one with the same number."""
+    try:
+        started: float | None = psutil.Process(pid).create_time()
+    except psutil.Error:
+        started = None
+    return {"pid": pid, "pid_started": started, "host": this_host(), "heartbeat": time.time()}
+
+
+def _is_alive(state: JobState) -> bool:
+    silence = abs(time.time() - (state.heartbeat or state.started or state.created))
+    if state.host != this_host() or state.pid is None:
+        return silence <= SILENCE_SECONDS
+    try:
+        process = psutil.Process(state.pid)
+        if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+            return False
+        if state.pid_started is not None and abs(process.create_time() - state.pid_started) < 2:
+            return True
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        return silence <= SILENCE_SECONDS
+    # Another start time: a reused pid, unless the clock was set, which moves all start times; a beating heart tells.
+    return silence < 3 * HEARTBEAT_SECONDS
+
+
+class StateWriter:
+    """The worker's hand on its state.json; several threads may use it."""
+
+    def __init__(self, folder: Path, state: JobState):
+        self._folder = folder
+        self._state = state
+        self._lock = threading.Lock()
+
+    @property
+    def state(self) -> JobState:
+        return self._state
+
+    def note(self, **changes: Any) -> None:
+        """Remember changes; the next beat writes them."""
+        with self._lock:
+            self._state = replace(self._state, **changes)
+
+    def update(self, **changes: Any) -> None:
+        """Write the state now, with these changes and a fresh heartbeat. Raises OSError."""
+        with self._lock:
+            self._state = replace(self._state, heartbeat=time.time(), **changes)
+            write_state(self._folder, self._state)
+
+
+class Heartbeat:
+    """While entered, calls `beat` once a second from a thread of its own."""
+
+    def __init__(self, beat: Callable[[], None]):
+        self._beat = beat
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._end.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._end.wait(HEARTBEAT_SECONDS):
+            self._beat()

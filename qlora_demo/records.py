@@ -1,0 +1,164 @@
+"""The records that cross floors: what a job writes into its folder and what the page and the command line read.
+
+Plain frozen dataclasses; they know neither torch nor gradio. Sizes are bytes, times seconds, losses nats
+(natural-log cross-entropy, so a five-way guess costs ln 5 = 1.609).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar, Literal
+
+State = Literal["queued", "starting", "running", "stopping", "done", "stopped", "failed", "interrupted"]
+ACTIVE_STATES: frozenset[str] = frozenset({"starting", "running", "stopping"})
+FINAL_STATES: frozenset[str] = frozenset({"done", "stopped", "failed", "interrupted"})
+
+STAGES = ("fp32", "fp16", "int8", "nf4", "nf4-dq", "prepared", "lora")
+
+
+class Event:
+    """One line of events.jsonl, less the `seq`, `time`, `run` that the writer adds."""
+
+    event: ClassVar[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """`{"event": name, ...fields}`, ready for JSON."""
+        return {"event": self.event, **asdict(self)}  # type: ignore[call-overload]
+
+
+@dataclass(frozen=True)
+class Phase(Event):
+    """What the job is doing now.
+
+    `progress` runs from 0 to 1, None where it is not known; `steps` is the whole run's number of optimizer steps, where known.
+    """
+
+    event: ClassVar[str] = "phase"
+    name: str
+    detail: str = ""
+    progress: float | None = None
+    steps: int | None = None
+
+
+@dataclass(frozen=True)
+class Step(Event):
+    """One logged optimizer step. Rates are since the last step event, evaluation not counted."""
+
+    event: ClassVar[str] = "step"
+    step: int
+    epoch: float
+    loss: float
+    learning_rate: float
+    grad_norm: float | None
+    reviews_per_second: float
+    tokens_per_second: float
+    memory_bytes: int
+
+
+@dataclass(frozen=True)
+class Evaluation(Event):
+    """The model judged on a whole split after `step` optimizer steps (0 = before training)."""
+
+    event: ClassVar[str] = "evaluation"
+    step: int
+    loss: float
+    accuracy: float
+    macro_f1: float
+    mae_stars: float
+    split: str
+
+
+@dataclass(frozen=True)
+class Probe(Event):
+    """A pinned review scored after `step` steps; probabilities by label, summing to 1."""
+
+    event: ClassVar[str] = "probe"
+    step: int
+    text: str
+    probabilities: dict[str, float]
+
+
+@dataclass(frozen=True)
+class MemoryReading(Event):
+    """Predicted beside measured bytes of one `kind`: a stage's name, or "training_peak"."""
+
+    event: ClassVar[str] = "memory"
+    kind: str
+    predicted_bytes: int | None
+    measured_bytes: int | None
+
+
+@dataclass(frozen=True)
+class Notice(Event):
+    """Something the user should know that does not end the run."""
+
+    event: ClassVar[str] = "warning"
+    message: str
+
+
+@dataclass(frozen=True)
+class Finished(Event):
+    """The last event of a job; `report` is the report's path, None where there is none."""
+
+    event: ClassVar[str] = "finished"
+    state: str
+    error: str | None
+    report: str | None
+
+
+@dataclass(frozen=True)
+class MemoryStage:
+    """The bytes of one stage of QLoRA. total = weights + constants + buffers + adapter."""
+
+    name: str
+    source: Literal["predicted", "measured"]
+    weights_bytes: int
+    constants_bytes: int
+    buffers_bytes: int
+    adapter_bytes: int
+    quantized_layers: int
+    kept_layers: int
+
+    @property
+    def total_bytes(self) -> int:
+        return self.weights_bytes + self.constants_bytes + self.buffers_bytes + self.adapter_bytes
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "total_bytes": self.total_bytes}
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One classified text. `stars` and `expected_stars` (1..k) are None where labels are not ordinal."""
+
+    text: str
+    label: str
+    stars: int | None
+    expected_stars: float | None
+    probabilities: dict[str, float]
+    truncated: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """A classifier judged on `rows` reviews. `confusion[true][predicted]` counts, labels in order.
+
+    mae_stars, within_one and quadratic_kappa are None where labels are not ordinal.
+    """
+
+    rows: int
+    loss: float
+    accuracy: float
+    macro_f1: float
+    mae_stars: float | None
+    within_one: float | None
+    quadratic_kappa: float | None
+    confusion: list[list[int]]
+    labels: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)

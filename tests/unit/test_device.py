@@ -1,0 +1,120 @@
+"""The choice of device and dtype, and the limits of containers."""
+
+import psutil
+import pytest
+import torch
+
+from qlora_demo.engine import device
+from qlora_demo.engine.device import (
+    _cgroup_memory,
+    choose_device,
+    choose_dtype,
+    free_memory_bytes,
+    process_memory_bytes,
+    total_memory_bytes,
+)
+
+GIB = 1024**3
+
+
+def make_cgroups(tmp_path, lines, files):
+    own = tmp_path / "cgroup"
+    own.write_text(lines)
+    for name, content in files.items():
+        path = tmp_path / "fs" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    return tmp_path / "fs", own
+
+
+def test_version_2_limit_is_found_in_a_parent_and_cache_is_not_counted(tmp_path):
+    root, own = make_cgroups(
+        tmp_path,
+        "0::/pod/app\n",
+        {
+            "pod/memory.max": f"{4 * GIB}\n",
+            "pod/memory.current": f"{3 * GIB}\n",
+            "pod/memory.stat": f"anon {GIB}\ninactive_file {2 * GIB}\nactive_file 0\n",
+            "pod/app/memory.max": "max\n",
+            "pod/app/memory.current": "5\n",
+        },
+    )
+    assert _cgroup_memory(root, own) == [(4 * GIB, GIB)]
+
+
+def test_version_1_limit_is_found_at_the_mount_root(tmp_path):
+    root, own = make_cgroups(
+        tmp_path,
+        "4:memory:/docker/0123\n3:cpu:/docker/0123\n",
+        {
+            "memory/memory.limit_in_bytes": f"{2 * GIB}\n",
+            "memory/memory.usage_in_bytes": f"{GIB}\n",
+            "memory/memory.stat": f"inactive_file 7\ntotal_inactive_file {GIB // 2}\n",
+        },
+    )
+    assert _cgroup_memory(root, own) == [(2 * GIB, GIB // 2)]
+
+
+def test_version_1_without_a_limit_counts_for_nothing(tmp_path):
+    root, own = make_cgroups(
+        tmp_path, "4:memory:/\n", {"memory/memory.limit_in_bytes": "9223372036854771712\n", "memory/memory.usage_in_bytes": "1\n"}
+    )
+    assert _cgroup_memory(root, own) == []
+
+
+def test_the_tightest_limit_wins(monkeypatch):
+    monkeypatch.setattr(device, "_cgroup_memory", lambda: [(3 * GIB, GIB), (2 * GIB, GIB)])
+    assert total_memory_bytes() == 2 * GIB
+    assert free_memory_bytes() <= GIB
+    monkeypatch.setattr(device, "_cgroup_memory", lambda: [(GIB, 2 * GIB)])
+    assert free_memory_bytes() == 0
+
+
+@pytest.mark.parametrize(("stated", "expected"), [("16Gi", 16 * GIB), ("512Mi", 512 * 1024**2), ("15.5G", 31 * GIB // 2), ("lots", 0)])
+def test_a_space_states_its_memory(monkeypatch, stated, expected):
+    monkeypatch.setenv("MEMORY", stated)
+    monkeypatch.delenv("SPACE_ID", raising=False)
+    assert device._space_memory() == 0, "MEMORY means something only on a Space"
+    monkeypatch.setenv("SPACE_ID", "user/space")
+    assert device._space_memory() == expected
+
+
+def test_memory_without_limits_is_the_machines(monkeypatch):
+    monkeypatch.setattr(device, "_cgroup_memory", list)
+    monkeypatch.delenv("SPACE_ID", raising=False)
+    assert total_memory_bytes() == psutil.virtual_memory().total
+    assert 0 < process_memory_bytes() < total_memory_bytes()
+
+
+def test_emulated_bfloat16_is_not_chosen_on_cuda(monkeypatch):
+    """A T4 says yes by default, because torch emulates it there."""
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+    assert choose_dtype("cuda")[0] == "float16"
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
+    assert choose_dtype("cuda")[0] == "bfloat16"
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        ({"avx512_bf16": True}, "bfloat16"),
+        ({"amx_bf16": True, "avx512_bf16": False}, "bfloat16"),
+        ({"avx512_bf16": False, "avx2": True}, "float32"),
+        ({}, "float32"),
+    ],
+)
+def test_the_processor_decides_on_a_cpu(monkeypatch, found, expected):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found, raising=False)
+    dtype, reason = choose_dtype("cpu")
+    assert dtype == expected
+    assert expected in reason
+
+
+def test_the_reason_is_one_sentence_with_device_and_dtype(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    chosen = choose_device()
+    assert chosen.kind == "cpu"
+    assert chosen.reason.endswith(".")
+    assert chosen.compute_dtype in chosen.reason
+    assert chosen.name in chosen.reason
+    assert 0 < chosen.free_bytes <= chosen.memory_bytes
