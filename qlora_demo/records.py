@@ -30,7 +30,8 @@ class Event:
 class Phase(Event):
     """What the job is doing now.
 
-    `progress` runs from 0 to 1, None where it is not known; `steps` is the whole run's number of optimizer steps, where known.
+    `progress` runs from 0 to 1, None where it is not known; `steps` is the whole run's number of optimizer steps and `labels` its
+    number of classes, where known.
     """
 
     event: ClassVar[str] = "phase"
@@ -38,6 +39,7 @@ class Phase(Event):
     detail: str = ""
     progress: float | None = None
     steps: int | None = None
+    labels: int | None = None
 
 
 @dataclass(frozen=True)
@@ -162,3 +164,28 @@ class Metrics:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the page says of the machine it runs on. `gpu_bytes` is 0 without a GPU; `preset` is the run that fits."""
+
+    device: Literal["cuda", "cpu"]
+    name: str
+    reason: str
+    memory_bytes: int
+    gpu_bytes: int
+    hub_reachable: bool
+    preset: str
+    preset_reason: str
+
+
+@dataclass(frozen=True)
+class Download:
+    """What would be fetched from the Hub before a job can begin."""
+
+    model: str
+    download_bytes: int
+    free_disk_bytes: int
+    license: str | None
+    gated: bool

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
@@ -21,6 +22,11 @@ PROGRAM = "python -m qlora_demo"
 
 class Parser(argparse.ArgumentParser):
     """Raises SettingsError with one sentence instead of printing a usage box."""
+
+    def __init__(self, *arguments: Any, **options: Any):
+        super().__init__(*arguments, **options)
+        # -1e-3 is a value to be judged, too; before Python 3.14 it is taken for an option, and the one before it for empty.
+        self._negative_number_matcher = re.compile(r"-\.?\d")
 
     def error(self, message: str) -> NoReturn:
         raise SettingsError({"command": f"{message[:1].upper()}{message[1:]}; see `{self.prog} --help`."})

@@ -6,22 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-_MISSING = "-"
-
-
-def size(count: int | float | None) -> str:
-    """Bytes as MiB or GiB."""
-    if count is None:
-        return _MISSING
-    return f"{count / 1024**3:.2f} GiB" if count >= 1024**3 else f"{count / 1024**2:.2f} MiB"
-
-
-def number(value: float | None, form: str = ".3f") -> str:
-    return _MISSING if value is None else format(value, form)
-
-
-def percent(value: float | None) -> str:
-    return _MISSING if value is None else f"{100 * value:.1f} %"
+from ..text import MISSING, number, percent, shorten, size
 
 
 def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
@@ -97,18 +82,12 @@ _EVENTS = {
 }
 
 
-def shorten(text: str, length: int = 60) -> str:
-    """The text on one line, cut at `length` characters."""
-    flat = " ".join(text.split())
-    return flat if len(flat) <= length else flat[: length - 1] + "…"
-
-
 def run_table(runs: list[dict[str, Any]], home: Path) -> str:
     if not runs:
         return f"There are no runs in {home} yet."
     head = ("run", "state", "kind", "model", "data", "steps", "accuracy")
     return table(head, [
-        (run["run"], _state(run), run["kind"], shorten(str(run["model"] or _MISSING), 40), shorten(str(run["data"] or _MISSING), 40),
+        (run["run"], _state(run), run["kind"], shorten(str(run["model"] or MISSING), 40), shorten(str(run["data"] or MISSING), 40),
          _steps(run), percent((run["metrics"] or {}).get("accuracy")))
         for run in runs
     ])  # fmt: skip
@@ -135,7 +114,7 @@ def _state(run: dict[str, Any]) -> str:
 
 
 def _steps(run: dict[str, Any]) -> str:
-    return f"{run['steps_done']}/{run['steps_total']}" if run["steps_total"] else _MISSING
+    return f"{run['steps_done']}/{run['steps_total']}" if run["steps_total"] else MISSING
 
 
 def memory_table(result: dict[str, Any]) -> str:
@@ -147,7 +126,7 @@ def memory_table(result: dict[str, Any]) -> str:
     rows = []
     for name, by_source in stages.items():
         stage = by_source.get("measured") or by_source["predicted"]
-        totals = tuple(size(by_source[source]["total_bytes"]) if source in by_source else _MISSING for source in ("predicted", "measured"))
+        totals = tuple(size(by_source[source]["total_bytes"]) if source in by_source else MISSING for source in ("predicted", "measured"))
         rows.append((name, *totals, *(size(stage[f"{part}_bytes"]) for part in ("weights", "constants", "buffers", "adapter")),
                      f"{stage['quantized_layers']}/{stage['quantized_layers'] + stage['kept_layers']}"))  # fmt: skip
     head = ("stage", "predicted", "measured", "weights", "constants", "buffers", "adapter", "layers quantized")

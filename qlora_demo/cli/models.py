@@ -17,6 +17,7 @@ from ..config import MemoryRequest
 from ..errors import DataError, SettingsError
 from ..jobs.store import default_home
 from ..records import STAGES, Event
+from ..text import shorten
 from ..worker import weigh
 from . import lines
 from .base import Output, add_command
@@ -100,7 +101,7 @@ def run_classify(options: argparse.Namespace, out: Output) -> int:
     for text in options.texts:
         # Before anything is loaded.
         if problem := _problem(text):
-            raise DataError(f"The review {lines.shorten(text, 30)!r} {problem}; give some words.")
+            raise DataError(f"The review {shorten(text, 30)!r} {problem}; give some words.")
     predictions = _predict(_classifier(options, options.texts), options.texts, options.base)
     out.show(predictions, lambda: "\n".join(map(lines.prediction, predictions)))
     return 0

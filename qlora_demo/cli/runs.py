@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,13 +14,12 @@ from pathlib import Path
 from typing import Any, get_args
 
 from ..config import PRESETS, RunConfig, bounds
-from ..errors import DataError, ModelError, RunError, SettingsError
+from ..errors import RunError, SettingsError
 from ..jobs import queue
 from ..jobs.store import Job, Store, default_home
+from ..paths import absolute
 from . import lines
 from .base import PROGRAM, Output, add_command
-
-_DATA_FILES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
 
 
 def add_commands(commands: Any) -> None:
@@ -113,7 +111,7 @@ def read_config(options: argparse.Namespace) -> RunConfig:
         fields["max_steps"] = 0
     for name in ("model", "data"):
         if isinstance(value := (fields | given).get(name), str):
-            given[name] = _absolute(name, value)
+            given[name] = absolute(name, value)
     return RunConfig.read(fields | given)
 
 
@@ -142,20 +140,6 @@ def _read_file(path: Path) -> dict[str, Any]:
         raise SettingsError({"config": f"The settings file {path} is not JSON: {error}."}) from None
     if not isinstance(value, dict):
         raise SettingsError({"config": f'The settings file {path} holds no JSON object; write {{"rank": 8, ...}}.'})
-    return value
-
-
-def _absolute(name: str, value: str) -> str:
-    """A path as the worker will find it: a waiting run is started from another folder, by another process."""
-    path = os.path.expanduser(value)
-    if value == "sample":
-        return value
-    if os.path.isdir(path) or (name == "data" and os.path.exists(path)):
-        return os.path.abspath(path)
-    if name == "data" and value.lower().endswith(_DATA_FILES):
-        raise DataError(f"The reviews {value} are not there; give a file that exists, `sample`, or a Hub data set.")
-    if name == "model" and value.startswith((".", "/", "~")):
-        raise ModelError(f"The model folder {value} is not there; give one that exists, `sample`, or a Hub id.")
     return value
 
 

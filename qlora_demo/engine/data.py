@@ -49,7 +49,10 @@ class Reviews:
 
 @dataclass(frozen=True)
 class DataSet:
-    """Three splits. `ordinal`: the labels are stars in rising order. `skipped` counts rows left out, by reason."""
+    """Three splits. `ordinal`: the labels are stars in rising order. `skipped` counts rows left out, by reason.
+
+    revision: the commit (tag, branch) asked of the Hub, "" where none was.
+    """
 
     name: str
     labels: tuple[str, ...]
@@ -57,6 +60,7 @@ class DataSet:
     splits: dict[str, Reviews]
     skipped: dict[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    revision: str = ""
 
     def describe(self) -> dict[str, Any]:
         """What a report keeps: counts and a SHA-256 over all texts and labels in order, never the texts."""
@@ -66,6 +70,7 @@ class DataSet:
                 digest.update(f"{name}\0{label}\0{text}\n".encode())
         return {
             "name": self.name,
+            "revision": self.revision,
             "labels": list(self.labels),
             "ordinal": self.ordinal,
             "skipped": self.skipped,
@@ -110,7 +115,10 @@ def load(
         full = _build(Path(data).name, _read_folder(Path(data)), columns)
     else:
         on_progress(f"asking the Hub for {data}")
-        full = _build(data, _read_hub(data, config, revision), columns)
+        name, at, found = _read_hub(data, config, revision)
+        full = replace(_build(name, found, columns), revision=at)
+        if data == "amazon-reviews" and name != AMAZON:
+            full = replace(full, notes=(f"The Hub did not give {AMAZON}; the reviews come from {name}.", *full.notes))
     train = full.splits["train"]
     order = _stratified(train.labels, rows, seed) if rows else random.Random(seed).sample(range(len(train)), len(train))
     return replace(full, splits={**full.splits, "train": train.take(order)})
@@ -235,23 +243,30 @@ def _read_folder(folder: Path) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-def _read_hub(data: str, config: str, revision: str) -> dict[str, list[dict[str, Any]]]:
-    """Rows by split from the Hub. Scripts are never run: datasets >= 4 refuses them, so the tutorial's set is read as files."""
+def _read_hub(data: str, config: str, revision: str) -> tuple[str, str, dict[str, list[dict[str, Any]]]]:
+    """(repository, revision asked for, rows by split) from the Hub.
+
+    Scripts are never run: datasets >= 4 refuses them, so the tutorial's set is read as files.
+    """
+    from .hubfiles import hub_reachable
+
     if os.environ.get("QLORA_DEMO_OFFLINE") == "1":
         raise HubError(f"{data} must come from the Hub, which QLORA_DEMO_OFFLINE=1 forbids; choose `sample` or a file.")
     if data in ("amazon-reviews", AMAZON):
+        pinned = revision or AMAZON_REVISION
         try:
-            return _read_amazon(revision or AMAZON_REVISION, config or "en")
+            return AMAZON, pinned, _read_amazon(pinned, config or "en")
         except HubError as error:
-            for name, configuration in AMAZON_FALLBACKS if data == "amazon-reviews" else ():
+            # A Hub that is away has no copies either, and the library would ask for each again and again.
+            for name, configuration in AMAZON_FALLBACKS if data == "amazon-reviews" and hub_reachable() else ():
                 try:
-                    return _split_rows(_hub_call(name, name, name=configuration), name)
+                    return name, "", _split_rows(_hub_call(name, name, name=configuration), name)
                 except HubError:
                     continue
             raise error
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", data):
         raise DataError(f"{data!r} is neither a file nor a data set's name; give a path, `sample`, or a Hub id such as {AMAZON}.")
-    return _split_rows(_hub_call(data, data, name=config or None, revision=revision or None), data)
+    return data, revision, _split_rows(_hub_call(data, data, name=config or None, revision=revision or None), data)
 
 
 def _read_amazon(revision: str, config: str) -> dict[str, list[dict[str, Any]]]:

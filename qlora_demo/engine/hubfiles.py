@@ -161,6 +161,17 @@ def cached_snapshot(model_id: str, revision: str = "") -> tuple[Path, str] | Non
     return (folder, sha) if sha and folder.is_dir() else None
 
 
+def remember_reference(model_id: str, revision: str, sha: str) -> None:
+    """Notes in the cache that `revision` (a tag or branch, "" the default one) was the commit `sha`, for when the Hub is away.
+
+    The client does so only for downloads by name, and ours are by commit.
+    """
+    if not COMMIT.fullmatch(revision):
+        reference = _repo_folder(model_id) / "refs" / (revision or constants.DEFAULT_REVISION)
+        reference.parent.mkdir(parents=True, exist_ok=True)
+        reference.write_text(sha)
+
+
 def snapshot_folder(model_id: str, sha: str) -> Path:
     return _repo_folder(model_id) / "snapshots" / sha
 

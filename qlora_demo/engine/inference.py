@@ -5,6 +5,7 @@ One adapter, loaded once, used from any thread. Knows where adapters lie, not ho
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -67,6 +68,14 @@ class Classifier:
             {label: float(p) for label, p in zip(self.labels, probabilities, strict=True)},
             truncated,
         )
+
+
+def count_parameters(folder: Path) -> int | None:
+    """Parameters of base and adapter as the adapter's report counted them; None where it has no report."""
+    try:
+        return int(json.loads((folder / "report.json").read_text())["parameters"]["all"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def check_texts(texts: Sequence[str]) -> None:

@@ -31,6 +31,7 @@ from .hubfiles import (
     hub_user,
     inspect_hub,
     offline,
+    remember_reference,
 )
 from .shapes import canonical, shape_of
 
@@ -42,9 +43,11 @@ __all__ = [
     "HubFile",
     "HubSummary",
     "ModelSource",
+    "canonical",
     "hub_reachable",
     "hub_user",
     "inspect_hub",
+    "is_local",
     "offline",
     "read_config",
     "read_header",
@@ -101,16 +104,19 @@ def resolve(
     model = model.strip()
     if model == "sample":
         return _sample(config_only, download, on_progress, should_stop)
-    folder = Path(model).expanduser()
-    looks_local = not model or model.startswith((".", "/", "~")) or "\\" in model or model.count("/") > 1
-    # A folder that merely shares its name with a Hub id is meant only if it is a model.
-    if model and folder.is_dir() and (looks_local or (folder / "config.json").is_file()):
-        folder = folder.resolve()
+    if is_local(model):
+        folder = Path(model).expanduser().resolve()
+        if not model or not folder.is_dir():
+            raise ModelError(f"There is no folder {model!r}; give `sample`, a Hub id such as openai-community/gpt2, or an existing folder.")
         check_folder(folder, weights=not config_only)
         return ModelSource(model, folder, "", str(folder), False)
-    if looks_local:
-        raise ModelError(f"There is no folder {model!r}; give `sample`, a Hub id such as openai-community/gpt2, or an existing folder.")
     return _from_hub(model, check_id(canonical(model)), revision, config_only, download, on_progress, should_stop)
+
+
+def is_local(model: str) -> bool:
+    """Whether `model` means a folder. One that merely shares its name with a Hub id is meant only if it is a model."""
+    looks_local = not model or model.startswith((".", "/", "~")) or "\\" in model or model.count("/") > 1
+    return looks_local or (Path(model) / "config.json").is_file()
 
 
 def check_folder(folder: Path, *, weights: bool = True) -> None:
@@ -233,7 +239,7 @@ def _from_hub(
     try:
         if not may_download:
             raise HubError(f"{model_id} is not on this machine; download it first.")
-        return _fetched(name, inspect_hub(model_id, revision), config_only, on_progress, should_stop)
+        return _fetched(name, inspect_hub(model_id, revision), revision, config_only, on_progress, should_stop)
     except DownloadStopped:
         raise
     except HubError:
@@ -247,9 +253,10 @@ def _from_hub(
 
 
 def _fetched(
-    name: str, summary: HubSummary, config_only: bool, on_progress: OnProgress | None, should_stop: ShouldStop | None
+    name: str, summary: HubSummary, revision: str, config_only: bool, on_progress: OnProgress | None, should_stop: ShouldStop | None
 ) -> ModelSource:
     folder = download(summary, ("config.json",), should_stop=should_stop)
+    remember_reference(summary.id, revision, summary.revision)
     try:
         read_config(folder)  # before the weights: a refusal should cost nothing
         if not config_only and not summary.has_weights:

@@ -12,7 +12,6 @@ import platform
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
@@ -20,47 +19,19 @@ from typing import Any, cast
 import torch
 from peft import PeftModel
 from torch.nn.functional import cross_entropy, one_hot
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments, set_seed
+from transformers import PrinterCallback, Trainer, TrainerState, TrainingArguments, set_seed
 
 from ..config import RunConfig
 from ..errors import TrainingError
-from ..records import Evaluation, Event, MemoryReading, Metrics, Notice, Phase, Step
+from ..records import Evaluation, MemoryReading, Metrics, Notice, Phase
 from . import data as reviews_of
 from . import memory, modeling, reload, sources
 from .device import Device, choose_device, free_memory_bytes, process_memory_bytes
 from .evaluation import baselines, judge
+from .progress import Emit, Events, Meter
 
-Emit = Callable[[Event], None]
 OPTIMIZERS = {"adamw_8bit": "adamw_bnb_8bit"}  # the Trainer's name where ours is shorter
 PROOF_TEXTS = 16
-
-
-@dataclass
-class Meter:
-    """Counts what the collator hands out, the memory seen, and the time spent in steps (evaluation not counted)."""
-
-    device: Device
-    reviews: int = 0
-    tokens: int = 0
-    peak_bytes: int = 0
-    began: float = field(default_factory=time.monotonic)
-
-    def rates(self) -> tuple[float, float]:
-        """(reviews, non-padding tokens) per second since the last call."""
-        seconds = max(time.monotonic() - self.began, 1e-9)
-        rates = self.reviews / seconds, self.tokens / seconds
-        self.reset()
-        return rates
-
-    def reset(self) -> None:
-        self.reviews = self.tokens = 0
-        self.began = time.monotonic()
-
-    def memory(self) -> int:
-        now = process_memory_bytes(self.device.kind)
-        peak = torch.cuda.max_memory_allocated() if self.device.kind == "cuda" else now
-        self.peak_bytes = max(self.peak_bytes, peak)
-        return now
 
 
 class Tokens(torch.utils.data.Dataset):  # type: ignore[type-arg]
@@ -122,71 +93,6 @@ def loss_over(count: int, smoothing: float, ordinal: bool) -> Callable[..., torc
     return loss
 
 
-class Events(TrainerCallback):
-    """Turns what the Trainer does into events, asks whether to stop, and ends a run whose loss is no number."""
-
-    def __init__(self, emit: Emit, should_stop: Callable[[], bool], meter: Meter, learning_rate: float):
-        self.emit, self.should_stop, self.meter, self.learning_rate = emit, should_stop, meter, learning_rate
-        self.stopped = False
-        self._began = 0.0
-
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        self._began = time.monotonic()
-        self.meter.reset()
-
-    def on_substep_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        self._ask(control)
-
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        self._ask(control)
-        if state.global_step >= state.max_steps:  # the last step too is a candidate for the best checkpoint
-            control.should_evaluate = control.should_save = True
-
-    def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, float] | None = None, **_: Any
-    ) -> None:
-        if not logs or "loss" not in logs:
-            return
-        if not math.isfinite(logs["loss"]):
-            raise TrainingError(
-                f"The loss became {logs['loss']} at step {state.global_step}; "
-                f"lower the learning rate (it is {self.learning_rate:g}) and start again."
-            )
-        reviews, tokens = self.meter.rates()
-        norm = logs.get("grad_norm")
-        self.emit(
-            Step(
-                state.global_step,
-                float(logs.get("epoch", 0)),
-                float(logs["loss"]),
-                float(logs["learning_rate"]),
-                float(norm) if norm is not None and math.isfinite(norm) else None,
-                reviews,
-                tokens,
-                self.meter.memory(),
-            )
-        )
-        left = (time.monotonic() - self._began) / max(state.global_step, 1) * (state.max_steps - state.global_step)
-        self.emit(
-            Phase(
-                "training",
-                f"step {state.global_step} of {state.max_steps}, about {_duration(left)} left",
-                state.global_step / max(state.max_steps, 1),
-            )
-        )
-
-    def on_evaluate(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, metrics: dict[str, float] | None = None, **_: Any
-    ) -> None:
-        found = {name.removeprefix("eval_"): value for name, value in (metrics or {}).items()}
-        self.emit(Evaluation(state.global_step, found["loss"], found["accuracy"], found["macro_f1"], found.get("mae_stars"), "validation"))  # type: ignore[arg-type]
-        self.meter.reset()  # the collator counted evaluation's reviews too
-
-    def _ask(self, control: TrainerControl) -> None:
-        if self.should_stop():
-            self.stopped = control.should_training_stop = True
-
-
 def train(
     config: RunConfig,
     folder: Path,
@@ -207,7 +113,7 @@ def train(
     source = sources.resolve(
         config.model, config.revision, should_stop=should_stop, on_progress=lambda text, done: emit(Phase("fetching the model", text, done))
     )
-    emit(Phase("loading the model", f"{config.model} at {config.precision}"))
+    emit(Phase("loading the model", f"{config.model} at {config.precision}", labels=len(data.labels)))
     set_seed(config.seed)
     base = modeling.load_base(source, data.labels, config.precision, device)
     max_length = modeling.usable_length(base.tokenizer, base.model.config, config.max_length)
@@ -453,7 +359,3 @@ def _drop_untold(trainer: Trainer) -> None:
 
 def _best_step(state: TrainerState) -> int | None:
     return int(Path(state.best_model_checkpoint).name.rpartition("-")[2]) if state.best_model_checkpoint else None
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

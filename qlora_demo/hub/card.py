@@ -51,7 +51,8 @@ A LoRA adapter (rank {config["rank"]}, alpha {config["alpha"]:g}) with a trained
 ## How it was made
 
 {data["rows"]["train"]:,} reviews, {training["steps"]} steps in {training["seconds"]:.0f} s on {report["environment"]["device_name"]},
-learning rate {config["learning_rate"]:g}, batch {config["batch_size"]} x {config["accumulation"]}, seed {config["seed"]}; kept: {report["kept"]}.
+learning rate {config["learning_rate"]:g}, batch {config["batch_size"]} x {config["accumulation"]}, seed {config["seed"]};
+kept: {report["kept"]}.
 Loaded again in a fresh process under another seed, its logits differed by at most {report["reload"]["max_logit_difference"]:.2g}.
 
 `report.json` beside this file has every setting, version and number.

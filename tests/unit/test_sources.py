@@ -68,6 +68,8 @@ def no_hub(tmp_path, monkeypatch):
 
 def point_to(url, tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "ENDPOINT", url)
+    # Made of the endpoint at import; a test changes it later.
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))

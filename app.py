@@ -1,0 +1,38 @@
+"""See, run and trust QLoRA: `python app.py` serves the page; this is what a Space runs."""
+
+import os
+import sys
+from contextlib import suppress
+
+# Before gradio is imported: it reads these once.
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+os.environ.setdefault("GRADIO_SSR_MODE", "False")
+with suppress(ImportError):
+    import spaces  # noqa: F401  on ZeroGPU it must come before torch, whose CUDA calls it takes over
+
+from qlora_demo.errors import DemoError
+from qlora_demo.hosting import is_public, read_address
+from qlora_demo.jobs.store import Store, default_home
+
+
+def main() -> int:
+    """Serve until interrupted; 2 where the settings do not allow it."""
+    try:
+        address = read_address()
+    except DemoError as error:
+        print(error, file=sys.stderr)
+        return 2
+    from qlora_demo.services import Services
+    from qlora_demo.ui import build_app
+    from qlora_demo.ui.theme import launch
+
+    services = Services(Store(default_home()), public=is_public())
+    page = build_app(services)
+    launch(page, address)
+    services.warm_up()
+    page.block_thread()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

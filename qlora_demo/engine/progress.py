@@ -1,0 +1,115 @@
+"""What is seen of a run while it trains: a meter that counts, and the Trainer's callback that turns what happens into events.
+
+Knows neither models nor reviews.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from ..errors import TrainingError
+from ..records import Evaluation, Event, Phase, Step
+from ..text import duration
+from .device import Device, process_memory_bytes
+
+Emit = Callable[[Event], None]
+
+
+@dataclass
+class Meter:
+    """Counts what the collator hands out, the memory seen, and the time spent in steps (evaluation not counted)."""
+
+    device: Device
+    reviews: int = 0
+    tokens: int = 0
+    peak_bytes: int = 0
+    began: float = field(default_factory=time.monotonic)
+
+    def rates(self) -> tuple[float, float]:
+        """(reviews, non-padding tokens) per second since the last call."""
+        seconds = max(time.monotonic() - self.began, 1e-9)
+        rates = self.reviews / seconds, self.tokens / seconds
+        self.reset()
+        return rates
+
+    def reset(self) -> None:
+        self.reviews = self.tokens = 0
+        self.began = time.monotonic()
+
+    def memory(self) -> int:
+        now = process_memory_bytes(self.device.kind)
+        peak = torch.cuda.max_memory_allocated() if self.device.kind == "cuda" else now
+        self.peak_bytes = max(self.peak_bytes, peak)
+        return now
+
+
+class Events(TrainerCallback):
+    """Turns what the Trainer does into events, asks whether to stop, and ends a run whose loss is no number."""
+
+    def __init__(self, emit: Emit, should_stop: Callable[[], bool], meter: Meter, learning_rate: float):
+        self.emit, self.should_stop, self.meter, self.learning_rate = emit, should_stop, meter, learning_rate
+        self.stopped = False
+        self._began = 0.0
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self._began = time.monotonic()
+        self.meter.reset()
+
+    def on_substep_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self._ask(control)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self._ask(control)
+        if state.global_step >= state.max_steps:  # the last step too is a candidate for the best checkpoint
+            control.should_evaluate = control.should_save = True
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, float] | None = None, **_: Any
+    ) -> None:
+        if not logs or "loss" not in logs:
+            return
+        if not math.isfinite(logs["loss"]):
+            raise TrainingError(
+                f"The loss became {logs['loss']} at step {state.global_step}; "
+                f"lower the learning rate (it is {self.learning_rate:g}) and start again."
+            )
+        reviews, tokens = self.meter.rates()
+        norm = logs.get("grad_norm")
+        self.emit(
+            Step(
+                state.global_step,
+                float(logs.get("epoch", 0)),
+                float(logs["loss"]),
+                float(logs["learning_rate"]),
+                float(norm) if norm is not None and math.isfinite(norm) else None,
+                reviews,
+                tokens,
+                self.meter.memory(),
+            )
+        )
+        left = (time.monotonic() - self._began) / max(state.global_step, 1) * (state.max_steps - state.global_step)
+        self.emit(
+            Phase(
+                "training",
+                f"step {state.global_step} of {state.max_steps}, about {duration(left)} left",
+                state.global_step / max(state.max_steps, 1),
+            )
+        )
+
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, metrics: dict[str, float] | None = None, **_: Any
+    ) -> None:
+        found = {name.removeprefix("eval_"): value for name, value in (metrics or {}).items()}
+        self.emit(Evaluation(state.global_step, found["loss"], found["accuracy"], found["macro_f1"], found.get("mae_stars"), "validation"))  # type: ignore[arg-type]
+        self.meter.reset()  # the collator counted evaluation's reviews too
+
+    def _ask(self, control: TrainerControl) -> None:
+        if self.should_stop():
+            self.stopped = control.should_training_stop = True

@@ -1,0 +1,29 @@
+"""Local models and reviews in a run's settings: found before the run is submitted, and named so that its worker finds them.
+
+Knows what is on this disk, not what is in it.
+"""
+
+from __future__ import annotations
+
+import os
+
+from .errors import DataError, ModelError
+
+DATA_FILES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
+
+
+def absolute(name: str, value: str) -> str:
+    """The setting `name` (model or data), a path made absolute: a waiting run is started from another folder, by another process.
+
+    Anything but a path is handed back. Raises ModelError or DataError for a path where nothing is.
+    """
+    path = os.path.expanduser(value)
+    if value == "sample":
+        return value
+    if os.path.isdir(path) or (name == "data" and os.path.exists(path)):
+        return os.path.abspath(path)
+    if name == "data" and value.lower().endswith(DATA_FILES):
+        raise DataError(f"The reviews {value} are not there; give a file that exists, `sample`, or a Hub data set.")
+    if name == "model" and value.startswith((".", "/", "~")):
+        raise ModelError(f"The model folder {value} is not there; give one that exists, `sample`, or a Hub id.")
+    return value

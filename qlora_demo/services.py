@@ -1,0 +1,219 @@
+"""What the page and the HTTP interface are handed: engine and jobs as plain functions.
+
+The engine (and with it torch) is imported by the functions that need it, first of all by a warm-up thread once the page is
+up. Knows nothing of gradio.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import os
+import secrets
+import threading
+from collections import OrderedDict
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .config import MemoryRequest, RunConfig, choose_preset
+from .errors import DeviceError, RunError, SettingsError
+from .jobs import queue
+from .jobs.launch import start_worker
+from .jobs.store import Job, Kind, Store
+from .paths import absolute
+from .records import Download, Event, Machine, Prediction
+from .worker import weigh
+
+if TYPE_CHECKING:
+    from .engine.inference import Classifier
+
+log = logging.getLogger("qlora_demo")
+SAMPLE = "sample"
+CLASSIFIERS_KEPT = 2
+TYPED_LIMIT_PARAMETERS = 1_500_000_000  # above, a typed review takes seconds on a CPU
+MEASURE_BESIDE = 4  # a measurement that takes less than a quarter of the free memory need not wait for the device
+
+
+@dataclass(frozen=True)
+class Started:
+    """A submitted run; who holds the key may stop it."""
+
+    run: str
+    key: str
+
+
+class Services:
+    """The app's functions and the little state they share: the run store, loaded classifiers, facts about the machine."""
+
+    def __init__(self, store: Store, *, public: bool = False, launch: queue.Launch = start_worker):
+        self.store = store
+        self.public = public
+        self._launch = launch
+        self._machine: Future[Machine] = Future()
+        self._classifiers: OrderedDict[str, Classifier] = OrderedDict()
+        self._loading = threading.Lock()
+
+    # --- the machine -------------------------------------------------------------------------------------------------
+
+    def warm_up(self) -> None:
+        """Looks at the machine and loads the shipped adapter, in a thread: the page does not wait for it."""
+        threading.Thread(target=self._warm_up, name="warm-up", daemon=True).start()
+
+    def machine(self) -> Machine:
+        """Facts about this machine; waits for the warm-up to have found them."""
+        return self._machine.result()
+
+    def _warm_up(self) -> None:
+        try:
+            self._machine.set_result(_look())
+        except Exception as error:  # handed to whoever asks
+            log.exception("The machine could not be looked at")
+            self._machine.set_exception(error)
+            return
+        try:
+            self.classify("Works well.", SAMPLE)
+            self.untrained("Works well.", SAMPLE)
+        except Exception:
+            log.exception("The shipped adapter could not be loaded")
+
+    # --- memory ------------------------------------------------------------------------------------------------------
+
+    def predict_memory(self, request: MemoryRequest) -> dict[str, Any]:
+        """The predicted ledger, as `weigh` reports it; no weight is read or fetched. Raises DemoErrors."""
+        self._machine.result()  # torch is imported once, by one thread
+        return weigh(request, _unheard, lambda: False, ways=("predicted",))
+
+    def start_measuring(self, request: MemoryRequest, predicted: dict[str, Any]) -> Started:
+        """A job that measures what was predicted; at once where it is small, else when the device is free. Raises RunError."""
+        from .engine.device import free_memory_bytes
+
+        largest = max(stage["total_bytes"] for stage in predicted["stages"])
+        beside = self.machine().device == "cpu" and largest * MEASURE_BESIDE < free_memory_bytes("cpu")
+        return self._submit("memory", request.to_dict(), beside=beside)
+
+    # --- the Hub -----------------------------------------------------------------------------------------------------
+
+    def needed_download(self, model: str, revision: str = "") -> Download | None:
+        """What the Hub would have to send before `model` can be loaded; None where all of it is here. Raises DemoErrors."""
+        from .engine import sources
+
+        model = model.strip()
+        if model == SAMPLE or sources.is_local(model):
+            return None
+        found = sources.inspect_hub(sources.canonical(model), revision)
+        if found.cached:
+            return None
+        return Download(found.id, found.download_bytes, found.free_disk_bytes, found.license, found.gated)
+
+    # --- runs --------------------------------------------------------------------------------------------------------
+
+    def start_run(self, config: RunConfig) -> Started:
+        """Submits a run; it starts when the device is free. Raises DemoErrors, RunError where runs cannot be kept."""
+        named = {name: absolute(name, getattr(config, name)) for name in ("model", "data")}
+        for name, value in named.items():
+            if self.public and os.path.isabs(value):
+                raise SettingsError({name: f"The {name} {getattr(config, name)} is a path; on a public host give `sample` or a Hub id."})
+        return self._submit("train", {**config.to_dict(), **named})
+
+    def _submit(self, kind: Kind, settings: dict[str, Any], beside: bool = False) -> Started:
+        key = secrets.token_urlsafe(18)
+        job = queue.submit(self.store, kind, settings, key_hash=_hash(key), beside=beside, launch=self._launch)
+        return Started(job.id, key)
+
+    def stop_run(self, run: str, key: str, *, at_home: bool = False) -> None:
+        """Asks a run to stop. `at_home`: asked for by the page on a private host, whose user owns every run. Raises RunError."""
+        if not (at_home and not self.public) and not hmac.compare_digest(_hash(key), self.store.job(run).state().key_hash):
+            raise RunError(f"The key does not belong to run {run}; only who started a run can stop it.")
+        queue.stop(self.store, run, launch=self._launch)
+
+    def job(self, run: str) -> Job:
+        """The run, with the waiting line moved on. Raises RunError."""
+        self.advance()
+        return self.store.job(run)
+
+    def runs(self) -> list[dict[str, Any]]:
+        """Summaries of the training runs, newest first."""
+        self.advance()
+        return [job.summary() for job in self.store.jobs("train")]
+
+    def latest(self, kind: Kind) -> Job | None:
+        """The active job of a kind, else the newest; None where there is none."""
+        found = self.store.states(kind)
+        active = [job for job, state in found if not state.is_final]
+        return active[-1] if active else found[0][0] if found else None
+
+    def advance(self) -> None:
+        """Moves the waiting line on. A home that can only be read can still be shown, so its refusal is for who submits."""
+        try:
+            queue.advance(self.store, launch=self._launch)
+        except RunError as error:
+            log.warning("%s", error)
+
+    # --- classification ----------------------------------------------------------------------------------------------
+
+    def classify(self, text: str, adapter: str = SAMPLE) -> Prediction:
+        """One typed review by a tuned network. Raises DemoErrors."""
+        return self._classifier(adapter).classify([text])[0]
+
+    def untrained(self, text: str, adapter: str = SAMPLE) -> Prediction:
+        """The same review by the same network as it was before training."""
+        return self._classifier(adapter).classify([text], base=True)[0]
+
+    def adapters(self) -> list[tuple[str, str]]:
+        """(what to show, name) of the shipped adapter and of every run that has one, newest first."""
+        usable = [job for job in self.store.jobs("train") if (job.folder / "adapter").is_dir()]
+        return [("Shipped with the app (MiniLM, sample reviews)", SAMPLE), *((_label(job), job.id) for job in usable)]
+
+    def _classifier(self, adapter: str) -> Classifier:
+        """The adapter's classifier, loaded at its first use; the least recently used one makes room."""
+        adapter = adapter.strip()
+        with self._loading:
+            if adapter not in self._classifiers:
+                self._classifiers[adapter] = self._load(adapter)
+                while len(self._classifiers) > CLASSIFIERS_KEPT:
+                    self._classifiers.popitem(last=False)
+            self._classifiers.move_to_end(adapter)
+            return self._classifiers[adapter]
+
+    def _load(self, adapter: str) -> Classifier:
+        from .engine import inference
+
+        if self.public and adapter not in {name for _, name in self.adapters()}:
+            raise RunError(f"There is no adapter {adapter[:60]!r} here; choose one of the list.")
+        folder = inference.find_adapter(adapter, self.store.home)
+        parameters = inference.count_parameters(folder)
+        if parameters is not None and parameters > TYPED_LIMIT_PARAMETERS:
+            raise DeviceError(
+                f"The base has {parameters / 1e9:.1f} billion parameters, too many to answer as you type; "
+                f"use `python -m qlora_demo classify --adapter {adapter} TEXT`."
+            )
+        return inference.Classifier(str(folder), on_cpu=True)
+
+
+def _look() -> Machine:
+    from .engine import sources
+    from .engine.device import choose_device
+
+    device = choose_device()
+    gpu_bytes = device.memory_bytes if device.kind == "cuda" else 0
+    reachable = sources.hub_reachable()
+    preset, why = choose_preset(gpu_bytes, reachable)
+    return Machine(device.kind, device.name, device.reason, device.memory_bytes, gpu_bytes, reachable, preset, why)
+
+
+def _label(job: Job) -> str:
+    summary = job.summary()
+    accuracy = (summary["metrics"] or {}).get("accuracy")
+    judged = f", {accuracy:.0%} right" if accuracy is not None else ""
+    return f"Run {job.id}: {Path(str(summary['model'])).name} on {Path(str(summary['data'])).name}{judged}"
+
+
+def _hash(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def _unheard(event: Event) -> None:
+    """Progress that nobody waits for."""

@@ -1,0 +1,37 @@
+"""Numbers and sizes as words: what the terminal and the page both say. Pure; knows no record and no page."""
+
+from __future__ import annotations
+
+MISSING = "-"
+KiB, MiB, GiB = 1024, 1024**2, 1024**3
+
+
+def size(count: int | float | None) -> str:
+    """Bytes as B, KiB, MiB or GiB, with two decimals from MiB on."""
+    if count is None:
+        return MISSING
+    for unit, name in ((GiB, "GiB"), (MiB, "MiB")):
+        if count >= unit:
+            return f"{count / unit:.2f} {name}"
+    return f"{count / KiB:.1f} KiB" if count >= KiB else f"{count:.0f} B"
+
+
+def number(value: float | None, form: str = ".3f") -> str:
+    return MISSING if value is None else format(value, form)
+
+
+def percent(value: float | None) -> str:
+    return MISSING if value is None else f"{100 * value:.1f} %"
+
+
+def duration(seconds: float) -> str:
+    """Seconds, minutes or hours, as coarse as one would say it."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def shorten(text: str, length: int = 60) -> str:
+    """The text on one line, cut at `length` characters."""
+    flat = " ".join(text.split())
+    return flat if len(flat) <= length else flat[: length - 1] + "…"

@@ -1,0 +1,44 @@
+"""The page. gradio lives here and nowhere else; torch never does.
+
+A header that says what this is and where it runs, then a tab for each thing one can do.
+"""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from ..services import Services
+from .api import build_api
+from .classify_tab import build_classify_tab
+from .handlers import shown
+from .memory_tab import build_memory_tab
+from .train_tab import build_train_tab
+from .views import view_machine
+
+TITLE = "QLoRA, measured and live"
+INTRODUCTION = (
+    "<h1>QLoRA, measured and live</h1><p>Quantize a language model to 4 bits, train a star-rating classifier on top of it, "
+    "and watch every byte and every step.</p>"
+)
+
+
+def build_app(services: Services) -> gr.Blocks:
+    """The whole page and the HTTP interface. Nothing heavy happens here."""
+    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 86400)) as page:
+        with gr.Row(elem_id="header", equal_height=True):
+            gr.HTML(INTRODUCTION, elem_id="header-introduction")
+            machine = gr.HTML('<p class="machine"><strong>Looking at this machine …</strong></p>', elem_id="header-machine")
+        # A fixed key and secret: by default both change at each start, and the browser would forget its runs.
+        keys = gr.BrowserState({}, storage_key="qlora-demo-keys", secret="runs that this browser started")
+        with gr.Tabs():
+            with gr.Tab("Memory", id="memory"):
+                build_memory_tab(services, page)
+            with gr.Tab("Train", id="train"):
+                placed = gr.Column()
+            with gr.Tab("Classify", id="classify"):
+                adapters = build_classify_tab(services)
+        with placed:
+            build_train_tab(services, page, keys, adapters)
+        build_api(services)
+        page.load(shown(lambda: view_machine(services.machine())), None, machine, show_progress="hidden", api_visibility="private")
+    return page

@@ -1,0 +1,58 @@
+"""Classify: type a review and watch its stars move, tuned beside untrained.
+
+Each key asks for an answer; while one is on its way only the newest text waits, so an older answer never comes last.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import gradio as gr
+
+from ..errors import DemoError
+from ..services import SAMPLE, Services
+from .handlers import shown
+from .views import view_certainty, view_probabilities, view_problems, view_stars
+
+EXAMPLES = [
+    "I love this product, it works exactly as described and arrived a day early!",
+    "Broke after two days, and nobody answers my messages. A waste of money.",
+    "It does what it should, nothing more. The instructions are hard to read.",
+    "Great sound, but the battery barely lasts an afternoon.",
+    "Oh wonderful, another charger that works for exactly one week.",
+]
+
+
+def build_classify_tab(services: Services) -> gr.Dropdown:
+    """Layout, then events; returns the choice of adapters, which other tabs keep up to date."""
+    with gr.Row():
+        with gr.Column(scale=3, min_width=320):
+            review = gr.Textbox(label="Review", lines=6, placeholder="Type a review; the stars move as you type.", max_length=50_001,
+                                elem_id="classify-review", autofocus=True)  # fmt: skip
+            gr.Examples([[text] for text in EXAMPLES], [review], label="Or click one", elem_id="classify-examples")
+            adapter = gr.Dropdown(services.adapters(), value=SAMPLE, label="Adapter", allow_custom_value=True, elem_id="classify-adapter",
+                                  info="The shipped one, a run of yours, or the folder of an adapter.")  # fmt: skip
+        with gr.Column(scale=2, min_width=320, elem_classes="answer"):
+            gr.HTML('<p class="caption">Expected stars, of 5</p>')
+            stars = gr.HTML(view_stars(None), elem_id="classify-stars")
+            shares = gr.HTML(view_probabilities(None, None), elem_id="classify-probabilities")
+            certainty = gr.HTML('<p class="quiet">The first answer waits for the model to load.</p>', elem_id="classify-certainty")
+
+    @shown
+    def on_review(review: str, adapter: str) -> list[Any]:
+        if not review.strip():
+            return [view_stars(None), view_probabilities(None, None), '<p class="quiet">Type a few words.</p>']
+        began = time.monotonic()
+        try:
+            tuned = services.classify(review, adapter)
+            seconds = time.monotonic() - began
+            untrained = services.untrained(review, adapter)
+        except DemoError as error:
+            return [view_stars(None), view_probabilities(None, None), view_problems([str(error)])]
+        return [view_stars(tuned), view_probabilities(tuned, untrained), view_certainty(tuned, seconds)]
+
+    # A limit of its own, so that no other handler holds up a key.
+    gr.on([review.change, adapter.change], on_review, [review, adapter], [stars, shares, certainty], trigger_mode="always_last",
+          show_progress="hidden", concurrency_limit=4, api_visibility="private")  # fmt: skip
+    return adapter

@@ -1,0 +1,40 @@
+"""How the page looks, and how it is served: theme, style sheet, launch options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gradio as gr
+import plotly
+from starlette.routing import Mount
+from starlette.staticfiles import StaticFiles
+
+from ..hosting import Address
+
+HERE = Path(__file__).parent
+PLOTLY = Path(plotly.__file__).parent / "package_data"
+FONTS = ("system-ui", "sans-serif")
+
+
+def launch(page: gr.Blocks, address: Address) -> None:
+    """Serves the page and returns once it is up."""
+    page.queue(max_size=200).launch(
+        server_name=address.host,
+        server_port=address.port,
+        auth=address.login,
+        prevent_thread_lock=True,
+        theme=gr.themes.Base(primary_hue="indigo", neutral_hue="slate", font=FONTS, font_mono=("ui-monospace", "monospace")),
+        css=(HERE / "style.css").read_text(encoding="utf-8"),
+        # Our own route, because Gradio's would put the path of this machine into the page.
+        app_kwargs={"routes": [Mount("/plotly", StaticFiles(directory=PLOTLY))]},
+        footer_links=["api", "settings"],
+        run_history=False,
+        enable_monitoring=False,
+        ssr_mode=False,
+        mcp_server=True,
+        show_error=False,
+        max_file_size="50mb",
+        quiet=True,
+    )
+    host = "127.0.0.1" if address.host == "0.0.0.0" else address.host
+    print(f"The page is at http://{host}:{address.port}/ (Ctrl-C ends it; runs go on).", flush=True)

@@ -1,0 +1,153 @@
+"""Train: settings, Start and Stop, and the live figure of one run.
+
+A run is a job that goes on without this page; the page only attaches to it by its id.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from ..config import PRESETS, RunConfig
+from ..errors import DemoError, SettingsError
+from ..records import Download
+from ..services import Services
+from .form import FIRST, build_fields, other_fields
+from .handlers import shown
+from .live_plot import live_plot
+from .views import view_download, view_problems, view_report
+
+
+def build_train_tab(services: Services, page: gr.Blocks, keys: gr.BrowserState, adapters: gr.Dropdown) -> None:
+    """Layout, then events. `keys`: run to key, of the runs that this browser started; `adapters` hears of new ones."""
+    with gr.Row():
+        with gr.Column(scale=2, min_width=320):
+            preset = gr.Dropdown([(item.title, name) for name, item in PRESETS.items()], value="sample", label="Preset",
+                                 info=PRESETS["sample"].summary, elem_id="train-preset")  # fmt: skip
+            reason = gr.HTML('<p class="quiet">Looking at this machine …</p>', elem_id="train-reason")
+            with gr.Row():
+                start = gr.Button("Start training", variant="primary", elem_id="train-start")
+                stop = gr.Button("Stop and keep", interactive=False, elem_id="train-stop")
+            problems = gr.HTML(elem_id="train-problems")
+            with gr.Group(visible=False) as asking:
+                ask = gr.HTML(elem_id="train-ask")
+                with gr.Row():
+                    fetch = gr.Button("Download and start", variant="primary", elem_id="train-fetch")
+                    refuse = gr.Button("Do not download", elem_id="train-refuse")
+            fields = build_fields(["model", "data"])
+            with gr.Row(elem_classes="pairs"):
+                fields |= build_fields(FIRST)
+            with gr.Accordion("All other settings", open=False):
+                fields |= build_fields(other_fields())
+        with gr.Column(scale=3, min_width=320):
+            live = live_plot(services)
+            report = gr.HTML(elem_id="train-report")
+            run = gr.Dropdown([], label="Show another run", info="Newest first; a run goes on when this page is closed.",
+                              elem_id="train-run")  # fmt: skip
+
+    outputs = [live, run, keys, stop, problems, asking, ask, report]
+
+    def attach(found: str, known: dict[str, str]) -> list[Any]:
+        """The page shows the run `found`."""
+        choices = gr.Dropdown(run_choices(services), value=found)
+        return [found, choices, known, gr.Button(interactive=True), "", gr.Group(visible=False), "", ""]
+
+    def submit(known: dict[str, str], settings: dict[str, Any], confirmed: bool) -> list[Any]:
+        try:
+            config = RunConfig.read(settings)
+            download = None if confirmed else services.needed_download(config.model, config.revision)
+            if download is not None:
+                return asked(download)
+            started = services.start_run(config)
+        except SettingsError as error:
+            return refused(list(error.problems.values()))
+        except DemoError as error:
+            return refused([str(error)])
+        return attach(started.run, {**known, started.run: started.key})
+
+    @shown
+    def on_start(keys: dict[str, str], **settings: Any) -> list[Any]:
+        return submit(keys, settings, confirmed=False)
+
+    @shown
+    def on_fetch(keys: dict[str, str], **settings: Any) -> list[Any]:
+        return submit(keys, settings, confirmed=True)
+
+    @shown
+    def on_stop(live: str, keys: dict[str, str]) -> Any:
+        services.stop_run(live, keys.get(live, ""), at_home=True)
+        return gr.Button(interactive=False)
+
+    @shown
+    def on_show(run: str | None) -> list[Any]:
+        """Another run into the figure."""
+        if not run:
+            return [gr.skip()] * 3
+        job = services.job(run)
+        return [run, gr.Button(interactive=not job.state().is_final), view_report(job.report())]
+
+    @shown
+    def on_settled(live: str) -> list[Any]:
+        """The run in the figure has ended: its report, and its adapter among those to classify with."""
+        job = services.job(live)
+        return [gr.Button(interactive=False), view_report(job.report()), gr.Dropdown(run_choices(services), value=live),
+                gr.Dropdown(services.adapters())]  # fmt: skip
+
+    @shown
+    def on_load() -> list[Any]:
+        """Re-attach: to the active run, else to the newest."""
+        job = services.latest("train")
+        if job is None:
+            return ["", gr.Dropdown(run_choices(services)), gr.skip(), gr.skip(), gr.Dropdown(services.adapters())]
+        return [job.id, gr.Dropdown(run_choices(services), value=job.id), gr.Button(interactive=not job.state().is_final),
+                view_report(job.report()), gr.Dropdown(services.adapters())]  # fmt: skip
+
+    @shown
+    def on_machine() -> list[Any]:
+        """The preset that fits this machine, and why; the form is left alone where that is what it shows already."""
+        machine = services.machine()
+        why = f'<p class="quiet">Chosen because {machine.preset_reason}.</p>'
+        if machine.preset == "sample":
+            return [why, gr.skip(), *[gr.skip()] * len(fields)]
+        return [why, gr.Dropdown(value=machine.preset), *preset_values(machine.preset)]
+
+    @shown
+    def on_preset(preset: str) -> list[Any]:
+        return [gr.Dropdown(info=PRESETS[preset].summary), "", *preset_values(preset)]
+
+    private: dict[str, Any] = {"api_visibility": "private", "concurrency_limit": 20}
+    start.click(on_start, inputs_kwargs={"keys": keys, **fields}, outputs=outputs, **private)
+    fetch.click(on_fetch, inputs_kwargs={"keys": keys, **fields}, outputs=outputs, **private)
+    refuse.click(lambda: gr.Group(visible=False), None, asking, queue=False, api_visibility="private")
+    stop.click(on_stop, [live, keys], stop, **private)
+    run.input(on_show, run, [live, stop, report], show_progress="hidden", **private)
+    live.settled(on_settled, live, [stop, report, run, adapters], show_progress="hidden", **private)
+    preset.input(on_preset, preset, [preset, reason, *fields.values()], show_progress="hidden", **private)
+    page.load(on_load, None, [live, run, stop, report, adapters], show_progress="hidden", **private)
+    page.load(on_machine, None, [reason, preset, *fields.values()], show_progress="hidden", **private)
+
+
+def preset_values(name: str) -> list[Any]:
+    """The preset's settings, in the order of the form."""
+    settings = PRESETS[name].config.to_dict()
+    return [settings[field] for field in ("model", "data", *FIRST, *other_fields())]
+
+
+def run_choices(services: Services) -> list[tuple[str, str]]:
+    """(what to show, id) of the training runs, newest first."""
+    return [
+        (f"{summary['run']} · {Path(str(summary['model'])).name} on {Path(str(summary['data'])).name} · {summary['state']}", summary["run"])
+        for summary in services.runs()
+    ]
+
+
+def refused(sentences: list[str]) -> list[Any]:
+    """All problems of the form; everything else stays as it is."""
+    return [gr.skip(), gr.skip(), gr.skip(), gr.skip(), view_problems(sentences), gr.Group(visible=False), gr.skip(), gr.skip()]
+
+
+def asked(download: Download) -> list[Any]:
+    """The question before anything is fetched."""
+    return [gr.skip(), gr.skip(), gr.skip(), gr.skip(), "", gr.Group(visible=True), view_download(download), gr.skip()]

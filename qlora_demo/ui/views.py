@@ -1,0 +1,211 @@
+"""Records as HTML: the memory bars, the architecture, the stars, a run's report. Pure; every text is escaped here.
+
+Numbers carry their unit and say whether they were measured or predicted. Knows no handler.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+from ..records import Download, Machine, Prediction
+from ..text import duration, number, percent, size
+
+STAGE_NAMES = {
+    "fp32": ("FP32", "4 bytes a parameter"),
+    "fp16": ("FP16", "2 bytes a parameter"),
+    "int8": ("Int8", "1 byte a quantized weight, the rest FP16"),
+    "nf4": ("NF4", "4 bits a quantized weight, the rest FP16"),
+    "nf4-dq": ("NF4 + double quantization", "the constants quantized too"),
+    "prepared": ("Prepared for training", "what is not quantized cast to FP32"),
+    "lora": ("With LoRA", "adapters and a trainable head added"),
+}
+PARTS = (("weights", "weights"), ("constants", "quantization constants"), ("buffers", "buffers"), ("adapter", "LoRA and head"))
+
+
+def view_machine(machine: Machine) -> str:
+    """One line: what works here."""
+    kind = f"GPU, {size(machine.gpu_bytes)}" if machine.gpu_bytes else f"CPU, {size(machine.memory_bytes)} of memory"
+    hub = "the Hub is reachable" if machine.hub_reachable else "no Hub: everything embedded works"
+    return f'<p class="machine"><strong>{escape(kind)}</strong> · {escape(hub)}<br><span>{escape(machine.reason)}</span></p>'
+
+
+def view_memory(stages: Sequence[dict[str, Any]], note: str = "") -> str:
+    """Bars of all stages, predicted and (where they are there) measured; total, parts and agreement as text.
+
+    `stages` as the `memory` command prints them.
+    """
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for stage in stages:
+        found.setdefault(stage["name"], {})[stage["source"]] = stage
+    if not found:
+        return f'<p class="quiet">{escape(note)}</p>'
+    widest = max(stage["total_bytes"] for stage in stages)
+    rows = "".join(_stage_row(name, sources, widest) for name, sources in found.items())
+    legend = "".join(f'<span><i class="part-{part}"></i>{words}</span>' for part, words in PARTS)
+    return (
+        f'<div class="stages" role="table" aria-label="Memory at each stage">{rows}</div>'
+        f'<p class="legend">{legend}<span><i class="outlined"></i>predicted only</span></p>'
+        + (f'<p class="quiet">{escape(note)}</p>' if note else "")
+    )
+
+
+def _stage_row(name: str, sources: dict[str, dict[str, Any]], widest: int) -> str:
+    title, what = STAGE_NAMES[name]
+    shown = sources.get("measured") or sources["predicted"]
+    counts = [(part, words, shown[f"{part}_bytes"]) for part, words in PARTS if shown[f"{part}_bytes"]]
+    parts = "".join(
+        f'<i class="part-{part}" style="width:{100 * count / widest:.3f}%" title="{words}: {size(count)}"></i>'
+        for part, words, count in counts
+    )
+    return (
+        f'<div class="stage" role="row"><div role="cell"><strong>{title}</strong><small>{what}</small></div>'
+        f'<div role="cell" class="bar {"" if "measured" in sources else "outlined"}">{parts}</div>'
+        f'<div role="cell" class="total"><strong>{size(shown["total_bytes"])}</strong><small>{_agreement(sources)}</small></div></div>'
+    )
+
+
+def _agreement(sources: dict[str, dict[str, Any]]) -> str:
+    if "measured" not in sources:
+        return "predicted"
+    measured = sources["measured"]["total_bytes"]
+    difference = measured - sources["predicted"]["total_bytes"]
+    return f"measured, {measured:,} B: " + ("as predicted, to the byte" if not difference else f"{difference:+,} B from the prediction")
+
+
+def view_why(report: dict[str, Any]) -> str:
+    """Sentences on the three things that surprise: how little a small model shrinks, what double quantization saves, why it grows back."""
+    stages = {stage["name"]: stage for stage in report["stages"]}
+    rows = report["architecture"]["rows"]
+    quantized = [row for row in rows if row["changed"]]
+    dense_bytes = sum(row["bytes_before"] for row in rows if not row["changed"])
+    before, after = sum(row["bytes_before"] for row in quantized), sum(row["bytes_after"] for row in quantized)
+    lines = []
+    if {"fp16", "nf4-dq"} <= stages.keys():
+        whole = stages["fp16"]["total_bytes"] / stages["nf4-dq"]["total_bytes"]
+        lines.append(
+            f"<strong>The model shrinks {whole:.2f} times, its quantized matrices {before / after:.2f} times.</strong> "
+            f"{size(dense_bytes)} of its {size(stages['fp16']['total_bytes'])} are not quantized, mostly token embeddings, and stay FP16. "
+            "In larger models the embeddings' share falls, and the whole comes close to 4 times."
+        )
+    if {"nf4", "nf4-dq"} <= stages.keys():
+        saved = stages["nf4"]["constants_bytes"] - stages["nf4-dq"]["constants_bytes"]
+        lines.append(
+            f"<strong>Double quantization saves {size(saved)}.</strong> Every 64 weights share one constant: 0.5 bits a weight as FP32, "
+            "0.127 once the constants are quantized themselves. Tools that count parameters alone show no difference."
+        )
+    if {"nf4-dq", "prepared"} <= stages.keys():
+        grown = stages["prepared"]["total_bytes"] - stages["nf4-dq"]["total_bytes"]
+        lines.append(
+            f"<strong>Preparing for training adds {size(grown)} again.</strong> It is no extra configuration: embeddings, norms and head "
+            "are cast from FP16 to FP32, so that small updates are not rounded away."
+        )
+    if "lora" in stages:
+        lines.append(
+            f"<strong>LoRA adds {size(stages['lora']['adapter_bytes'])}</strong> of trainable weights in FP32, head included; "
+            "only these get gradients and optimizer states."
+        )
+    return "<ul class='why'>" + "".join(f"<li>{line}</li>" for line in lines) + "</ul>"
+
+
+def view_architecture(rows: Sequence[dict[str, Any]]) -> str:
+    """Before and after side by side, equal layers folded into one line; what changed is marked."""
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault((row["group"], row["kind_before"], row["kind_after"], tuple(row["shape"])), []).append(row)
+    body = ""
+    for (group, before, after, shape), members in groups.items():
+        count = f'<span class="times">{len(members)} ×</span> ' if len(members) > 1 else ""
+        changed = members[0]["changed"]
+        total_before, total_after = (sum(row[key] for row in members) for key in ("bytes_before", "bytes_after"))
+        body += (
+            f'<tr class="{"changed" if changed else ""}"><td>{count}<code>{escape(group)}</code></td><td>{" × ".join(map(str, shape))}</td>'
+            f"<td>{escape(before)}<small>{escape(members[0]['dtype_before'])}</small></td>"
+            f"<td>{'→ ' if changed else ''}{escape(after)}<small>{escape(members[0]['dtype_after'])}</small></td>"
+            f'<td class="number">{size(total_before)}</td><td class="number">{size(total_after)}</td></tr>'
+        )
+    return (
+        '<div class="scroll"><table class="plain"><thead><tr><th>Module (* = each layer)</th><th>Shape</th><th>FP16</th>'
+        "<th>NF4, double quantization</th><th class='number'>before</th><th class='number'>after</th></tr></thead>"
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def view_download(found: Download) -> str:
+    """What would be fetched, so that one can say no."""
+    gated = "yes: you must have been granted access" if found.gated else "no"
+    return (
+        f'<div class="ask"><p><strong>{escape(found.model)}</strong> is not on this machine yet.</p><dl class="facts">'
+        f"<div><dt>To download</dt><dd>{size(found.download_bytes)}</dd></div>"
+        f"<div><dt>Free disk</dt><dd>{size(found.free_disk_bytes)}</dd></div>"
+        f"<div><dt>Licence</dt><dd>{escape(found.license or 'not stated')}</dd></div><div><dt>Gated</dt><dd>{gated}</dd></div></dl></div>"
+    )
+
+
+def view_stars(prediction: Prediction | None) -> str:
+    """The expected stars, one number and nothing else."""
+    if prediction is None:
+        return "–"
+    return f"{prediction.expected_stars:.1f}" if prediction.expected_stars is not None else escape(prediction.label)
+
+
+def view_probabilities(tuned: Prediction | None, base: Prediction | None) -> str:
+    """Bars from the most to the fewest stars: the tuned network's beside the untrained head's."""
+    labels = list(reversed(tuned.probabilities if tuned else [f"{star} star{'s' * (star > 1)}" for star in range(1, 6)]))
+    rows = ""
+    for label in labels:
+        ours, theirs = (made.probabilities[label] if made else 0.0 for made in (tuned, base))
+        rows += (
+            f'<div class="share"><span>{escape(label)}</span><div class="bars"><i class="tuned" style="width:{100 * ours:.1f}%"></i>'
+            f'<i class="base" style="width:{100 * theirs:.1f}%"></i></div>'
+            f"<span class='number'>{percent(ours) if tuned else '–'}<small>{percent(theirs) if base else '–'}</small></span></div>"
+        )
+    legend = '<p class="legend"><span><i class="tuned"></i>tuned</span><span><i class="base"></i>untrained head (before step 1)</span></p>'
+    return f'<div class="shares">{rows}</div>{legend}'
+
+
+def view_certainty(tuned: Prediction, seconds: float) -> str:
+    """How sure, in words and with the number behind them."""
+    share = max(tuned.probabilities.values())
+    words = "Very sure" if share >= 0.9 else "Fairly sure" if share >= 0.6 else "Unsure" if share >= 0.4 else "Guessing"
+    cut = " The end of the review was cut off: it is longer than the adapter reads." if tuned.truncated else ""
+    return f'<p class="quiet">{words}: {percent(share)} on {escape(tuned.label)}. Answered in {1000 * seconds:.0f} ms.{cut}</p>'
+
+
+def view_problems(problems: Sequence[str]) -> str:
+    """All that is wrong with a form, at once."""
+    return '<ul class="problems" role="alert">' + "".join(f"<li>{escape(text)}</li>" for text in problems) + "</ul>" if problems else ""
+
+
+def view_report(report: dict[str, Any] | None) -> str:
+    """A run's result: the adapter against its untrained head and the baselines, and the reload proof."""
+    if not report:
+        return ""
+    test, training = report["final"]["test"], report["training"]
+    judged = [("This run", test), ("Untrained head", report["base"]), *((_baseline(name), m) for name, m in report["baselines"].items())]
+    rows = "".join(
+        f"<tr><td>{escape(name)}</td><td class='number'>{percent(m['accuracy'])}</td><td class='number'>{number(m['macro_f1'])}</td>"
+        f"<td class='number'>{number(m['mae_stars'], '.2f')}</td><td class='number'>{percent(m['within_one'])}</td>"
+        f"<td class='number'>{number(m['quadratic_kappa'])}</td></tr>"
+        for name, m in judged
+    )
+    sample = (
+        " These reviews were written for this project and are easier than real ones."
+        if report["data"]["name"].startswith("sample")
+        else ""
+    )
+    return (
+        f"<h3>Judged on {test['rows']:,} test reviews</h3>"
+        '<div class="scroll"><table class="plain"><thead><tr><th></th>'
+        + "".join(f"<th class='number'>{name}</th>" for name in ("Accuracy", "Macro-F1", "Stars off", "Within one star", "Quadratic kappa"))
+        + f"</tr></thead><tbody>{rows}</tbody></table></div>"
+        f'<p class="quiet">{training["steps"]:,} steps in {duration(training["seconds"])}; {escape(report["kept"])} was kept. '
+        f"The adapter was loaded again in a fresh process under another seed: its logits differ by at most "
+        f"{report['reload']['max_logit_difference']:.2g}. Peak memory {size(report['memory']['peak_bytes'])} "
+        f"({escape(report['memory']['peak_is'])}).{sample}</p>"
+    )
+
+
+def _baseline(name: str) -> str:
+    return {"majority": "Always the commonest label", "tfidf-logistic-regression": "TF-IDF + logistic regression"}.get(name, name)

@@ -1,0 +1,62 @@
+"""Chromium, and the app that it drives."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.serving import App, start_app, stop_app
+
+CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    """One app for the tests of a module: they build on what those before them left, as a user does."""
+    place = tmp_path_factory.mktemp("app")
+    # An address where nothing listens: what needs no Hub must not wait for one.
+    running = start_app(place / "runs", place / "app.log", HF_ENDPOINT="http://127.0.0.1:9")
+    yield running
+    stop_app(running)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    if not Path(CHROMIUM).exists():
+        pytest.skip("there is no chromium; apt-get install chromium")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
+    """Opens a page; a fault in its scripts or a request to anywhere else fails the test."""
+    faults: list[str] = []
+    contexts = []
+
+    def open_it(url: str, width: int = 1280, height: int = 800, scheme: str = "light") -> Page:
+        context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)  # type: ignore[arg-type]
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        page.on("pageerror", lambda error: faults.append(f"script: {error}"))
+        page.on("request", lambda request: None if _is_ours(request.url) else faults.append(f"request: {request.url}"))
+        page.on("response", lambda answer: faults.append(f"{answer.status}: {answer.url}") if answer.status >= 400 else None)
+        page.goto(url)
+        page.wait_for_selector("#memory-measure")
+        return page
+
+    yield open_it
+    for context in contexts:
+        context.close()
+    assert faults == []
+
+
+def _is_ours(url: str) -> bool:
+    return url.startswith(("http://127.0.0.1:", "data:", "blob:"))

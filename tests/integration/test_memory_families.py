@@ -1,0 +1,118 @@
+"""Predicted equals measured, to the byte, at every stage: small models of many families, loaded for real; and GPT-2's whole shape.
+
+The prediction reads a configuration and a header; the measurement loads, transforms and reads off the tensors that are there.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from qlora_demo.engine import memory, sources
+from qlora_demo.records import STAGES, MemoryStage
+from tests.families import make_family
+
+ROOT = Path(__file__).parents[2]
+# (family, odd sizes, matrices to quantize, linear layers kept): counted by hand from two layers of each architecture.
+CASES = [
+    ("gpt2", False, 2 * 4, 1),
+    ("gpt2", True, 2 * 4, 1),
+    ("bert", False, 2 * 6, 2),  # kept: the pooler and the classifier
+    ("bert", True, 2 * 6, 2),
+    ("distilbert", False, 2 * 6, 2),
+    ("roberta", False, 2 * 6, 2),
+    ("llama", False, 2 * 7, 1),
+    ("llama", True, 2 * 7, 1),
+    ("qwen2", False, 2 * 7, 1),
+    ("qwen3", False, 2 * 7, 1),
+    ("t5", False, 2 * 5 + 2 * 9, 4 + 2),  # kept: each block's wo, which T5 holds in FP32, and the head's two
+    ("t5", True, 2 * 5 + 2 * 9, 4 + 2),
+    ("modernbert", False, 2 * 4, 2),
+    ("deberta-v2", False, 2 * 6, 2),
+    ("opt", False, 2 * 6, 1),
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick() -> Iterator[None]:
+    """One thread, which small models like best; and a collector that does not walk through all libraries before each stage."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+    torch.set_num_threads(threads)
+
+
+def facts(stage: MemoryStage) -> dict[str, Any]:
+    """All of a stage but where it came from."""
+    return {name: value for name, value in asdict(stage).items() if name != "source"}
+
+
+@pytest.mark.parametrize(("family", "odd", "quantized", "kept"), CASES, ids=[f"{case[0]}{'-odd' * case[1]}" for case in CASES])
+def test_predicted_equals_measured_at_every_stage(family: str, odd: bool, quantized: int, kept: int, tmp_path: Path) -> None:
+    source = sources.resolve(str(make_family(family, tmp_path / "base", odd=odd)))
+    heard: list[MemoryStage] = []
+    predicted = memory.predict(source, 5, rank=3)
+    measured = memory.measure(source, 5, rank=3, on_stage=heard.append)
+    assert [stage.name for stage in measured] == list(STAGES) and measured == heard
+    assert {stage.source for stage in predicted} == {"predicted"} and {stage.source for stage in measured} == {"measured"}
+    assert [facts(stage) for stage in measured] == [facts(stage) for stage in predicted]
+
+    found = {stage.name: stage for stage in measured}
+    assert {(found[name].quantized_layers, found[name].kept_layers) for name in ("fp32", "fp16")} == {(0, quantized + kept)}
+    assert {(stage.quantized_layers, stage.kept_layers) for stage in measured[2:]} == {(quantized, kept)}
+    # Equal zeros would be equal too.
+    assert found["fp32"].total_bytes > found["fp16"].total_bytes > found["int8"].total_bytes > found["nf4"].weights_bytes > 0
+    assert found["prepared"].weights_bytes > found["nf4-dq"].weights_bytes == found["nf4"].weights_bytes
+    assert found["int8"].constants_bytes and found["nf4"].constants_bytes and found["lora"].adapter_bytes
+    assert found["nf4-dq"].constants_bytes >= quantized * (64 + 1024 + 4)
+
+
+@pytest.mark.timeout(240)
+def test_gpt2_by_command_with_random_weights_equals_the_recipe(tmp_path: Path) -> None:
+    """The whole shape of openai-community/gpt2, five labels, in a process of its own; nothing may be asked of the Hub."""
+    command = ["memory", "openai-community/gpt2", "--labels", "5", "--random-weights", "--measure", "--json"]
+    offline = {"QLORA_DEMO_OFFLINE": "1", "HF_HOME": str(tmp_path), "HF_ENDPOINT": "http://127.0.0.1:9", "TMPDIR": str(tmp_path)}
+    offline["OMP_NUM_THREADS"] = "1"  # twice as fast on a machine that has other things to do
+    done = subprocess.run(
+        [sys.executable, "-m", "qlora_demo", *command],
+        cwd=ROOT,
+        env={**os.environ, **offline},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert (result["model"], result["parameters"]) == ("openai-community/gpt2", 124_443_648)
+    single, double = 5_308_416 + 48 * 64, 1_347_840 + 48 * (64 + 1024 + 4)
+    expected = {
+        "fp32": (497_774_592, 0, 0, 0),
+        "fp16": (248_887_296, 0, 0, 0),
+        "nf4": (121_485_312, single, 0, 48),
+        "nf4-dq": (121_485_312, double, 0, 48),
+        "prepared": (200_503_296, double, 0, 48),
+        "lora": (200_503_296, double, 4 * 2_363_136, 48),
+    }
+    found = {
+        stage["name"]: tuple(stage[key] for key in ("weights_bytes", "constants_bytes", "adapter_bytes", "quantized_layers"))
+        for stage in result["stages"]
+    }
+    assert found == expected
+    for stage in result["stages"]:
+        parts = sum(stage[f"{part}_bytes"] for part in ("weights", "constants", "buffers", "adapter"))
+        assert (stage["source"], stage["total_bytes"], stage["kept_layers"]) == ("measured", parts, 49 - stage["quantized_layers"])
+    assert not list(tmp_path.glob("qlora-demo-random-*")), "the made-up weights are removed"

@@ -1,0 +1,62 @@
+"""The app as a user starts it, in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+DROPPED = ("HF_HUB_OFFLINE", "HF_TOKEN", "QLORA_DEMO_OFFLINE", "QLORA_DEMO_PUBLIC", "QLORA_DEMO_AUTH", "QLORA_DEMO_SAMPLE_MODEL")
+
+
+@dataclass(frozen=True)
+class App:
+    """A running app. `home`: where its runs lie; `up_seconds`: from the start of the process to the first page."""
+
+    url: str
+    home: Path
+    process: subprocess.Popen[str]
+    up_seconds: float
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def app_environment(home: Path, **more: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name not in DROPPED}
+    return {**kept, "QLORA_DEMO_HOME": str(home), "HF_HOME": str(home / ".hf"), **more}
+
+
+def start_app(home: Path, log: Path, **environment: str) -> App:
+    port = free_port()
+    env = app_environment(home, GRADIO_SERVER_PORT=str(port), **environment)
+    began = time.monotonic()
+    with log.open("w") as output:
+        process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=env, stdout=output, stderr=output, text=True)
+    url = f"http://127.0.0.1:{port}/"
+    while time.monotonic() - began < 60:
+        if process.poll() is not None:
+            break
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                answer.read()
+            return App(url, home, process, time.monotonic() - began)
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.1)
+    process.kill()
+    raise AssertionError(f"The app did not come up:\n{log.read_text()}")
+
+
+def stop_app(app: App) -> None:
+    app.process.terminate()
+    app.process.wait(20)
