@@ -112,10 +112,13 @@ class Services:
 
     def start_run(self, config: RunConfig) -> Started:
         """Submits a run; it starts when the device is free. Raises DemoErrors, RunError where runs cannot be kept."""
+        from .engine import sources
+
         named = {name: absolute(name, getattr(config, name)) for name in ("model", "data")}
         for name, value in named.items():
             if self.public and os.path.isabs(value):
                 raise SettingsError({name: f"The {name} {getattr(config, name)} is a path; on a public host give `sample` or a Hub id."})
+        sources.check_local(named["model"])
         return self._submit("train", {**config.to_dict(), **named})
 
     def _submit(self, kind: Kind, settings: dict[str, Any], beside: bool = False) -> Started:

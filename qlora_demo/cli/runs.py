@@ -34,7 +34,10 @@ def add_commands(commands: Any) -> None:
 
 def run_train(options: argparse.Namespace, out: Output) -> int:
     """Submit, then follow to the end: 0 done or stopped, 1 failed, interrupted or left running."""
+    from ..engine import sources
+
     config = read_config(options)
+    sources.check_local(config.model)
     store = Store(default_home())
     with _counted_interrupts() as interrupts:
         job = queue.submit(store, "train", config.to_dict())

@@ -44,6 +44,7 @@ __all__ = [
     "HubSummary",
     "ModelSource",
     "canonical",
+    "check_local",
     "hub_reachable",
     "hub_user",
     "inspect_hub",
@@ -117,6 +118,12 @@ def is_local(model: str) -> bool:
     """Whether `model` means a folder. One that merely shares its name with a Hub id is meant only if it is a model."""
     looks_local = not model or model.startswith((".", "/", "~")) or "\\" in model or model.count("/") > 1
     return looks_local or (Path(model) / "config.json").is_file()
+
+
+def check_local(model: str) -> None:
+    """Raises ModelError where `model` means a folder that cannot be used; what is elsewhere is not asked for."""
+    if model != "sample" and is_local(model):
+        resolve(model)
 
 
 def check_folder(folder: Path, *, weights: bool = True) -> None:

@@ -104,7 +104,7 @@ def train(
 
     `write_card(report, base name)` gives the adapter's model card.
 
-    Raises DemoErrors for what the user can mend; no adapter is left behind by a run that fails.
+    A run stopped before its first step has neither. Raises DemoErrors for what the user can mend; no adapter is left behind by a run that fails.
     """
     began = time.monotonic()
     device = choose_device()
@@ -126,7 +126,8 @@ def train(
     for split, metrics in untrained.items():
         emit(_evaluation(0, metrics, split))
     if should_stop():
-        raise TrainingError("The run was stopped before its first step, so there is nothing to save.")
+        emit(Notice("The run was stopped before its first step, so there is no adapter to keep."))
+        return "stopped"
 
     trainer, events = _trainer(config, model, base, data, max_length, folder, meter, emit, should_stop)
     result = trainer.train()

@@ -26,14 +26,14 @@ function layout(chance) {
     level(chance.accuracy, "y2", `guessing: ${(100 * chance.accuracy).toFixed(0)} %`),
   ];
   return {
-    uirevision: run, height: 460, margin: { l: 64, r: 12, t: 8, b: 40 }, hovermode: "x unified",
+    uirevision: run, height: 460, margin: { l: 70, r: 12, t: 8, b: 40 }, hovermode: "x unified",
     paper_bgcolor: "transparent", plot_bgcolor: "transparent", font: { color: ink, family: "system-ui, sans-serif", size: 12 },
     hoverlabel: { bgcolor: color("--background-fill-primary"), font: { color: color("--body-text-color") } },
     legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom" },
     xaxis: { ...axis, title: { text: "step" }, rangemode: "tozero", anchor: "y3" },
-    yaxis: { ...axis, title: { text: "loss (nats)", standoff: 4 }, domain: [0.5, 1], rangemode: "tozero" },
-    yaxis2: { ...axis, title: { text: "accuracy", standoff: 4 }, domain: [0.22, 0.44], range: [0, 1], tickformat: ".0%", nticks: 3 },
-    yaxis3: { ...axis, title: { text: "learning<br>rate", standoff: 4 }, domain: [0, 0.16], rangemode: "tozero", tickformat: ".0e", nticks: 3 },
+    yaxis: { ...axis, title: { text: "loss (nats)", standoff: 8 }, domain: [0.5, 1], rangemode: "tozero" },
+    yaxis2: { ...axis, title: { text: "accuracy", standoff: 8 }, domain: [0.22, 0.44], range: [0, 1], tickformat: ".0%", nticks: 3 },
+    yaxis3: { ...axis, title: { text: "rate", standoff: 8 }, domain: [0, 0.16], rangemode: "tozero", tickformat: ".0e", nticks: 3 },
     shapes: guesses.map(([line]) => line), annotations: guesses.map(([, text]) => text),
   };
 }

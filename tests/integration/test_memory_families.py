@@ -19,6 +19,7 @@ import pytest
 import torch
 
 from qlora_demo.engine import memory, sources
+from qlora_demo.engine.device import choose_device
 from qlora_demo.records import STAGES, MemoryStage
 from tests.families import make_family
 
@@ -44,13 +45,15 @@ CASES = [
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _quick() -> Iterator[None]:
+def _quick_and_on_the_cpu() -> Iterator[None]:
     """One thread, which small models like best; and a collector that does not walk through all libraries before each stage."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     gc.collect()
     gc.freeze()
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(memory, "choose_device", lambda: choose_device("cpu"))
+        yield
     gc.unfreeze()
     torch.set_num_threads(threads)
 
@@ -85,7 +88,7 @@ def test_gpt2_by_command_with_random_weights_equals_the_recipe(tmp_path: Path) -
     """The whole shape of openai-community/gpt2, five labels, in a process of its own; nothing may be asked of the Hub."""
     command = ["memory", "openai-community/gpt2", "--labels", "5", "--random-weights", "--measure", "--json"]
     offline = {"QLORA_DEMO_OFFLINE": "1", "HF_HOME": str(tmp_path), "HF_ENDPOINT": "http://127.0.0.1:9", "TMPDIR": str(tmp_path)}
-    offline["OMP_NUM_THREADS"] = "1"  # twice as fast on a machine that has other things to do
+    offline |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}  # one thread: twice as fast where there are other things to do
     done = subprocess.run(
         [sys.executable, "-m", "qlora_demo", *command],
         cwd=ROOT,

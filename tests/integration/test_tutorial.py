@@ -34,8 +34,8 @@ def command(*arguments: str, env: dict[str, str]) -> subprocess.CompletedProcess
 
 
 def python(*arguments: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    # One thread: the models are small, and the tests may share their processors.
-    env = {**env, "OMP_NUM_THREADS": "1"}
+    # One thread, since the models are small and processors may be shared; on the CPU, where equal kernels give equal numbers.
+    env = {**env, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     return subprocess.run([sys.executable, *arguments], cwd=ROOT, env=env, capture_output=True, text=True, timeout=180, check=False)
 
 

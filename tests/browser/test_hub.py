@@ -1,0 +1,81 @@
+"""A model from the Hub: what it costs is shown and asked before anything is fetched; a cancel leaves no half file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page
+
+from tests.hub_server import HubServer, make_gpt2
+from tests.serving import App, start_app, stop_app
+
+pytestmark = pytest.mark.browser
+MODEL = "openai-community/gpt2"
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubServer]:
+    with HubServer() as server:
+        server.add_model(MODEL, make_gpt2(tmp_path_factory.mktemp("model")), license="mit")
+        yield server
+
+
+@pytest.fixture(scope="module")
+def app(hub: HubServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    place = tmp_path_factory.mktemp("app")
+    running = start_app(place / "runs", place / "app.log", HF_ENDPOINT=hub.url)
+    yield running
+    stop_app(running)
+
+
+def choose(page: Page) -> None:
+    page.locator("#memory-model input").fill(MODEL)
+    page.keyboard.press("Enter")
+
+
+def weights(app: App) -> list[Path]:
+    """Blobs in the cache, whole or in part, that are as large as weights."""
+    return [path for path in (app.home / ".hf").rglob("blobs/*") if path.stat().st_size > 20_000]
+
+
+def test_nothing_is_fetched_before_a_yes_and_a_cancel_leaves_no_half_file(app: App, hub: HubServer, open_page: Callable[..., Page]) -> None:
+    page = open_page(app.url)
+    choose(page)
+    page.click("#memory-measure")
+    page.wait_for_selector("#memory-fetch")
+    question = page.inner_text("#memory-ask")
+    for word in (MODEL, "To download", "Free disk", "mit", "Gated"):
+        assert word in question
+    page.click("#memory-refuse")
+    page.wait_for_selector("#memory-fetch", state="hidden")
+    assert not any("model.safetensors" in path for path in hub.paths()), "weights were fetched without a yes"
+
+    hub.throttle(20_000)
+    page.click("#memory-measure")
+    page.click("#memory-fetch")
+    page.wait_for_function("document.querySelector('#memory-status').innerText.includes('model.safetensors')")
+    page.click("#memory-cancel")
+    page.wait_for_function("document.querySelector('#memory-status').innerText.includes('stopped')")
+    assert weights(app) == []
+
+    hub.throttle(None)
+    page.click("#memory-measure")
+    page.click("#memory-fetch")
+    page.wait_for_function("document.querySelector('#memory-figure').innerText.includes('as predicted, to the byte')", timeout=120_000)
+    assert len(weights(app)) >= 1
+
+
+def test_training_asks_too(app: App, hub: HubServer, open_page: Callable[..., Page], tmp_path: Path) -> None:
+    hub.add_model("some/other", make_gpt2(tmp_path / "other"), license="apache-2.0", gated=False)
+    page = open_page(app.url)
+    page.get_by_role("tab", name="Train").click()
+    page.locator("#train-model input").fill("some/other")
+    page.keyboard.press("Enter")
+    page.click("#train-start")
+    page.wait_for_selector("#train-fetch")
+    assert "apache-2.0" in page.inner_text("#train-ask")
+    assert page.inner_text("#train-status") == "no run yet"
+    page.click("#train-refuse")
+    page.wait_for_selector("#train-fetch", state="hidden")
