@@ -130,7 +130,7 @@ def write_table(found: dict[str, Any]) -> str:
         shown = "this adapter" if name == "adapter" else name
         measured = " | ".join(with_interval(metrics, key) for key in ("accuracy", "mae_stars"))
         rows.append(f"| {shown} | {measured} | {metrics['within_one']:.3f} | {metrics['quadratic_kappa']:.3f} |")
-    return f"{found['adapter']['rows']:,} reviews:\n\n" + "\n".join(rows) + "\n"
+    return f"{found['adapter']['rows']:,} reviews:\n\n" + "\n".join(rows)
 
 
 def with_interval(metrics: dict[str, Any], key: str) -> str:
@@ -153,6 +153,8 @@ def replace_folder(new: Path, old: Path) -> None:
     for left_over in (draft, aside):
         shutil.rmtree(left_over, ignore_errors=True)
     shutil.copytree(new, draft)
+    for file in draft.iterdir():
+        file.chmod(0o644)  # safetensors writes its files for their owner alone
     if old.exists():
         old.rename(aside)
     draft.rename(old)

@@ -54,7 +54,9 @@ class Services:
         self._launch = launch
         self._machine: Future[Machine] = Future()
         self._classifiers: OrderedDict[str, Classifier] = OrderedDict()
-        self._loading = threading.Lock()
+        self._cached = threading.Lock()
+        # PEFT and transformers patch torch's modules for the whole process while they build one: no two builds at a time.
+        self._building = threading.Lock()
 
     # --- the machine -------------------------------------------------------------------------------------------------
 
@@ -84,7 +86,8 @@ class Services:
     def predict_memory(self, request: MemoryRequest) -> dict[str, Any]:
         """The predicted ledger, as `weigh` reports it; no weight is read or fetched. Raises DemoErrors."""
         self._machine.result()  # torch is imported once, by one thread
-        return weigh(request, _unheard, lambda: False, ways=("predicted",))
+        with self._building:
+            return weigh(request, _unheard, lambda: False, ways=("predicted",))
 
     def start_measuring(self, request: MemoryRequest, predicted: dict[str, Any]) -> Started:
         """A job that measures what was predicted; at once where it is small, else when the device is free. Raises RunError."""
@@ -173,13 +176,24 @@ class Services:
     def _classifier(self, adapter: str) -> Classifier:
         """The adapter's classifier, loaded at its first use; the least recently used one makes room."""
         adapter = adapter.strip()
-        with self._loading:
-            if adapter not in self._classifiers:
-                self._classifiers[adapter] = self._load(adapter)
+        if (found := self._remembered(adapter)) is not None:
+            return found
+        with self._building:
+            # Who waited here may find that another has loaded it.
+            if (found := self._remembered(adapter)) is not None:
+                return found
+            loaded = self._load(adapter)
+            with self._cached:
+                self._classifiers[adapter] = loaded
                 while len(self._classifiers) > CLASSIFIERS_KEPT:
                     self._classifiers.popitem(last=False)
-            self._classifiers.move_to_end(adapter)
-            return self._classifiers[adapter]
+            return loaded
+
+    def _remembered(self, adapter: str) -> Classifier | None:
+        with self._cached:
+            if adapter in self._classifiers:
+                self._classifiers.move_to_end(adapter)
+            return self._classifiers.get(adapter)
 
     def _load(self, adapter: str) -> Classifier:
         from .engine import inference

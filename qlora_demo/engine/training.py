@@ -104,7 +104,9 @@ def train(
 
     `write_card(report, base name)` gives the adapter's model card.
 
-    A run stopped before its first step has neither. Raises DemoErrors for what the user can mend; no adapter is left behind by a run that fails.
+    A run stopped before its first step has neither.
+
+    Raises DemoErrors for what the user can mend; no adapter is left behind by a run that fails.
     """
     began = time.monotonic()
     device = choose_device()

@@ -28,7 +28,7 @@ def build_classify_tab(services: Services) -> gr.Dropdown:
     """Layout, then events; returns the choice of adapters, which other tabs keep up to date."""
     with gr.Row():
         with gr.Column(scale=3, min_width=320):
-            review = gr.Textbox(label="Review", lines=6, placeholder="Type a review; the stars move as you type.", max_length=50_001,
+            review = gr.Textbox(label="Review", lines=6, placeholder="Type a review; the stars move as you type.",
                                 elem_id="classify-review", autofocus=True)  # fmt: skip
             gr.Examples([[text] for text in EXAMPLES], [review], label="Or click one", elem_id="classify-examples")
             adapter = gr.Dropdown(services.adapters(), value=SAMPLE, label="Adapter", allow_custom_value=True, elem_id="classify-adapter",

@@ -55,7 +55,7 @@ def build_memory_tab(services: Services, page: gr.Blocks) -> None:
         "What does a classifier weigh before and after quantization? Each bar counts every byte the model holds: weights, the "
         "constants that quantization adds, buffers, adapters. *Predicted* needs no weights; *measured* loads the model and counts."
     )
-    with gr.Row(equal_height=True):
+    with gr.Row(equal_height=True, elem_classes="narrow-stack"):
         model = gr.Dropdown(MODELS, value="sample", label="Model", info="From the list, a Hub id, or a local folder.", scale=4,
                             allow_custom_value=True, elem_id="memory-model")  # fmt: skip
         labels = gr.Number(5, label="Labels", info="Classes of the head.", scale=1, min_width=120, elem_id="memory-labels")

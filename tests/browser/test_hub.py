@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page
 
+from tests.browser.waiting import open_tab, wait_for_text
 from tests.hub_server import HubServer, make_gpt2
 from tests.serving import App, start_app, stop_app
 
@@ -35,9 +36,9 @@ def choose(page: Page) -> None:
     page.keyboard.press("Enter")
 
 
-def weights(app: App) -> list[Path]:
-    """Blobs in the cache, whole or in part, that are as large as weights."""
-    return [path for path in (app.home / ".hf").rglob("blobs/*") if path.stat().st_size > 20_000]
+def fetched(app: App, pattern: str) -> list[Path]:
+    """Files of the Hub cache by name: half-fetched ones end in `incomplete`."""
+    return sorted((app.home / ".hf").rglob(pattern))
 
 
 def test_nothing_is_fetched_before_a_yes_and_a_cancel_leaves_no_half_file(app: App, hub: HubServer, open_page: Callable[..., Page]) -> None:
@@ -55,22 +56,22 @@ def test_nothing_is_fetched_before_a_yes_and_a_cancel_leaves_no_half_file(app: A
     hub.throttle(20_000)
     page.click("#memory-measure")
     page.click("#memory-fetch")
-    page.wait_for_function("document.querySelector('#memory-status').innerText.includes('model.safetensors')")
+    wait_for_text(page, "#memory-status", "model.safetensors")
     page.click("#memory-cancel")
-    page.wait_for_function("document.querySelector('#memory-status').innerText.includes('stopped')")
-    assert weights(app) == []
+    wait_for_text(page, "#memory-status", "stopped")
+    assert fetched(app, "*incomplete") == fetched(app, "model.safetensors") == []
 
     hub.throttle(None)
     page.click("#memory-measure")
     page.click("#memory-fetch")
-    page.wait_for_function("document.querySelector('#memory-figure').innerText.includes('as predicted, to the byte')", timeout=120_000)
-    assert len(weights(app)) >= 1
+    wait_for_text(page, "#memory-figure", "as predicted, to the byte")
+    assert len(fetched(app, "model.safetensors")) == 1
 
 
 def test_training_asks_too(app: App, hub: HubServer, open_page: Callable[..., Page], tmp_path: Path) -> None:
     hub.add_model("some/other", make_gpt2(tmp_path / "other"), license="apache-2.0", gated=False)
     page = open_page(app.url)
-    page.get_by_role("tab", name="Train").click()
+    open_tab(page, "Train")
     page.locator("#train-model input").fill("some/other")
     page.keyboard.press("Enter")
     page.click("#train-start")

@@ -10,15 +10,12 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page
 
+from tests.browser.waiting import open_tab, wait_for_text
 from tests.serving import App, start_app, stop_app
 
 pytestmark = pytest.mark.browser
-POINTS = "document.querySelector('#train-figure .js-plotly-plot').data[0].x.length"
+POINTS = "(document.querySelector('#train-figure .js-plotly-plot')?.data?.[0]?.x.length ?? 0)"
 NUMBER = re.compile(r"\d\.\d")
-
-
-def open_tab(page: Page, name: str) -> None:
-    page.get_by_role("tab", name=name).click()
 
 
 def fill(page: Page, field: str, value: str) -> None:
@@ -66,17 +63,17 @@ def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_page_says_where_it_runs_and_what_fits(app: App, open_page: Callable[..., Page]) -> None:
     page = open_page(app.url)
     assert app.up_seconds < 20, "far over the six seconds that benchmarks/ measures"
-    page.wait_for_function("document.querySelector('#header-machine').innerText.includes('CPU')")
+    wait_for_text(page, "#header-machine", "CPU")
     open_tab(page, "Train")
-    page.wait_for_function("document.querySelector('#train-reason').innerText.includes('there is no GPU')")
+    wait_for_text(page, "#train-reason", "there is no GPU")
     assert page.locator("#train-preset input").input_value().startswith("Sample")
 
 
 def test_measure(app: App, open_page: Callable[..., Page]) -> None:
     page = open_page(app.url)
-    page.wait_for_function("document.querySelector('#memory-figure').innerText.includes('predicted')")
+    wait_for_text(page, "#memory-figure", "predicted")
     page.click("#memory-measure")
-    page.wait_for_function("document.querySelector('#memory-figure').innerText.includes('as predicted, to the byte')", timeout=120_000)
+    wait_for_text(page, "#memory-figure", "as predicted, to the byte")
     text = page.inner_text("#memory-figure")
     assert text.count("as predicted, to the byte") == 6, text
     for stage in ("FP32", "FP16", "NF4", "NF4 + double quantization", "Prepared for training", "With LoRA"):
@@ -85,7 +82,7 @@ def test_measure(app: App, open_page: Callable[..., Page]) -> None:
     assert "Linear4bit" in page.inner_text("#memory-architecture .changed >> nth=0")
     # A reload finds the measurement again.
     page.reload()
-    page.wait_for_function("document.querySelector('#memory-figure').innerText.includes('as predicted, to the byte')")
+    wait_for_text(page, "#memory-figure", "as predicted, to the byte")
 
 
 def test_a_model_that_is_not_here_is_refused_in_one_sentence(app: App, open_page: Callable[..., Page]) -> None:
@@ -132,7 +129,7 @@ def test_train_watch_reload_and_classify_with_it(app: App, open_page: Callable[.
     trace = page.evaluate("(({x, y, name}) => ({x, y, name}))(document.querySelector('#train-figure .js-plotly-plot').data[0])")
     assert trace["name"] == "train loss" and trace["x"] == [1, 5, 10, 15, 20, 25, 30]
     assert all(0 < loss < 5 for loss in trace["y"])
-    page.wait_for_function("document.querySelector('#train-report').innerText.includes('This run')")
+    wait_for_text(page, "#train-report", "This run")
     assert "logits differ by at most" in page.inner_text("#train-report")
 
     open_tab(page, "Classify")
@@ -182,7 +179,7 @@ def test_type_a_review(app: App, open_page: Callable[..., Page]) -> None:
     page.wait_for_function("parseFloat(document.querySelector('#classify-stars').innerText) > 2")
     for text, sentence in (("   ", "Type a few words."), ("wonderful " * 5_001, "50,010 characters")):
         review.fill(text)
-        page.wait_for_function(f"document.querySelector('#classify-certainty').innerText.includes({sentence!r})")
+        wait_for_text(page, "#classify-certainty", sentence)
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (390, "dark"), (1280, "dark")])
@@ -201,7 +198,7 @@ def test_the_keyboard_suffices(app: App, open_page: Callable[..., Page]) -> None
     reached = set()
     for _ in range(12):
         page.keyboard.press("Tab")
-        reached.add(page.evaluate("document.activeElement.id || document.activeElement.closest('[id]').id"))
+        reached.add(page.evaluate("document.activeElement.id"))
     assert "memory-measure" in reached, reached
 
 
@@ -215,6 +212,6 @@ def test_another_app_on_the_same_home_shows_the_last_run(app: App, open_page: Ca
         page.get_by_role("option", name=re.compile("done")).click()
         wait_for_state(page, "done", seconds=30)
         page.wait_for_function(f"{POINTS} == 7")
-        page.wait_for_function("document.querySelector('#train-report').innerText.includes('This run')")
+        wait_for_text(page, "#train-report", "This run")
     finally:
         stop_app(other)

@@ -1,0 +1,17 @@
+"""What the browser tests wait for."""
+
+from __future__ import annotations
+
+import json
+
+from playwright.sync_api import Page
+
+
+def open_tab(page: Page, name: str) -> None:
+    page.get_by_role("tab", name=name).click()
+
+
+def wait_for_text(page: Page, selector: str, text: str, seconds: float = 120) -> None:
+    """Until the element is there and its text holds `text`."""
+    condition = f"document.querySelector({json.dumps(selector)})?.innerText.includes({json.dumps(text)})"
+    page.wait_for_function(condition, timeout=1000 * seconds)

@@ -1,0 +1,62 @@
+"""The app's functions as its handlers call them: from many threads at once."""
+
+from __future__ import annotations
+
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from qlora_demo.config import MemoryRequest, RunConfig
+from qlora_demo.errors import AdapterError, ModelError, RunError, SettingsError
+from qlora_demo.jobs.store import Store
+from qlora_demo.services import Services
+from tests.serving import ROOT
+
+ADAPTER = ROOT / "assets" / "adapter"
+
+
+@pytest.fixture
+def services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Services:
+    monkeypatch.setenv("QLORA_DEMO_OFFLINE", "1")
+    # No worker starts: what is tested is what the app does itself.
+    return Services(Store(tmp_path / "runs"), launch=lambda folder: 2**22 - 1)
+
+
+def test_models_are_predicted_and_loaded_at_once(services: Services, tmp_path: Path) -> None:
+    """PEFT patches torch's modules for the whole process while it builds one, so two builds at a time break each other."""
+    services.warm_up()
+    copies = [str(shutil.copytree(ADAPTER, tmp_path / f"copy{i}")) for i in range(3)]
+    request = MemoryRequest(stages=("lora",))
+    with ThreadPoolExecutor(8) as pool:
+        predicted = [pool.submit(services.predict_memory, request) for _ in range(8)]
+        typed = [pool.submit(services.classify, "I love it!", adapter) for adapter in copies]
+    assert len({future.result()["stages"][0]["total_bytes"] for future in predicted}) == 1
+    assert len({tuple(future.result().probabilities.values()) for future in typed}) == 1
+
+
+def test_only_who_has_the_key_stops_a_run_on_a_public_host(services: Services) -> None:
+    started = services.start_run(RunConfig())
+    services.public = True
+    for key in ("", "guess"):
+        with pytest.raises(RunError, match="key does not belong"):
+            services.stop_run(started.run, key, at_home=True)
+    assert services.store.job(started.run).state().key_hash not in ("", started.key)
+
+
+def test_a_public_host_reads_no_paths(services: Services, tmp_path: Path) -> None:
+    services.public = True
+    (tmp_path / "reviews.csv").write_text("text,label\ngood,5\n")
+    with pytest.raises(SettingsError, match="is a path; on a public host give"):
+        services.start_run(RunConfig(data=str(tmp_path / "reviews.csv")))
+    with pytest.raises(RunError, match="choose one of the list"):
+        services.classify("Good.", str(ADAPTER))
+
+
+def test_a_folder_that_is_no_model_is_refused_before_it_waits_in_line(services: Services, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"has no config\.json"):
+        services.start_run(RunConfig(model=str(tmp_path)))
+    assert services.runs() == []
+    with pytest.raises(AdapterError, match="There is no adapter 'nowhere'"):
+        services.classify("Good.", "nowhere")
