@@ -25,8 +25,9 @@ def main() -> int:
     from qlora_demo.services import Services
     from qlora_demo.ui import build_app
     from qlora_demo.ui.theme import launch
+    from qlora_demo.zerogpu import launcher
 
-    services = Services(Store(default_home()), public=is_public())
+    services = Services(Store(default_home()), public=is_public(), launch=launcher())
     page = build_app(services)
     launch(page, address)
     services.warm_up()

@@ -87,24 +87,28 @@ def main(arguments: list[str] | None = None) -> int:
         signal.signal(number, lambda *_: asked.set())
     try:
         [folder] = sys.argv[1:] if arguments is None else arguments
-        path = Path(folder).absolute()
-        store = Store(path.parent)
-        job = store.job(path.name)
-        states = StateWriter(job.folder, queue.claim(store, job))
     except ValueError:
         print("Give the folder of one run: python -m qlora_demo.worker RUN_FOLDER", file=sys.stderr)
         return 2
+    path = Path(folder).absolute()
+    try:
+        status = work_on(path, asked)
     except DemoError as error:
         print(error, file=sys.stderr)
         return 2
-    try:
-        return _work(job, states, asked)
     finally:
-        queue.advance(store)
+        queue.advance(Store(path.parent))
+    return status
 
 
-def _work(job: Job, states: StateWriter, asked: threading.Event) -> int:
-    """Run the job to its end and write the end down; the exit status. Raises OSError where the end cannot be written."""
+def work_on(folder: Path, asked: threading.Event) -> int:
+    """Make the job in `folder` this process's, run it to its end and write the end down; 0 done or stopped, 1 failed.
+
+    `asked` is set to ask it to stop. Raises RunError where it is not this process's job, OSError where the end cannot be written.
+    """
+    store = Store(folder.parent)
+    job = store.job(folder.name)
+    states = StateWriter(job.folder, queue.claim(store, job))
     recorder = Recorder(job, states, asked)
     with Heartbeat(recorder.beat):
         final, error = _outcome(job, states.state.kind, recorder)

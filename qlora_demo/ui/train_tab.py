@@ -22,8 +22,9 @@ from .views import view_download, view_problems, view_report
 
 def build_train_tab(services: Services, page: gr.Blocks, keys: gr.BrowserState, adapters: gr.Dropdown) -> None:
     """Layout, then events. `keys`: run to key, of the runs that this browser started; `adapters` hears of new ones."""
-    with gr.Row():
-        with gr.Column(scale=2, min_width=320):
+    # Three blocks in a grid: on a phone the figure comes right after the buttons, the settings last.
+    with gr.Row(elem_classes="train-grid"):
+        with gr.Column(elem_classes="train-begin", min_width=0):
             preset = gr.Dropdown([(item.title, name) for name, item in PRESETS.items()], value="sample", label="Preset",
                                  info=PRESETS["sample"].summary, elem_id="train-preset")  # fmt: skip
             reason = gr.HTML('<p class="quiet">Looking at this machine …</p>', elem_id="train-reason")
@@ -36,16 +37,17 @@ def build_train_tab(services: Services, page: gr.Blocks, keys: gr.BrowserState, 
                 with gr.Row():
                     fetch = gr.Button("Download and start", variant="primary", elem_id="train-fetch")
                     refuse = gr.Button("Do not download", elem_id="train-refuse")
+        with gr.Column(elem_classes="train-watch", min_width=0):
+            live = live_plot(services)
+            report = gr.HTML(elem_id="train-report")
+            run = gr.Dropdown([], label="Show another run", info="Newest first; a run goes on when this page is closed.",
+                              elem_id="train-run")  # fmt: skip
+        with gr.Column(elem_classes="train-settings", min_width=0):
             fields = build_fields(["model", "data"])
             with gr.Row(elem_classes="pairs"):
                 fields |= build_fields(FIRST)
             with gr.Accordion("All other settings", open=False):
                 fields |= build_fields(other_fields())
-        with gr.Column(scale=3, min_width=320):
-            live = live_plot(services)
-            report = gr.HTML(elem_id="train-report")
-            run = gr.Dropdown([], label="Show another run", info="Newest first; a run goes on when this page is closed.",
-                              elem_id="train-run")  # fmt: skip
 
     outputs = [live, run, keys, stop, problems, asking, ask, report]
 

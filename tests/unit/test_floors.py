@@ -22,7 +22,7 @@ LINES = 400
 TORCH = frozenset({"torch", "transformers", "peft", "bitsandbytes", "datasets"})
 GRADIO = frozenset({"gradio"})
 # The ground that every floor may stand on: records, config, errors, and what else lies at the top and composes nothing.
-COMPOSE = frozenset({"app", "services", "__main__", "worker", "__init__"})
+COMPOSE = frozenset({"app", "services", "zerogpu", "__main__", "worker", "__init__"})
 GROUND = frozenset({"records", "config", "errors"} | {path.stem for path in PACKAGE.glob("*.py")}) - COMPOSE
 
 
@@ -42,6 +42,7 @@ ABOVE_UI = frozenset({"ui"})
 FLOORS = {
     "app": Floor(None),
     "services": Floor(None),
+    "zerogpu": Floor(None),
     "__main__": Floor(None),
     "cli": Floor(None, GRADIO, ABOVE_UI),
     "worker": Floor(None, GRADIO, ABOVE_UI),
