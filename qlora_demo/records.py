@@ -184,7 +184,8 @@ class Machine:
 class Download:
     """What would be fetched from the Hub before a job can begin."""
 
-    model: str
+    name: str
+    kind: Literal["model", "dataset"]
     download_bytes: int
     free_disk_bytes: int
     license: str | None

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .config import MemoryRequest, RunConfig, choose_preset
-from .errors import DeviceError, RunError, SettingsError
+from .errors import DeviceError, HubError, RunError, SettingsError
 from .jobs import queue
 from .jobs.launch import start_worker
 from .jobs.store import Job, Kind, Store
@@ -99,17 +99,20 @@ class Services:
 
     # --- the Hub -----------------------------------------------------------------------------------------------------
 
-    def needed_download(self, model: str, revision: str = "") -> Download | None:
-        """What the Hub would have to send before `model` can be loaded; None where all of it is here. Raises DemoErrors."""
-        from .engine import sources
+    def needed_downloads(self, request: MemoryRequest | RunConfig) -> list[Download]:
+        """What the Hub would have to send before the job can begin: model, reviews. Raises DemoErrors."""
+        from .engine import data, hubdata, sources
 
-        model = model.strip()
-        if model == SAMPLE or sources.is_local(model):
-            return None
-        found = sources.inspect_hub(sources.canonical(model), revision)
-        if found.cached:
-            return None
-        return Download(found.id, found.download_bytes, found.free_disk_bytes, found.license, found.gated)
+        found = []
+        if request.model != SAMPLE and not sources.is_local(request.model):
+            try:
+                found.append(sources.inspect_hub(sources.canonical(request.model), request.revision))
+            except HubError as error:
+                # A Hub that does not answer is no hindrance where all of the model is in its cache.
+                sources.resolve_cached(request.model, request.revision, error)
+        if isinstance(request, RunConfig) and data.is_on_hub(request.data):
+            found.append(hubdata.inspect_reviews(request.data, request.data_config, request.data_revision))
+        return [Download(it.id, it.kind, it.download_bytes, it.free_disk_bytes, it.license, it.gated) for it in found if not it.cached]
 
     # --- runs --------------------------------------------------------------------------------------------------------
 

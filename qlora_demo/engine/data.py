@@ -7,26 +7,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import DataError, HubError
+from ..errors import DataError
+from .hubdata import AMAZON, SPLITS, read_hub
+from .hubfiles import OnProgress, ShouldStop
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
 SAMPLE_LABELS = ("1 star", "2 stars", "3 stars", "4 stars", "5 stars")
-SPLITS = ("train", "validation", "test")
 READERS = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
-
-# The tutorial's data set, its revision pinned, then the copies to fall back on: (repository, revision, configuration or None).
-AMAZON = "mteb/amazon_reviews_multi"
-AMAZON_REVISION = "1399c76144fd37290681b995c656ef9b2e06e26d"
-AMAZON_FALLBACKS = (("SetFit/amazon_reviews_multi_en", None), ("mteb/AmazonReviewsClassification", "en"))
 
 TEXT_NAMES = ("text", "review", "review_text", "reviewtext", "review_body", "body", "content", "comment", "verified_reviews", "sentence")
 TITLE_NAMES = ("title", "review_title", "summary", "headline")
@@ -98,11 +93,13 @@ def load(
     columns: Columns = Columns(),
     rows: int = 0,
     seed: int = 42,
-    on_progress: Callable[[str], None] = lambda _: None,
+    on_progress: OnProgress | None = None,
+    should_stop: ShouldStop | None = None,
 ) -> DataSet:
     """The reviews of `data` in three splits, the training split shuffled and (with `rows`) cut to a stratified subset.
 
-    A file without splits is divided 80 / 10 / 10 by class; identical texts stay in one split. Raises DataError or HubError.
+    A file without splits is divided 80 / 10 / 10 by class; identical texts stay in one split. Raises DataError, HubError, or
+    DownloadStopped once `should_stop()` is true.
     """
     if data in ("sample", "sample-mix"):
         found = {name: _read_file(ASSETS / "sample_reviews" / f"{name}.jsonl") for name in SPLITS}
@@ -114,8 +111,7 @@ def load(
     elif Path(data).is_dir():
         full = _build(Path(data).name, _read_folder(Path(data)), columns)
     else:
-        on_progress(f"asking the Hub for {data}")
-        name, at, found = _read_hub(data, config, revision)
+        name, at, found = read_hub(data, config, revision, on_progress=on_progress, should_stop=should_stop)
         full = replace(_build(name, found, columns), revision=at)
         if data == "amazon-reviews" and name != AMAZON:
             full = replace(full, notes=(f"The Hub did not give {AMAZON}; the reviews come from {name}.", *full.notes))
@@ -145,6 +141,11 @@ def load_rows(data: str, *, config: str = "", revision: str = "", split: str = "
     full = load(data, config=config, revision=revision, columns=columns)
     empty = Reviews([], [])
     return replace(full, splits={"train": empty, "validation": empty, "test": full.splits[wanted]})
+
+
+def is_on_hub(data: str) -> bool:
+    """Whether `data` is neither the sample nor a file or folder of this machine. Raises DataError for a file that is not there."""
+    return data not in ("sample", "sample-mix") and not _is_file(data) and not Path(data).is_dir()
 
 
 def align_labels(found: DataSet, names: Sequence[str]) -> Reviews:
@@ -241,65 +242,6 @@ def _read_folder(folder: Path) -> dict[str, list[dict[str, Any]]]:
             raise DataError(f"The folder {folder} has no {name} file; give {', '.join(SPLITS)} as .jsonl, .csv or .parquet.")
         found[name] = _read_file(files[0])
     return found
-
-
-def _read_hub(data: str, config: str, revision: str) -> tuple[str, str, dict[str, list[dict[str, Any]]]]:
-    """(repository, revision asked for, rows by split) from the Hub.
-
-    Scripts are never run: datasets >= 4 refuses them, so the tutorial's set is read as files.
-    """
-    from .hubfiles import hub_reachable
-
-    if os.environ.get("QLORA_DEMO_OFFLINE") == "1":
-        raise HubError(f"{data} must come from the Hub, which QLORA_DEMO_OFFLINE=1 forbids; choose `sample` or a file.")
-    if data in ("amazon-reviews", AMAZON):
-        pinned = revision or AMAZON_REVISION
-        try:
-            return AMAZON, pinned, _read_amazon(pinned, config or "en")
-        except HubError as error:
-            # A Hub that is away has no copies either, and the library would ask for each again and again.
-            for name, configuration in AMAZON_FALLBACKS if data == "amazon-reviews" and hub_reachable() else ():
-                try:
-                    return name, "", _split_rows(_hub_call(name, name, name=configuration), name)
-                except HubError:
-                    continue
-            raise error
-    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", data):
-        raise DataError(f"{data!r} is neither a file nor a data set's name; give a path, `sample`, or a Hub id such as {AMAZON}.")
-    return data, revision, _split_rows(_hub_call(data, data, name=config or None, revision=revision or None), data)
-
-
-def _read_amazon(revision: str, config: str) -> dict[str, list[dict[str, Any]]]:
-    files = {name: f"hf://datasets/{AMAZON}@{revision}/{config}/{name}.jsonl" for name in SPLITS}
-    return _split_rows(_hub_call(AMAZON, "json", data_files=files), AMAZON)
-
-
-def _hub_call(shown: str, path: str, /, **options: Any) -> Any:
-    """`datasets.load_dataset(path, **options)`, its many errors turned into one sentence about `shown`."""
-    import datasets
-
-    datasets.disable_progress_bars()
-    try:
-        return datasets.load_dataset(path, **options)
-    except Exception as error:  # datasets and huggingface_hub raise many kinds; the reader needs one sentence
-        raise HubError(
-            f"The data set {shown} could not be loaded from the Hub ({type(error).__name__}); check its name, your network, "
-            "or use `sample` or a file."
-        ) from error
-
-
-def _split_rows(found: Any, name: str) -> dict[str, list[dict[str, Any]]]:
-    """Rows by split; a missing validation or test split is cut from the training split, in `_build`'s caller order."""
-    if "train" not in found:
-        raise DataError(f"The data set {name} has no train split (it has {', '.join(found)}); choose another.")
-    rows = {split: list(found[split]) for split in SPLITS if split in found}
-    for split in ("validation", "test"):
-        if split not in rows:
-            order = random.Random(0).sample(range(len(rows["train"])), len(rows["train"]))
-            cut = max(1, len(order) // 10)
-            rows[split] = [rows["train"][i] for i in order[:cut]]
-            rows["train"] = [rows["train"][i] for i in order[cut:]]
-    return rows
 
 
 def _divide(rows: list[dict[str, Any]], columns: Columns, seed: int) -> dict[str, list[dict[str, Any]]]:

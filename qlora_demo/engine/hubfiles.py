@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from huggingface_hub import HfApi, constants, errors, get_token, hf_hub_download
 from huggingface_hub.file_download import repo_folder_name
 
-from ..errors import HubError, ModelError
+from ..errors import DataError, DemoError, HubError, ModelError
 from .patience import DownloadStopped, ShouldStop, run_within
 
 OnProgress = Callable[[str, float | None], None]
@@ -45,6 +45,8 @@ TOKENIZER_FILES = frozenset(
 )
 SHARD = re.compile(r"model-\d+-of-\d+\.safetensors")
 INDEX = "model.safetensors.index.json"
+DATA_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".txt", ".gz", ".zip", ".zst")
+Kind = Literal["model", "dataset"]
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class HubFile:
 
 @dataclass(frozen=True)
 class HubSummary:
-    """A model on the Hub before anything is fetched. `download_bytes` is what is not in the cache yet."""
+    """A model (or data set) on the Hub before anything is fetched. `download_bytes` is what is not in the cache yet."""
 
     id: str
     revision: str
@@ -69,6 +71,7 @@ class HubSummary:
     cached: bool
     free_disk_bytes: int
     files: tuple[HubFile, ...]
+    kind: Kind = "model"
 
     @property
     def has_weights(self) -> bool:
@@ -95,33 +98,53 @@ def inspect_hub(model_id: str, revision: str = "") -> HubSummary:
         raise HubError(
             f"The Hub is not asked for {model_id}, because offline mode is on (QLORA_DEMO_OFFLINE); use `sample` or a local folder."
         )
+    info, found = _ask("model", model_id, revision)
+    if not any(file.name == "config.json" for file in found):
+        raise ModelError(f"{model_id} has no config.json, so it is no transformers model; choose another.")
+    return _summary("model", model_id, info, _needed(found), int(info.safetensors.total) if info.safetensors else None)
+
+
+def inspect_dataset(dataset_id: str, revision: str = "", folder: str = "") -> HubSummary:
+    """What the Hub says of a data set; its files are those with data (below `folder`, where it has any there).
+
+    One request. Raises DataError (unknown) or HubError.
+    """
+    info, found = _ask("dataset", dataset_id, revision)
+    data = [file for file in found if file.name.endswith(DATA_SUFFIXES)]
+    inside = [file for file in data if file.name.startswith(f"{folder}/")] if folder else []
+    return _summary("dataset", dataset_id, info, inside or data, None)
+
+
+def _ask(kind: Kind, repo_id: str, revision: str) -> tuple[Any, list[HubFile]]:
+    """The Hub's facts about a repository, and its files."""
+    api = HfApi(endpoint=constants.ENDPOINT)
+    ask = api.model_info if kind == "model" else api.dataset_info
     try:
-        info = run_within(
-            lambda: HfApi(endpoint=constants.ENDPOINT).model_info(
-                model_id, revision=revision or None, files_metadata=True, timeout=PATIENCE_SECONDS
-            ),
-            PATIENCE_SECONDS + 1,
+        info: Any = run_within(
+            lambda: ask(repo_id, revision=revision or None, files_metadata=True, timeout=PATIENCE_SECONDS), PATIENCE_SECONDS + 1
         )
     except Exception as error:
-        raise _in_words(error, model_id, revision) from error
-    found = [
+        raise _in_words(error, repo_id, revision, kind) from error
+    return info, [
         HubFile(item.rfilename, int(item.size or 0), (item.lfs.sha256 if item.lfs else None) or item.blob_id or "")
         for item in info.siblings or []
     ]
-    if not any(file.name == "config.json" for file in found):
-        raise ModelError(f"{model_id} has no config.json, so it is no transformers model; choose another.")
-    files, sha = tuple(_needed(found)), str(info.sha)
-    missing = [file for file in files if not (snapshot_folder(model_id, sha) / file.name).exists()]
+
+
+def _summary(kind: Kind, repo_id: str, info: Any, files: list[HubFile], parameters: int | None) -> HubSummary:
+    sha = str(info.sha)
+    missing = [file for file in files if not (snapshot_folder(repo_id, sha, kind) / file.name).exists()]
     return HubSummary(
-        id=model_id,
+        id=repo_id,
         revision=sha,
         download_bytes=sum(file.size_bytes for file in missing),
-        parameters=int(info.safetensors.total) if info.safetensors else None,
+        parameters=parameters,
         license=_license(info),
         gated=bool(info.gated),
         cached=not missing,
         free_disk_bytes=free_disk_bytes(),
-        files=files,
+        files=tuple(files),
+        kind=kind,
     )
 
 
@@ -136,7 +159,7 @@ def download(
 
     Raises DownloadStopped soon after `should_stop()` turns true, and HubError for what the Hub or the disk refuses.
     """
-    folder = snapshot_folder(summary.id, summary.revision)
+    folder = snapshot_folder(summary.id, summary.revision, summary.kind)
     files = [file for file in summary.files if (names is None or file.name in names) and not (folder / file.name).exists()]
     total = sum(file.size_bytes for file in files)
     if total > free_disk_bytes():
@@ -172,8 +195,14 @@ def remember_reference(model_id: str, revision: str, sha: str) -> None:
         reference.write_text(sha)
 
 
-def snapshot_folder(model_id: str, sha: str) -> Path:
-    return _repo_folder(model_id) / "snapshots" / sha
+def snapshot_folder(repo_id: str, sha: str, kind: Kind = "model") -> Path:
+    return _repo_folder(repo_id, kind) / "snapshots" / sha
+
+
+def drop_half_files(dataset_id: str) -> None:
+    """Removes what a library's own download left unfinished."""
+    for partial in (_repo_folder(dataset_id, "dataset") / "blobs").glob("*.incomplete"):
+        partial.unlink(missing_ok=True)
 
 
 def hub_reachable(timeout: float = 2.0) -> bool:
@@ -243,6 +272,7 @@ def _fetch(
                 lambda: hf_hub_download(
                     summary.id,
                     file.name,
+                    repo_type=summary.kind,
                     revision=summary.revision,
                     endpoint=constants.ENDPOINT,
                     cache_dir=constants.HF_HUB_CACHE,
@@ -255,11 +285,11 @@ def _fetch(
     except BaseException as error:
         ended.set()
         # A thread that waits for a silent server cleans up only when it wakes; the user sees the folder now.
-        for partial in (_repo_folder(summary.id) / "blobs").glob(f"{file.etag}.*incomplete") if file.etag else ():
+        for partial in (_repo_folder(summary.id, summary.kind) / "blobs").glob(f"{file.etag}.*incomplete") if file.etag else ():
             partial.unlink(missing_ok=True)
         if isinstance(error, DownloadStopped) or not isinstance(error, Exception):
             raise
-        raise _in_words(error, summary.id, summary.revision) from error
+        raise _in_words(error, summary.id, summary.revision, summary.kind) from error
 
 
 @contextmanager
@@ -290,27 +320,29 @@ def _license(info: Any) -> str | None:
     return str(stated if isinstance(stated, str) else tagged) if stated or tagged else None
 
 
-def _repo_folder(model_id: str) -> Path:
-    return Path(constants.HF_HUB_CACHE).expanduser() / repo_folder_name(repo_id=model_id, repo_type="model")
+def _repo_folder(repo_id: str, kind: Kind = "model") -> Path:
+    return Path(constants.HF_HUB_CACHE).expanduser() / repo_folder_name(repo_id=repo_id, repo_type=kind)
 
 
-def _in_words(error: Exception, model_id: str, revision: str) -> Exception:
+def _in_words(error: Exception, repo_id: str, revision: str, kind: Kind = "model") -> Exception:
     """The sentence for what the Hub library raised; errors that are no fault of Hub, disk or user are handed back as they are."""
     status = getattr(getattr(error, "response", None), "status_code", None)
+    wrong: type[DemoError] = ModelError if kind == "model" else DataError
+    what = "model" if kind == "model" else "data set"
+    page = f"{constants.ENDPOINT}/{'' if kind == 'model' else 'datasets/'}{repo_id}"
     if isinstance(error, errors.GatedRepoError) or (status == 403 and isinstance(error, errors.HfHubHTTPError)):
-        return HubError(f"{model_id} is gated or not open to you; ask for access at {constants.ENDPOINT}/{model_id} and set HF_TOKEN.")
+        return HubError(f"{repo_id} is gated or not open to you; ask for access at {page} and set HF_TOKEN.")
     if isinstance(error, errors.RevisionNotFoundError):
-        return ModelError(f"{model_id} has no revision {revision!r}; give a commit, tag or branch that exists, or none.")
+        return wrong(f"{repo_id} has no revision {revision!r}; give a commit, tag or branch that exists, or none.")
     if isinstance(error, errors.RepositoryNotFoundError):
-        return ModelError(f"There is no model {model_id!r} on the Hub that you may see; check the id, or set HF_TOKEN if it is private.")
+        return wrong(f"There is no {what} {repo_id!r} on the Hub that you may see; check the id, or set HF_TOKEN if it is private.")
     if isinstance(error, errors.HFValidationError):
-        return ModelError(f"{model_id!r} is no Hub id; give one such as openai-community/gpt2.")
+        return wrong(f"{repo_id!r} is no Hub id; give one such as openai-community/gpt2.")
     if isinstance(error, errors.HfHubHTTPError):
-        return HubError(f"The Hub answered {status} for {model_id}; " + ("check HF_TOKEN." if status == 401 else "try again later."))
+        return HubError(f"The Hub answered {status} for {repo_id}; " + ("check HF_TOKEN." if status == 401 else "try again later."))
     if isinstance(error, OSError) and error.errno == 28:
         return HubError(f"The disk is full at {constants.HF_HUB_CACHE}; make room, or set HF_HOME to a larger disk.")
     if isinstance(error, (OSError, TimeoutError, errors.LocalEntryNotFoundError)) or type(error).__module__.startswith("httpx"):
-        return HubError(
-            f"The Hub ({constants.ENDPOINT}) cannot be reached for {model_id}; check the network, or use `sample` or a local folder."
-        )
+        local = "`sample` or a local folder" if kind == "model" else "`sample` or a file"
+        return HubError(f"The Hub ({constants.ENDPOINT}) cannot be reached for {repo_id}; check the network, or use {local}.")
     return error

@@ -111,7 +111,7 @@ def train(
     began = time.monotonic()
     device = choose_device()
     emit(Phase("preparing", device.reason))
-    data = _load_data(config, emit)
+    data = _load_data(config, emit, should_stop)
     source = sources.resolve(
         config.model, config.revision, should_stop=should_stop, on_progress=lambda text, done: emit(Phase("fetching the model", text, done))
     )
@@ -216,7 +216,7 @@ def environment(device: Device) -> dict[str, Any]:
     }
 
 
-def _load_data(config: RunConfig, emit: Emit) -> reviews_of.DataSet:
+def _load_data(config: RunConfig, emit: Emit, should_stop: Callable[[], bool]) -> reviews_of.DataSet:
     emit(Phase("loading the reviews", config.data))
     columns = reviews_of.Columns(config.text_column, config.title_column, config.label_column)
     data = reviews_of.load(
@@ -226,7 +226,8 @@ def _load_data(config: RunConfig, emit: Emit) -> reviews_of.DataSet:
         columns=columns,
         rows=config.rows,
         seed=config.seed,
-        on_progress=lambda text: emit(Phase("loading the reviews", text)),
+        on_progress=lambda text, done: emit(Phase("fetching the reviews", text, done)),
+        should_stop=should_stop,
     )
     train = data.splits["train"]
     if len(set(train.labels)) < 2:

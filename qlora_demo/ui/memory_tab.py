@@ -16,7 +16,7 @@ from ..errors import DemoError
 from ..jobs.store import Job
 from ..services import Services
 from .handlers import shown
-from .views import view_architecture, view_download, view_memory, view_why
+from .views import view_architecture, view_downloads, view_memory, view_why
 
 MODELS = [
     ("all-MiniLM-L6-v2 (embedded sample)", "sample"),
@@ -81,10 +81,10 @@ def build_memory_tab(services: Services, page: gr.Blocks) -> None:
     def measure_or_ask(model: str, labels: float, random_weights: bool, confirmed: bool) -> Shown:
         request = read_request(model, labels, random_weights)
         report = services.predict_memory(request)
-        download = None if confirmed or request.random_weights else services.needed_download(request.model)
-        if download is None:
+        downloads = [] if confirmed or request.random_weights else services.needed_downloads(request)
+        if not downloads:
             return start(services, request, report)
-        question = {"asking": gr.Group(visible=True), "ask": view_download(download)}
+        question = {"asking": gr.Group(visible=True), "ask": view_downloads(downloads)}
         return Shown(say("Predicted; measuring needs the weights."), *draw(report), **question)
 
     @shown

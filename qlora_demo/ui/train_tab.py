@@ -17,7 +17,7 @@ from ..services import Services
 from .form import FIRST, build_fields, other_fields
 from .handlers import shown
 from .live_plot import live_plot
-from .views import view_download, view_problems, view_report
+from .views import view_downloads, view_problems, view_report
 
 
 def build_train_tab(services: Services, page: gr.Blocks, keys: gr.BrowserState, adapters: gr.Dropdown) -> None:
@@ -59,9 +59,9 @@ def build_train_tab(services: Services, page: gr.Blocks, keys: gr.BrowserState, 
     def submit(known: dict[str, str], settings: dict[str, Any], confirmed: bool) -> list[Any]:
         try:
             config = RunConfig.read(settings)
-            download = None if confirmed else services.needed_download(config.model, config.revision)
-            if download is not None:
-                return asked(download)
+            downloads = [] if confirmed else services.needed_downloads(config)
+            if downloads:
+                return asked(downloads)
             started = services.start_run(config)
         except SettingsError as error:
             return refused(list(error.problems.values()))
@@ -150,6 +150,6 @@ def refused(sentences: list[str]) -> list[Any]:
     return [gr.skip(), gr.skip(), gr.skip(), gr.skip(), view_problems(sentences), gr.Group(visible=False), gr.skip(), gr.skip()]
 
 
-def asked(download: Download) -> list[Any]:
+def asked(downloads: list[Download]) -> list[Any]:
     """The question before anything is fetched."""
-    return [gr.skip(), gr.skip(), gr.skip(), gr.skip(), "", gr.Group(visible=True), view_download(download), gr.skip()]
+    return [gr.skip(), gr.skip(), gr.skip(), gr.skip(), "", gr.Group(visible=True), view_downloads(downloads), gr.skip()]

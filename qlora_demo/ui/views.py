@@ -132,11 +132,16 @@ def view_architecture(rows: Sequence[dict[str, Any]]) -> str:
     )
 
 
-def view_download(found: Download) -> str:
+def view_downloads(found: Sequence[Download]) -> str:
     """What would be fetched, so that one can say no."""
+    return "".join(_download(item) for item in found)
+
+
+def _download(found: Download) -> str:
     gated = "yes: you must have been granted access" if found.gated else "no"
+    what = "model" if found.kind == "model" else "data set"
     return (
-        f'<div class="ask"><p><strong>{escape(found.model)}</strong> is not on this machine yet.</p><dl class="facts">'
+        f'<div class="ask"><p>The {what} <strong>{escape(found.name)}</strong> is not on this machine yet.</p><dl class="facts">'
         f"<div><dt>To download</dt><dd>{size(found.download_bytes)}</dd></div>"
         f"<div><dt>Free disk</dt><dd>{size(found.free_disk_bytes)}</dd></div>"
         f"<div><dt>Licence</dt><dd>{escape(found.license or 'not stated')}</dd></div><div><dt>Gated</dt><dd>{gated}</dd></div></dl></div>"

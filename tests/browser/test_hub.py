@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page
 
+from qlora_demo.engine.hubdata import AMAZON_REVISION
 from tests.browser.waiting import open_tab, wait_for_text
-from tests.hub_server import HubServer, make_gpt2
+from tests.hub_server import HubServer, make_amazon_reviews, make_gpt2
 from tests.serving import App, start_app, stop_app
 
 pytestmark = pytest.mark.browser
@@ -69,14 +70,18 @@ def test_nothing_is_fetched_before_a_yes_and_a_cancel_leaves_no_half_file(app: A
 
 
 def test_training_asks_too(app: App, hub: HubServer, open_page: Callable[..., Page], tmp_path: Path) -> None:
-    hub.add_model("some/other", make_gpt2(tmp_path / "other"), license="apache-2.0", gated=False)
+    hub.add_model("some/other", make_gpt2(tmp_path / "other"), license="apache-2.0")
+    hub.add_dataset("mteb/amazon_reviews_multi", make_amazon_reviews(tmp_path / "data"), revision=AMAZON_REVISION, license="other")
     page = open_page(app.url)
     open_tab(page, "Train")
-    page.locator("#train-model input").fill("some/other")
-    page.keyboard.press("Enter")
+    for field, value in (("model", "some/other"), ("data", "amazon-reviews")):
+        page.locator(f"#train-{field} input").fill(value)
+        page.keyboard.press("Enter")
     page.click("#train-start")
     page.wait_for_selector("#train-fetch")
-    assert "apache-2.0" in page.inner_text("#train-ask")
+    question = page.inner_text("#train-ask")
+    assert "The model some/other" in question and "apache-2.0" in question
+    assert "The data set mteb/amazon_reviews_multi" in question and question.count("To download") == 2
     assert page.inner_text("#train-status") == "no run yet"
     page.click("#train-refuse")
     page.wait_for_selector("#train-fetch", state="hidden")

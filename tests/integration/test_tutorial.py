@@ -232,7 +232,7 @@ def test_a_copy_of_the_reviews_stands_in(copies: HubServer, tmp_path: Path, fail
 def test_without_any_copy_one_sentence_names_the_reviews(copies: HubServer, tmp_path: Path) -> None:
     copies.repos.clear()
     sentence = load(copies, tmp_path)
-    assert REVIEWS in sentence and "use `sample` or a file." in sentence and "\n" not in sentence
+    assert f"There is no data set {REVIEWS!r} on the Hub" in sentence and "check the id" in sentence and "\n" not in sentence
 
 
 def test_a_hub_that_vanishes_amid_the_weights_leaves_no_half_file(tmp_path: Path) -> None:
