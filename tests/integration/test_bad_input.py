@@ -271,7 +271,8 @@ def test_a_training_run_that_cannot_have_its_model_fails_with_one_sentence(home:
 
 
 def test_a_folder_that_cannot_be_loaded_starts_no_run(home: Path, model: Path, tmp_path: Path) -> None:
-    done = by_process("train", "--model", str(spoil(model, tmp_path, pickled_only)), "--max-steps", "1", "--json")
+    folder = spoil(model, tmp_path, pickled_only)
+    done = by_process("train", "--model", str(folder), "--max-steps", "1", "--json", env=environment(NOBODY, tmp_path / "cache"))
     assert (done.returncode, done.stdout) == (2, "")
     assert "has its weights only as pytorch_model.bin" in sentence(done.stderr)
     assert not home.exists() and not (tmp_path / "sprung").exists()
