@@ -1,7 +1,7 @@
 """Trains the adapter that is shipped in assets/adapter and measures it: `python -m benchmarks.sample_adapter [REAL_REVIEWS]`.
 
 REAL_REVIEWS is a file of real reviews that stand in no training set; without one their table is left out.
-Knows nothing of why these settings: that is in sample_adapter.md, and sample_adapter_search.py measured it.
+Knows nothing of why these settings: sample_adapter.md says it, and sample_adapter_search.py can try others.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Judges settings for the shipped adapter on real validation reviews: how sample_adapter.md was made.
+"""Judges settings for the shipped adapter on real validation reviews: repeats and extends the table in sample_adapter.md.
 
-`python -m benchmarks.sample_adapter_search REAL_VALIDATION --seeds 42 43 -- epochs=3 dropout=0.1` trains once a seed, starting from
-SETTINGS of sample_adapter.py, and prints one row. It never looks at a test split, and does not know which row is best.
+`python -m benchmarks.sample_adapter_search REAL_VALIDATION --seeds 42 43 --set epochs=3 dropout=0.1` trains once a seed, starting from
+SETTINGS of sample_adapter.py, and prints one row. It reads no result on a test split, and does not know which row is best.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Judge settings for the shipped adapter.")
     parser.add_argument("real_reviews", help="Real reviews for validation.")
     parser.add_argument("--seeds", nargs="+", type=int, default=[42])
-    parser.add_argument("settings", nargs="*", metavar="name=value", help="Changes to SETTINGS.")
+    parser.add_argument("--set", dest="settings", nargs="+", default=[], metavar="name=value", help="Changes to SETTINGS.")
     options = parser.parse_args()
     quiet()
     changes = dict(item.split("=", 1) for item in options.settings)
