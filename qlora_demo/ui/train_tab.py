@@ -67,7 +67,7 @@ def build_train_tab(services: Services, page: gr.Blocks, keys: gr.BrowserState, 
             return refused(list(error.problems.values()))
         except DemoError as error:
             return refused([str(error)])
-        return attach(started.run, {**known, started.run: started.key})
+        return attach(started.run, {**(known or {}), started.run: started.key})
 
     @shown
     def on_start(keys: dict[str, str], **settings: Any) -> list[Any]:
@@ -79,7 +79,7 @@ def build_train_tab(services: Services, page: gr.Blocks, keys: gr.BrowserState, 
 
     @shown
     def on_stop(live: str, keys: dict[str, str]) -> Any:
-        services.stop_run(live, keys.get(live, ""), at_home=True)
+        services.stop_run(live, (keys or {}).get(live, ""), at_home=True)
         return gr.Button(interactive=False)
 
     @shown

@@ -1,4 +1,4 @@
-"""Chromium, and the app that it drives."""
+"""Chromium, and pages of the app in it."""
 
 from __future__ import annotations
 
@@ -9,19 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.serving import App, start_app, stop_app
-
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
-
-
-@pytest.fixture(scope="module")
-def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    """One app for the tests of a module: they build on what those before them left, as a user does."""
-    place = tmp_path_factory.mktemp("app")
-    # An address where nothing listens: what needs no Hub must not wait for one.
-    running = start_app(place / "runs", place / "app.log", HF_ENDPOINT="http://127.0.0.1:9")
-    yield running
-    stop_app(running)
 
 
 @pytest.fixture(scope="session")

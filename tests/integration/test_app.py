@@ -6,22 +6,13 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
-from tests.serving import ROOT, App, app_environment, free_port, start_app, stop_app
-
-
-@pytest.fixture(scope="module")
-def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    place = tmp_path_factory.mktemp("app")
-    running = start_app(place / "runs", place / "app.log", HF_ENDPOINT="http://127.0.0.1:9")
-    yield running
-    stop_app(running)
+from tests.serving import ROOT, App, app_environment, free_port
 
 
 @pytest.fixture(scope="module")
