@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page
 
 from tests.browser.waiting import open_tab, wait_for_text
-from tests.serving import App, start_app, stop_app
+from tests.serving import ROOT, App, start_app, stop_app
 
 pytestmark = pytest.mark.browser
 POINTS = "(document.querySelector('#train-figure .js-plotly-plot')?.data?.[0]?.x.length ?? 0)"
@@ -40,6 +43,13 @@ def stars(page: Page) -> float:
     return float(page.inner_text("#classify-stars"))
 
 
+def by_command(*arguments: str) -> Any:
+    """What the command line prints as JSON."""
+    command = [sys.executable, "-m", "qlora_demo", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
+    return json.loads(done.stdout)
+
+
 def small_run(page: Page, reviews: Path, steps: int) -> None:
     """Settings of a run of seconds."""
     page.locator("#train-data input").fill(str(reviews))
@@ -52,7 +62,7 @@ def small_run(page: Page, reviews: Path, steps: int) -> None:
 def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A spreadsheet of a user's own: the first reviews of each star of the sample."""
     path = tmp_path_factory.mktemp("reviews") / "mine.csv"
-    lines = (Path(__file__).parents[2] / "assets" / "sample_reviews" / "train.jsonl").read_text().splitlines()
+    lines = (ROOT / "assets" / "sample_reviews" / "train.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines]
     chosen = [row for label in range(5) for row in [row for row in rows if row["label"] == label][:24]]
     quoted = "\n".join(f'"{row["text"].replace(chr(34), chr(34) * 2)}",{row["label"] + 1}' for row in chosen)
@@ -78,6 +88,8 @@ def test_measure(app: App, open_page: Callable[..., Page]) -> None:
     assert text.count("as predicted, to the byte") == 6, text
     for stage in ("FP32", "FP16", "NF4", "NF4 + double quantization", "Prepared for training", "With LoRA"):
         assert stage in text
+    for stage in by_command("memory", "sample", "--predict", "--json")["stages"]:
+        assert f"{stage['total_bytes']:,} B" in text, f"the command says otherwise of {stage['name']}"
     page.get_by_text("Architecture before and after").click()
     assert "Linear4bit" in page.inner_text("#memory-architecture .changed >> nth=0")
     # A reload finds the measurement again.

@@ -41,6 +41,9 @@ CASES = [
     ("modernbert", False, 2 * 4, 2),
     ("deberta-v2", False, 2 * 6, 2),
     ("opt", False, 2 * 6, 1),
+    ("gemma", False, 2 * 7, 1),
+    ("gemma", True, 2 * 7, 1),
+    ("mistral", False, 2 * 7, 1),
 ]
 
 
