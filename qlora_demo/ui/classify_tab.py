@@ -52,7 +52,9 @@ def build_classify_tab(services: Services) -> gr.Dropdown:
             return [view_stars(None), view_probabilities(None, None), view_problems([str(error)])]
         return [view_stars(tuned), view_probabilities(tuned, untrained), view_certainty(tuned, seconds)]
 
-    # A limit of its own, so that no other handler holds up a key.
-    gr.on([review.change, adapter.change], on_review, [review, adapter], [stars, shares, certainty], trigger_mode="always_last",
-          show_progress="hidden", concurrency_limit=4, api_visibility="private")  # fmt: skip
+    # A limit of its own, so that no other handler holds up a key; another adapter takes seconds to load, and shows that it does.
+    answer: dict[str, Any] = {"inputs": [review, adapter], "outputs": [stars, shares, certainty], "trigger_mode": "always_last",
+                              "concurrency_limit": 4, "api_visibility": "private"}  # fmt: skip
+    review.change(on_review, show_progress="hidden", **answer)
+    adapter.change(on_review, show_progress="minimal", show_progress_on=certainty, **answer)
     return adapter
