@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .config import MemoryRequest, RunConfig, choose_preset
-from .errors import DeviceError, HubError, RunError, SettingsError
+from .errors import DeviceError, HubError, ModelError, RunError, SettingsError
 from .jobs import queue
 from .jobs.launch import start_worker
 from .jobs.store import Job, Kind, Store
@@ -28,6 +28,7 @@ from .records import Download, Event, Machine, Prediction
 from .worker import weigh
 
 if TYPE_CHECKING:
+    from .engine.explore import Layer
     from .engine.inference import Classifier
 
 log = logging.getLogger("qlora_demo")
@@ -57,6 +58,8 @@ class Services:
         self._cached = threading.Lock()
         # PEFT and transformers patch torch's modules for the whole process while they build one: no two builds at a time.
         self._building = threading.Lock()
+        self._shapes: dict[str, dict[str, Any]] = {}
+        self._layers: dict[str, Layer] = {}
 
     # --- the machine -------------------------------------------------------------------------------------------------
 
@@ -96,6 +99,51 @@ class Services:
         largest = max(stage["total_bytes"] for stage in predicted["stages"])
         beside = self.machine().device == "cpu" and largest * MEASURE_BESIDE < free_memory_bytes("cpu")
         return self._submit("memory", request.to_dict(), beside=beside)
+
+    # --- the Learn tab -----------------------------------------------------------------------------------------------
+
+    def predict_shape(self, model: str) -> dict[str, Any]:
+        """How a model shrinks whose shape the app carries; a prediction never changes, so it is made once. Raises ModelError."""
+        self._machine.result()
+        from .engine import explore
+
+        with self._building:
+            if model not in self._shapes:
+                self._shapes[model] = explore.predict_shape(model)
+            return self._shapes[model]
+
+    def list_layers(self) -> list[tuple[str, tuple[int, int]]]:
+        """Names and shapes of the sample model's quantizable layers; nothing is downloaded for them. Raises DemoErrors."""
+        return [(layer.name, layer.shape) for layer in self._sample_layers().values()]
+
+    def examine_layer(self, name: str, kind: str, block_size: int, double: bool, weights: str) -> dict[str, Any]:
+        """One layer of the sample model quantized in numpy. Raises DemoErrors."""
+        from .engine import explore, sources
+
+        explore.check_choice(kind, block_size, weights)
+        layer = self._sample_layers().get(str(name))
+        if layer is None:
+            raise ModelError(f"The sample model has no quantizable layer {str(name)[:80]!r}; choose one of the list.")
+        own = explore.read_weights(sources.resolve(SAMPLE, download=False), layer)
+        return explore.examine(explore.choose_weights(own, weights), kind, block_size, bool(double))  # type: ignore[arg-type]
+
+    def optimizer_state(self, model: str = SAMPLE) -> dict[str, Any]:
+        """Bytes of AdamW's state: of the shipped run, or of training every weight of a model whose shape is carried. Raises DemoErrors."""
+        self._machine.result()
+        from .engine import explore, inference
+
+        if model == SAMPLE:
+            return explore.optimizer_of_run(inference.find_adapter(SAMPLE))
+        return explore.optimizer_state(self.predict_shape(model)["parameters"])
+
+    def _sample_layers(self) -> dict[str, Layer]:
+        self._machine.result()
+        from .engine import explore, sources
+
+        with self._building:
+            if not self._layers:
+                self._layers = explore.list_layers(sources.resolve(SAMPLE, download=False))
+            return self._layers
 
     # --- the Hub -----------------------------------------------------------------------------------------------------
 
@@ -211,6 +259,13 @@ class Services:
                 f"use `python -m qlora_demo classify --adapter {adapter} TEXT`."
             )
         return inference.Classifier(str(folder), on_cpu=True)
+
+
+def bits_of_constants(block_size: int) -> tuple[float, float]:
+    """Bits of quantization constants a weight, without and with double quantization."""
+    from .engine import nf4
+
+    return nf4.bits_of_constants(block_size, False), nf4.bits_of_constants(block_size, True)
 
 
 def _look() -> Machine:

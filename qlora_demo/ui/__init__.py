@@ -11,6 +11,7 @@ from ..services import Services
 from .api import build_api
 from .classify_tab import build_classify_tab
 from .handlers import shown
+from .learn_tab import build_learn_tab
 from .memory_tab import build_memory_tab
 from .train_tab import build_train_tab
 from .views import view_machine
@@ -37,6 +38,8 @@ def build_app(services: Services) -> gr.Blocks:
                 placed = gr.Column()
             with gr.Tab("Classify", id="classify"):
                 adapters = build_classify_tab(services)
+            with gr.Tab("Learn", id="learn") as learn:
+                build_learn_tab(services, learn)
         with placed:
             build_train_tab(services, page, keys, adapters)
         build_api(services)

@@ -1,0 +1,271 @@
+"""What the Learn tab shows: the recipe's own numbers, the sample model's layers, and the predictor's totals. No page is opened.
+
+Weights are the embedded sample model's; nothing is asked of the Hub.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from huggingface_hub import constants
+from safetensors.torch import save_file
+from transformers import GPT2Config
+
+from qlora_demo.config import MemoryRequest
+from qlora_demo.engine import explore, nf4, sources
+from qlora_demo.errors import AdapterError, ModelError, SettingsError
+from qlora_demo.services import bits_of_constants
+from qlora_demo.ui.learn_tab import BLOCK_SIZES, SHAPES, TRAINED, WEIGHTS, read_shape, read_sizes, shorten_names
+from qlora_demo.ui.learn_views import (
+    KIND_NAMES,
+    WEIGHT_NAMES,
+    view_constants,
+    view_foot,
+    view_head,
+    view_lora,
+    view_microscope,
+    view_optimizer,
+    view_shapes,
+)
+from qlora_demo.worker import weigh
+
+ASSETS = Path(__file__).parents[2] / "assets"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing is asked of the Hub, and nothing was fetched before."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("QLORA_DEMO_OFFLINE", "1")
+        patch.setattr(constants, "HF_HUB_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def layers() -> dict[str, explore.Layer]:
+    return explore.list_layers(sources.resolve("sample"))
+
+
+@pytest.fixture(scope="module")
+def query(layers: dict[str, explore.Layer]) -> nf4.Floats:
+    return explore.read_weights(sources.resolve("sample"), layers["bert.encoder.layer.0.attention.self.query"])
+
+
+def text(html: str) -> str:
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html))
+
+
+# --- LoRA ---------------------------------------------------------------------------------------------------------------
+
+
+def test_the_recipes_example() -> None:
+    shown = text(view_lora(10_000, 10_000, 5, 10))
+    for piece in ("100,000,000", "100,000", "1,000 : 1", "1,000 times fewer", "10 / 5", "390.6 KiB", "381.47 MiB", "1.14 MiB"):
+        assert piece in shown, piece
+
+
+def test_a_small_matrix_saves_little_and_a_large_rank_nothing() -> None:
+    assert "LoRA trains 150 numbers instead of 200" in text(view_lora(20, 10, 5, 10))
+    assert "No saving" in text(view_lora(20, 10, 7, 10)) and "Below rank 6.667" in text(view_lora(20, 10, 7, 10))
+
+
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (16_384, 1, 256), (1, 16_384, 256), (8, 8, 256), (16_384, 16_384, 1), (20, 10, 5)])
+def test_nothing_is_drawn_outside_the_picture(sizes: tuple[int, int, int]) -> None:
+    for drawing in re.findall(r"<svg.*?</svg>", view_lora(*sizes, 16)):
+        left, top, width, height = map(float, re.search(r'viewBox="([^"]+)"', drawing)[1].split())  # type: ignore[index]
+        rects = re.findall(r'<rect class="[^"]+" x="([^"]+)" y="([^"]+)" width="([^"]+)" height="([^"]+)"', drawing)
+        assert len(rects) in (2, 4)
+        for x, y, wide, high in (map(float, rect) for rect in rects):
+            assert left <= x and x + wide <= left + width and top <= y and y + high <= top + height
+            assert wide >= 2 and high >= 2
+        for x, y in re.findall(r'<text class="[^"]*" x="([^"]+)" y="([^"]+)"', drawing):
+            assert left <= float(x) <= left + width and top + 8 <= float(y) <= top + height
+
+
+def test_the_drawing_is_to_scale() -> None:
+    drawn = re.findall(r'<rect class="learn-frozen" x="[^"]+" y="[^"]+" width="([^"]+)" height="([^"]+)"', view_lora(4096, 1024, 64, 16))
+    assert float(drawn[0][1]) / float(drawn[0][0]) == pytest.approx(4, rel=1e-3)
+
+
+@pytest.mark.parametrize("sizes", [(0, 1, 1, 1), (1, None, 1, 1), (1, 1, 257, 1), (1, 1, "5", 1), (1, 1, 1, float("nan")), (True, 1, 1, 1)])
+def test_sizes_that_cannot_be(sizes: tuple[object, ...]) -> None:
+    with pytest.raises(SettingsError, match="give a number from 1 to"):
+        read_sizes(*sizes)
+    assert read_sizes(10_000, 10_000.0, 5, 1.5) == (10_000, 10_000, 5, 1.5)
+
+
+# --- the microscope -----------------------------------------------------------------------------------------------------
+
+
+def test_the_list_is_what_the_model_quantizes(layers: dict[str, explore.Layer]) -> None:
+    assert len(layers) == 36
+    assert layers["bert.encoder.layer.5.intermediate.dense"].shape == (1536, 384)
+    assert not any("pooler" in name or "classifier" in name for name in layers)
+    assert shorten_names(list(layers))[0] == ("0.attention.self.query", "bert.encoder.layer.0.attention.self.query")
+    assert shorten_names(["only.one"]) == [("one", "only.one")]
+
+
+def test_gpt2_holds_its_matrices_turned(tmp_path: Path) -> None:
+    """And in bfloat16 as well, which numpy does not know."""
+    GPT2Config(vocab_size=50, n_positions=8, n_embd=32, n_head=2, n_layer=1).save_pretrained(tmp_path)
+    shapes = {
+        "ln_1": (32,),
+        "ln_2": (32,),
+        "attn.c_attn": (32, 96),
+        "attn.c_proj": (32, 32),
+        "mlp.c_fc": (32, 128),
+        "mlp.c_proj": (128, 32),
+    }
+    tensors = {f"h.0.{name}.weight": torch.randn(shape).bfloat16() for name, shape in shapes.items()}
+    tensors |= {f"h.0.{name}.bias": torch.zeros(shape[-1]).bfloat16() for name, shape in shapes.items()}
+    tensors |= {"wte.weight": torch.randn(50, 32).bfloat16(), "wpe.weight": torch.randn(8, 32).bfloat16()}
+    tensors |= {"ln_f.weight": torch.ones(32).bfloat16(), "ln_f.bias": torch.zeros(32).bfloat16()}
+    save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    source = sources.resolve(str(tmp_path))
+    layer = explore.list_layers(source)["transformer.h.0.attn.c_attn"]
+    assert layer.shape == (96, 32) and layer.turned
+    assert np.array_equal(explore.read_weights(source, layer), tensors["h.0.attn.c_attn.weight"].float().numpy().T)
+
+
+@pytest.mark.parametrize("which", WEIGHT_NAMES)
+@pytest.mark.parametrize("kind", KIND_NAMES)
+def test_every_choice_is_drawn(query: nf4.Floats, kind: nf4.Kind, which: str) -> None:
+    weights = explore.choose_weights(query, which)
+    for block_size in BLOCK_SIZES:
+        for double in (False, True):
+            found = explore.examine(weights, kind, block_size, double)
+            assert sum(found["counts"]) == query.size
+            assert sum(share for _, share in found["levels"]) == pytest.approx(1)
+            assert found["errors"][kind] == found["error"]
+            assert len(found["map"]) == 32 and all(len(row) == 32 for row in found["map"])
+            html = view_microscope(json.loads(json.dumps(found)), "weights")
+            assert "nan" not in html and "inf" not in html
+            assert len(html) < 40_000
+            assert f"{found['bits']:.4g}" in text(html)
+
+
+def test_bits_bytes_and_the_best_type_on_real_weights(query: nf4.Floats) -> None:
+    plain, double = (text(view_microscope(explore.examine(query, "nf4", 64, which), "query")) for which in (False, True))
+    assert "Bits a weight 4.5 4 + 0.5 of constants" in plain and "Bits a weight 4.127 4 + 0.127 of constants" in double
+    assert "83,008 73,728 + 9,216 constants + 64 tables" in plain and "77,160 73,728 + 2,340 constants + 1,092 tables" in double
+    assert "On these weights NF4 errs least" in plain and "below Int4" in plain and "below FP4" in plain
+    found = explore.examine(query, "int4", 64, False)
+    assert found["error"]["mean_absolute"] == np.abs(query - nf4.restore(nf4.quantize(query, "int4"))).astype(np.float64).mean()
+
+
+def test_an_outlier_spoils_its_block_alone(query: nf4.Floats) -> None:
+    normal = explore.examine(explore.choose_weights(query, "normal"), "nf4", 64, False)
+    spoilt = explore.examine(explore.choose_weights(query, "outlier"), "nf4", 64, False)
+    assert spoilt["worst_block"] == explore.OUTLIER_AT // 64
+    assert spoilt["worst_block_error"] > 5 * spoilt["median_block_error"]
+    assert normal["worst_block_error"] < 3 * normal["median_block_error"]
+    rows = [sum(row) for row in spoilt["map"]]
+    assert rows.index(max(rows)) == explore.OUTLIER_AT // 64
+    assert spoilt["absmax"].index(max(spoilt["absmax"])) == explore.OUTLIER_AT // 64
+    larger = explore.examine(explore.choose_weights(query, "outlier"), "nf4", 4096, False)
+    assert larger["error"]["mean_absolute"] > spoilt["error"]["mean_absolute"]
+
+
+def test_small_and_constant_matrices_are_drawn_too() -> None:
+    for weights in (np.zeros((3, 5), np.float32), np.ones((40, 40), np.float32), np.float32([[-2.0]])):
+        html = view_microscope(explore.examine(weights, "nf4", 4096, True), "few")
+        assert "nan" not in html and "inf" not in html
+
+
+@pytest.mark.parametrize("choice", [("nf5", 64, "own"), ("nf4", 63, "own"), ("nf4", 64, "other"), (None, [], {})])
+def test_choices_that_there_are_not(choice: tuple[object, object, object]) -> None:
+    with pytest.raises(SettingsError, match="is not offered"):
+        explore.check_choice(*choice)
+
+
+def test_the_pages_choices_are_the_engines() -> None:
+    assert tuple(KIND_NAMES) == nf4.KINDS and tuple(BLOCK_SIZES) == nf4.BLOCK_SIZES
+    assert set(WEIGHT_NAMES) == {explore.OWN, explore.NORMAL, explore.OUTLIER}
+
+
+# --- double quantization, shapes, optimizers ----------------------------------------------------------------------------
+
+
+def test_double_quantization_in_bits_and_bytes() -> None:
+    shown = text(view_constants(WEIGHTS, 64, *bits_of_constants(64)))
+    assert "0.5 bits a weight become 0.127: 0.373 bits a weight are saved" in shown
+    assert "8B 0.50 GB 4.00 billion bits 0.13 GB 1.02 billion bits 2.98 billion bits 0.37 GB 355.77 MiB" in shown
+    assert "26.11 billion bits 3.26 GB 3.04 GiB" in shown
+    assert "1 bits a weight become 0.254" in text(view_constants(WEIGHTS, 32, *bits_of_constants(32)))
+
+
+@pytest.fixture(scope="module")
+def shapes() -> list[dict]:
+    return [explore.predict_shape(model) for model in SHAPES]
+
+
+def test_shapes_are_the_memory_commands_own_numbers(shapes: list[dict]) -> None:
+    for shape in (shapes[0], shapes[4]):
+        request = MemoryRequest(model=shape["model"], stages=("fp16", "nf4-dq"))
+        report = weigh(request, lambda event: None, lambda: False, ways=("predicted",))
+        assert report["parameters"] == shape["parameters"]
+        assert [stage["total_bytes"] for stage in report["stages"]] == [shape["fp16_bytes"], shape["nf4_bytes"]]
+
+
+def test_the_parts_of_a_shape_add_up(shapes: list[dict]) -> None:
+    for shape in shapes:
+        dense = shape["fp16_bytes"] - shape["matrices_fp16_bytes"]
+        assert dense + shape["matrices_nf4_bytes"] == shape["nf4_bytes"]
+        assert 0 < shape["embedding_bytes"] <= dense
+        assert 0 < shape["constants_bytes"] < shape["matrices_nf4_bytes"] / 20
+    assert shapes[0]["embedding_bytes"] == 2 * 768 * (50_257 + 1_024)
+
+
+def test_larger_models_shrink_more(shapes: list[dict]) -> None:
+    ratios = [shape["fp16_bytes"] / shape["nf4_bytes"] for shape in shapes]
+    assert ratios[:4] == sorted(ratios[:4]) and ratios[4:] == sorted(ratios[4:])
+    assert ratios[0] == pytest.approx(2.03, abs=0.01) and 3.7 < ratios[-1] < 4
+    shown = text(view_shapes(shapes, "meta-llama/Llama-3.1-70B", SHAPES))
+    assert "GPT-2 small 124M 31.6 % 2.03 ×" in shown and "Llama 3.1 70B 69.50B 1.5 % 3.72 ×" in shown
+    assert "The whole shrinks 3.72 times" in shown
+
+
+def test_a_shape_that_is_not_carried() -> None:
+    with pytest.raises(ModelError, match="carries no shape of 'nobody/nothing'"):
+        explore.predict_shape("nobody/nothing")
+    for model in ("nobody/nothing", None, ["openai-community/gpt2"]):
+        with pytest.raises(SettingsError, match="is not offered"):
+            read_shape(model)
+    assert set(TRAINED.values()) - {"sample"} <= set(SHAPES)
+
+
+def test_the_shipped_runs_optimizer() -> None:
+    report = json.loads((ASSETS / "adapter" / "report.json").read_text())
+    trained, peak = report["parameters"]["trainable"], report["memory"]["peak_bytes"]
+    state = explore.optimizer_of_run(ASSETS / "adapter")
+    assert (state["trained"], state["state_bytes"], state["state_8bit_bytes"]) == (trained, 8 * trained, 2 * trained)
+    shown = text(view_optimizer(state))
+    assert shown.count(f"{8 * trained:,} bytes") == 2 and f"{2 * trained:,} bytes" in shown and f"{peak:,} bytes" in shown
+    assert f"{100 * 8 * trained / peak:.2f} % of the run's peak" in shown.replace("&#x27;", "'")
+    assert "peak" not in text(view_optimizer(explore.optimizer_state(7_000_000_000)))
+
+
+def test_torchs_adamw_keeps_8_bytes_a_parameter() -> None:
+    """The formula against the library: two moments in float32 (and a step count for each tensor)."""
+    layer = torch.nn.Linear(100, 50)
+    optimizer = torch.optim.AdamW(layer.parameters())
+    layer(torch.ones(1, 100)).sum().backward()
+    optimizer.step()
+    kept = sum(value.nbytes for state in optimizer.state.values() for name, value in state.items() if name != "step")
+    assert kept == explore.optimizer_state(100 * 50 + 50)["state_bytes"]
+
+
+def test_a_run_without_a_report(tmp_path: Path) -> None:
+    with pytest.raises(AdapterError, match="cannot be read"):
+        explore.optimizer_of_run(tmp_path / "adapter")
+
+
+def test_texts_are_escaped() -> None:
+    for html in (view_head("<a>", "<b>"), view_foot("<c>", "<d>")):
+        assert not re.search(r"<[acd]>|<b>[^T]", html.replace("<b>Try</b>", "").replace("<b>The tutorial</b>", ""))
