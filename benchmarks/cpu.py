@@ -21,8 +21,8 @@ from playwright.sync_api import Page, sync_playwright
 from qlora_demo.config import RunConfig
 from qlora_demo.engine import data as reviews_of
 from qlora_demo.engine import modeling, sources
+from qlora_demo.engine.batches import loss_over
 from qlora_demo.engine.device import choose_device
-from qlora_demo.engine.training import loss_over
 from tests.serving import App, start_app, stop_app
 
 RESULT = Path(__file__).parent / "cpu.md"

@@ -130,6 +130,90 @@ class MemoryStage:
 
 
 @dataclass(frozen=True)
+class Budget:
+    """What a training step takes, predicted for one batch of `batch_size` x `length` tokens. All parts in bytes.
+
+    weights, constants, buffers, adapter: the model as training holds it. gradients, optimizer: of the trained parameters.
+    activations: kept by the forward pass for the backward pass, the batch itself included. logits: the model's answer.
+    workspace: the most that is alive for a moment beside all of these (a dequantized matrix, gradients of activations, the block
+    recomputed under gradient checkpointing). overlap: what of the sum is never there at once, since activations go while gradients
+    come. allocator: what the C library holds beyond that, on a CPU (0 where it cannot tell).
+    """
+
+    batch_size: int
+    length: int
+    precision: str
+    device: str
+    optimizer: str
+    gradient_checkpointing: bool
+    weights_bytes: int
+    constants_bytes: int
+    buffers_bytes: int
+    adapter_bytes: int
+    gradients_bytes: int
+    optimizer_bytes: int
+    activations_bytes: int
+    logits_bytes: int
+    workspace_bytes: int
+    overlap_bytes: int
+    allocator_bytes: int
+
+    @property
+    def model_bytes(self) -> int:
+        return self.weights_bytes + self.constants_bytes + self.buffers_bytes + self.adapter_bytes
+
+    @property
+    def step_bytes(self) -> int:
+        """What training adds to a loaded model at its peak."""
+        parts = self.gradients_bytes + self.optimizer_bytes + self.activations_bytes + self.logits_bytes + self.workspace_bytes
+        return parts - self.overlap_bytes + self.allocator_bytes
+
+    @property
+    def total_bytes(self) -> int:
+        return self.model_bytes + self.step_bytes
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "model_bytes": self.model_bytes, "step_bytes": self.step_bytes, "total_bytes": self.total_bytes}
+
+
+@dataclass(frozen=True)
+class BudgetReading:
+    """One training step measured in a process of its own: resident bytes on a CPU, allocated ones on a GPU.
+
+    libraries: before any model. loading_peak: the most while it was loaded. loaded: the model as training holds it. standing: after a
+    first short pass, which maps the matrix libraries' code. peak: the most during the steps; peak_anonymous of it is no mapped file
+    (CPU), peak_reserved is what torch's allocator took from the GPU (CUDA). prediction_seconds: what the prediction cost there.
+    """
+
+    libraries_bytes: int
+    loading_peak_bytes: int
+    loaded_bytes: int
+    standing_bytes: int
+    peak_bytes: int
+    peak_anonymous_bytes: int | None = None
+    peak_reserved_bytes: int | None = None
+    prediction_seconds: float | None = None
+
+    @property
+    def step_bytes(self) -> int:
+        return self.peak_bytes - self.standing_bytes
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "step_bytes": self.step_bytes}
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The largest power of two of reviews a step on one GPU by one way of training; 0 where not even one fits."""
+
+    gpu: str
+    memory_bytes: int
+    way: str
+    batch_size: int
+    needed_bytes: int
+
+
+@dataclass(frozen=True)
 class Prediction:
     """One classified text. `stars` and `expected_stars` (1..k) are None where labels are not ordinal."""
 

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ..errors import TrainingError
 from ..records import Evaluation, Event, Phase, Step
 from ..text import duration
+from . import probe
 from .device import Device, process_memory_bytes
 
 Emit = Callable[[Event], None]
@@ -24,13 +24,19 @@ Emit = Callable[[Event], None]
 
 @dataclass
 class Meter:
-    """Counts what the collator hands out, the memory seen, and the time spent in steps (evaluation not counted)."""
+    """Counts what the collator hands out, the memory of the steps, and the time spent in them (evaluation not counted).
+
+    standing_bytes: before the first step. peak_bytes: the most during a step, which was `peak_step`.
+    """
 
     device: Device
     reviews: int = 0
     tokens: int = 0
+    standing_bytes: int = 0
     peak_bytes: int = 0
+    peak_step: int | None = None
     began: float = field(default_factory=time.monotonic)
+    _keeps_peak: bool = False
 
     def rates(self) -> tuple[float, float]:
         """(reviews, non-padding tokens) per second since the last call."""
@@ -44,10 +50,22 @@ class Meter:
         self.began = time.monotonic()
 
     def memory(self) -> int:
-        now = process_memory_bytes(self.device.kind)
-        peak = torch.cuda.max_memory_allocated() if self.device.kind == "cuda" else now
-        self.peak_bytes = max(self.peak_bytes, peak)
-        return now
+        return process_memory_bytes(self.device.kind)
+
+    def stand(self) -> None:
+        """Take what is held before the first step; what is free but kept by the C library is given back first."""
+        probe.give_back()
+        self.standing_bytes = self.memory()
+        self.begin_peak()
+
+    def begin_peak(self) -> None:
+        """Forget the peak of what was not a step. Where the system keeps none, steps are sampled at their end."""
+        self._keeps_peak = probe.reset_peak(self.device.kind)
+
+    def end_step(self, step: int) -> None:
+        found = probe.peak_bytes(self.device.kind) if self._keeps_peak else self.memory()
+        if found > self.peak_bytes:
+            self.peak_bytes, self.peak_step = found, step
 
 
 class Events(TrainerCallback):
@@ -61,12 +79,14 @@ class Events(TrainerCallback):
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self._began = time.monotonic()
         self.meter.reset()
+        self.meter.stand()
 
     def on_substep_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self._ask(control)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self._ask(control)
+        self.meter.end_step(state.global_step)
         if state.global_step >= state.max_steps:  # the last step too is a candidate for the best checkpoint
             control.should_evaluate = control.should_save = True
 
@@ -109,6 +129,7 @@ class Events(TrainerCallback):
         found = {name.removeprefix("eval_"): value for name, value in (metrics or {}).items()}
         self.emit(Evaluation(state.global_step, found["loss"], found["accuracy"], found["macro_f1"], found.get("mae_stars"), "validation"))  # type: ignore[arg-type]
         self.meter.reset()  # the collator counted evaluation's reviews too
+        self.meter.begin_peak()
 
     def _ask(self, control: TrainerControl) -> None:
         if self.should_stop():

@@ -18,79 +18,20 @@ from typing import Any, cast
 
 import torch
 from peft import PeftModel
-from torch.nn.functional import cross_entropy, one_hot
 from transformers import PrinterCallback, Trainer, TrainerState, TrainingArguments, set_seed
 
 from ..config import RunConfig
 from ..errors import TrainingError
-from ..records import Evaluation, MemoryReading, Metrics, Notice, Phase
+from ..records import Budget, Evaluation, MemoryReading, Metrics, Notice, Phase
+from . import budget, memory, modeling, reload, sources
 from . import data as reviews_of
-from . import memory, modeling, reload, sources
+from .batches import LikeLengths, Tokens, collator, loss_over
 from .device import Device, choose_device, free_memory_bytes, process_memory_bytes
 from .evaluation import baselines, judge
 from .progress import Emit, Events, Meter
 
 OPTIMIZERS = {"adamw_8bit": "adamw_bnb_8bit"}  # the Trainer's name where ours is shorter
 PROOF_TEXTS = 16
-
-
-class Tokens(torch.utils.data.Dataset):  # type: ignore[type-arg]
-    """Tokenized reviews, cut to `max_length`; not padded, that is the collator's."""
-
-    def __init__(self, reviews: reviews_of.Reviews, tokenizer: Any, max_length: int):
-        self.ids = tokenizer(reviews.texts, truncation=True, max_length=max_length, padding=False)["input_ids"]
-        self.labels = reviews.labels
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        return {"input_ids": self.ids[index], "labels": self.labels[index]}
-
-
-def collator(tokenizer: Any, meter: Meter) -> Callable[[list[dict[str, Any]]], dict[str, torch.Tensor]]:
-    """Pads to the longest of the batch: padding to 768 would make 94 % of the work padding."""
-
-    def collate(rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        batch = tokenizer.pad({"input_ids": [row["input_ids"] for row in rows]}, return_tensors="pt")
-        meter.reviews += len(rows)
-        meter.tokens += int(batch["attention_mask"].sum())
-        return {
-            "input_ids": batch["input_ids"],
-            "attention_mask": batch["attention_mask"],
-            "labels": torch.tensor([row["labels"] for row in rows]),
-        }
-
-    return collate
-
-
-def star_targets(labels: torch.Tensor, count: int, smoothing: float, ordinal: bool) -> torch.Tensor:
-    """Target distributions (n, count). `smoothing` of each goes to the neighbouring stars, or evenly to the others if not ordinal."""
-    hard = one_hot(labels, count).float()
-    if not smoothing:
-        return hard
-    if ordinal:
-        neighbours = torch.zeros_like(hard)
-        neighbours[:, 1:] += hard[:, :-1]
-        neighbours[:, :-1] += hard[:, 1:]
-    else:
-        neighbours = 1 - hard
-    return (1 - smoothing) * hard + smoothing * neighbours / neighbours.sum(dim=1, keepdim=True)
-
-
-def loss_over(count: int, smoothing: float, ordinal: bool) -> Callable[..., torch.Tensor]:
-    """Cross-entropy summed and divided by the reviews of the whole accumulated batch.
-
-    The Trainer believes that models which take **kwargs divide by num_items_in_batch; sequence classifiers do not,
-    so accumulation would multiply loss and gradients (transformers 5.23, Trainer.training_step).
-    """
-
-    def loss(outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
-        targets = star_targets(labels, count, smoothing, ordinal)
-        total = cross_entropy(outputs.logits.float(), targets, reduction="sum")
-        return total / (len(labels) if num_items_in_batch is None else num_items_in_batch)
-
-    return loss
 
 
 def train(
@@ -132,14 +73,15 @@ def train(
         return "stopped"
 
     trainer, events = _trainer(config, model, base, data, max_length, folder, meter, emit, should_stop)
+    predicted = _predict_memory(config, base, len(data.labels), cast(Tokens, trainer.train_dataset), emit)
     result = trainer.train()
     _drop_untold(trainer)
     emit(Phase("evaluating", "the best checkpoint on validation and test reviews"))
     final = {split: judge_on(split) for split in ("validation", "test")}
     for split, metrics in final.items():
         emit(_evaluation(trainer.state.global_step, metrics, split))
-    meter.memory()
-    emit(MemoryReading("training_peak", None, meter.peak_bytes))
+    receipt = budget.receipt(predicted, meter.standing_bytes, meter.peak_bytes, meter.peak_step)
+    emit(MemoryReading("training_peak", receipt["predicted_peak_bytes"], meter.peak_bytes))
 
     note = modeling.AdapterNote(
         config.model,
@@ -169,6 +111,7 @@ def train(
             "model": ledger.to_dict(),
             "peak_bytes": meter.peak_bytes,
             "peak_is": "allocated on the GPU" if device.kind == "cuda" else "resident",
+            **receipt,
         },
         "parameters": {"trainable": trainable, "all": every},
         "reload": proof,
@@ -244,6 +187,14 @@ def _load_data(config: RunConfig, emit: Emit, should_stop: Callable[[], bool]) -
     return data
 
 
+class LikeLengthTrainer(Trainer):
+    """The Trainer, its training batches drawn by LikeLengths."""
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> LikeLengths:
+        ids = cast(Tokens, train_dataset or self.train_dataset).ids
+        return LikeLengths([len(row) for row in ids], self.args.train_batch_size, self.args.seed)
+
+
 def _trainer(
     config: RunConfig,
     model: PeftModel,
@@ -278,7 +229,6 @@ def _trainer(
         warmup_steps=config.warmup,
         weight_decay=config.weight_decay,
         optim=OPTIMIZERS.get(config.optimizer, config.optimizer),
-        train_sampling_strategy="group_by_length",
         eval_strategy="steps",
         eval_steps=every,
         save_strategy="steps",
@@ -309,7 +259,7 @@ def _trainer(
             **({"mae_stars": measured.mae_stars} if measured.mae_stars is not None else {}),
         }
 
-    trainer = Trainer(
+    trainer = LikeLengthTrainer(
         model,
         arguments,
         data_collator=collator(base.tokenizer, meter),
@@ -321,6 +271,15 @@ def _trainer(
     )
     trainer.remove_callback(PrinterCallback)  # our events say it
     return trainer, events
+
+
+def _predict_memory(config: RunConfig, base: modeling.Base, labels: int, train_set: Tokens, emit: Emit) -> Budget | None:
+    """What a step on the longest batch will take. The run does not hang on it: None, and a notice, where it cannot be said."""
+    try:
+        return budget.predict_run(config, base, labels, min(config.batch_size, len(train_set)), max(map(len, train_set.ids)))
+    except Exception as error:  # a family whose steps need real numbers, or a library that changed
+        emit(Notice(f"The memory of a step could not be predicted ({str(error).splitlines()[0][:160]}); the run goes on."))
+        return None
 
 
 def _by_length(reviews: reviews_of.Reviews) -> reviews_of.Reviews:

@@ -207,9 +207,15 @@ def view_report(report: dict[str, Any] | None) -> str:
         + f"</tr></thead><tbody>{rows}</tbody></table></div>"
         f'<p class="quiet">{training["steps"]:,} steps in {duration(training["seconds"])}; {escape(report["kept"])} was kept. '
         f"The adapter was loaded again in a fresh process under another seed: its logits differ by at most "
-        f"{report['reload']['max_logit_difference']:.2g}. Peak memory {size(report['memory']['peak_bytes'])} "
-        f"({escape(report['memory']['peak_is'])}).{sample}</p>"
+        f"{report['reload']['max_logit_difference']:.2g}. {_receipt(report['memory'])}{sample}</p>"
     )
+
+
+def _receipt(memory: dict[str, Any]) -> str:
+    """The measured peak, and what had been predicted of it before the first step."""
+    told = f"Peak memory of the steps: {size(memory['peak_bytes'])}, {escape(memory['peak_is'])}"
+    predicted = memory.get("predicted_peak_bytes")
+    return f"{told}; predicted {size(predicted)} ({predicted / memory['peak_bytes'] - 1:+.0%})." if predicted else f"{told}."
 
 
 def _baseline(name: str) -> str:

@@ -1,0 +1,190 @@
+"""The arithmetic of a training budget: lists of blocks, optimizer states, what fits on a GPU; invariants on a 1B shape."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import pytest
+import torch
+from transformers import LlamaConfig
+
+from qlora_demo.engine import budget
+from qlora_demo.engine.budget import FULL, GPUS, fits, gpu_budgets, needed_bytes, optimizer_bytes, predict_budget, receipt
+from qlora_demo.engine.live import LiveBytes, ShadowHeap, StepParts, Trace, weigh_trace
+from qlora_demo.records import Budget
+
+SMALL = LlamaConfig(
+    vocab_size=1000,
+    hidden_size=64,
+    intermediate_size=128,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    num_key_value_heads=4,
+    pad_token_id=0,
+)
+# A billion parameters in four wide layers: the weights weigh most, and few layers are soon predicted.
+ONE_B = LlamaConfig(
+    vocab_size=32000,
+    hidden_size=4096,
+    intermediate_size=14336,
+    num_hidden_layers=4,
+    num_attention_heads=32,
+    num_key_value_heads=8,
+    pad_token_id=0,
+)
+
+
+@cache
+def one_b(length: int = 128) -> dict[str, tuple[Budget, ...]]:
+    return gpu_budgets(ONE_B, 5, length)
+
+
+def test_the_parts_of_a_list_sum_to_its_peak() -> None:
+    # 100 kept, 30 and gone, 20 kept (the logits); then 40 for a moment, a gradient of 10, 100 goes, 50 for a moment.
+    trace = Trace([100, 30, -2, 20, 40, -4, 10, -1, 50, -6, -3, -5], 4, 11, frozenset({3}), frozenset({5}))
+    found = weigh_trace(trace)
+    assert found == StepParts(10, 100, 20, 50, 20)
+    assert found.peak_bytes == 160 == 100 + 20 + 40
+    standing = weigh_trace(trace, standing_gradients=True)
+    assert standing.peak_bytes == 170
+
+
+def test_storages_are_written_down_once_and_when_they_go() -> None:
+    known = torch.zeros(1000)
+    live = LiveBytes([known])
+    with live:
+        first = known + 1
+        view = first.view(10, 100)
+        del first
+        second = view * 2
+        del view, second
+    assert live.trace.events == [4000, 4000, *live.trace.events[2:]] and sorted(live.trace.events[2:]) == [-2, -1]
+
+
+def test_a_sum_in_the_backward_pass_takes_over_the_addend_that_goes() -> None:
+    live = LiveBytes([])
+    with live:
+        first, second = torch.zeros(1000), torch.zeros(1000)
+        live.mark_forward(first)
+        first = first + second  # as autograd adds up gradients: the old sum goes
+        del first, second
+    assert live.trace.events[:2] == [4000, 4000] and sorted(live.trace.events[2:]) == [-2, -1]
+
+
+def test_the_shadow_heap_holds_at_least_what_is_alive() -> None:
+    heap = ShadowHeap()
+    if not heap.works:
+        pytest.skip("no glibc that tells")
+    for number in range(20):
+        heap.take(number, 5_000_000)
+    for number in range(0, 20, 2):
+        heap.give(number)
+    heap.close()
+    assert heap.peak_bytes >= 100_000_000 * 0.99
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "count", "expected"),
+    [
+        ("adamw_torch_fused", 1000, 8000),
+        ("paged_adamw_32bit", 5000, 40000),
+        ("adamw_8bit", 4095, 8 * 4095),
+        ("adamw_8bit", 4096, 2 * 4096 + 8 * 16),
+        ("paged_adamw_8bit", 4097, 2 * 4097 + 8 * 17),
+    ],
+)
+def test_optimizer_states(optimizer: str, count: int, expected: int) -> None:
+    assert optimizer_bytes([count], optimizer) == expected
+    assert optimizer_bytes([count, count], optimizer) == 2 * expected
+
+
+@pytest.mark.parametrize("name", ["adamw_torch_fused", "adamw_torch", "adamw_8bit", "paged_adamw_32bit", "paged_adamw_8bit"])
+def test_the_states_of_a_real_optimizer_are_as_large(name: str) -> None:
+    from qlora_demo.engine.probe import make_optimizer
+    from qlora_demo.engine.training import OPTIMIZERS
+
+    parameters = [torch.nn.Parameter(torch.zeros(shape)) for shape in ((100,), (64, 65), (128, 40))]
+    optimizer = make_optimizer(OPTIMIZERS.get(name, name), parameters)
+    for parameter in parameters:
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    states = [value for state in optimizer.state.values() for key, value in state.items()
+              if isinstance(value, torch.Tensor) and value.numel() > 1 and not key.startswith("qmap")]  # fmt: skip
+    assert sum(value.numel() * value.element_size() for value in states) == optimizer_bytes([p.numel() for p in parameters], name)
+
+
+def test_memory_grows_with_batch_length_and_rank() -> None:
+    def total(**changes: int) -> int:
+        return predict_budget(SMALL, 5, **{"batch_size": 2, "length": 16, "rank": 4, **changes}).total_bytes  # type: ignore[arg-type]
+
+    assert total() < total(batch_size=4) < total(batch_size=8)
+    assert total() < total(length=32) < total(length=64)
+    assert total() < total(rank=8) < total(rank=16)
+
+
+def test_activations_grow_linearly_with_the_batch() -> None:
+    one, two, seven = (predict_budget(SMALL, 5, batch_size=batch, length=16) for batch in (1, 2, 7))
+    assert seven.activations_bytes == pytest.approx(one.activations_bytes + 6 * (two.activations_bytes - one.activations_bytes), rel=0.001)
+
+
+def test_two_lines_give_every_batch() -> None:
+    points = gpu_budgets(SMALL, 5, 16, {"full fine-tuning": FULL})["full fine-tuning"]
+    for batch in (1, 8, 64):
+        whole = predict_budget(SMALL, 5, batch_size=batch, length=16, precision=FULL, kind="cuda")
+        assert needed_bytes(points, batch) == pytest.approx(needed_bytes([whole, replace(whole, batch_size=0)], batch), rel=0.02)
+
+
+def test_gradient_checkpointing_saves_activations() -> None:
+    kept, recomputed = (predict_budget(SMALL, 5, batch_size=8, length=64, gradient_checkpointing=on) for on in (False, True))
+    assert recomputed.activations_bytes < kept.activations_bytes / 3
+    assert recomputed.total_bytes < kept.total_bytes
+    assert recomputed.gradients_bytes == kept.gradients_bytes
+
+
+def test_accumulated_gradients_stand_through_the_forward_pass() -> None:
+    once, often = (predict_budget(SMALL, 5, batch_size=8, length=64, accumulation=count) for count in (1, 4))
+    assert once.step_bytes < often.step_bytes <= once.step_bytes + once.gradients_bytes
+
+
+def test_full_needs_more_than_16_bit_lora_and_that_more_than_qlora() -> None:
+    qlora, lora, full = (one_b()[way][0] for way in ("QLoRA", "16-bit LoRA", "full fine-tuning"))
+    assert qlora.total_bytes < lora.total_bytes < full.total_bytes
+    # FP32 weights, gradients and two states of each: 16 bytes a parameter.
+    assert full.precision == FULL and full.weights_bytes + full.gradients_bytes + full.optimizer_bytes == 4 * full.weights_bytes
+    assert full.adapter_bytes == full.constants_bytes == 0
+
+
+def test_a_larger_gpu_takes_no_smaller_batch() -> None:
+    found = {(fit.gpu, fit.way): fit for fit in fits(one_b())}
+    assert len(found) == len(GPUS) * 3
+    for (gpu, way), fit in found.items():
+        assert fit.batch_size & (fit.batch_size - 1) == 0
+        assert not fit.batch_size or fit.needed_bytes <= fit.memory_bytes
+        assert needed_bytes(one_b()[way], fit.batch_size * 2 or 1) > fit.memory_bytes
+        assert all(fit.batch_size <= other.batch_size for other in found.values() if other.way == way and other.memory_bytes > GPUS[gpu])
+    assert found["T4", "full fine-tuning"].batch_size == 0, "16 bytes for each of a billion parameters are more than a T4 has"
+    assert found["T4", "QLoRA"].batch_size >= 1
+
+
+def test_nothing_fits_where_nothing_can() -> None:
+    one = replace(one_b()["QLoRA"][0], weights_bytes=10**12)
+    [fit] = fits({"huge": (one, replace(one, batch_size=2))}, {"T4": GPUS["T4"]})
+    assert fit.batch_size == 0 and fit.needed_bytes > GPUS["T4"]
+
+
+def test_a_receipt_says_predicted_error_and_step() -> None:
+    found = predict_budget(SMALL, 5, batch_size=2, length=16)
+    told = receipt(found, 1_000_000, 2_000_000, 7)
+    assert told["predicted_peak_bytes"] == 1_000_000 + found.step_bytes and told["at_step"] == 7
+    assert told["error"] == pytest.approx(told["predicted_peak_bytes"] / 2_000_000 - 1, abs=1e-4)
+    nothing = receipt(None, 1_000_000, 2_000_000, 7)
+    assert nothing["predicted_peak_bytes"] is nothing["error"] is nothing["budget"] is None
+
+
+def test_a_model_that_needs_numbers_is_refused_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    from qlora_demo.errors import ModelError
+
+    monkeypatch.setattr(budget, "cross_entropy", lambda logits, *_, **__: bool(logits.sum() > 0))
+    with pytest.raises(ModelError, match="cannot be predicted without its numbers"):
+        predict_budget(SMALL, 5, batch_size=2, length=16)
