@@ -25,7 +25,7 @@ from qlora_demo.errors import DemoError
 from qlora_demo.hub.card import write_card
 from qlora_demo.records import Evaluation, Event, Metrics, Step
 
-SETTINGS = RunConfig(data="sample-mix", epochs=4, learning_rate=1e-3, dropout=0.1)
+SETTINGS = RunConfig(data="sample-mix", epochs=3, learning_rate=1e-3, seed=43)
 
 ROOT = Path(__file__).resolve().parents[1]
 REAL_REVIEWS = ROOT.parent / "shared" / "data" / "real_reviews_test.jsonl"

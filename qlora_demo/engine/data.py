@@ -121,12 +121,12 @@ def load(
 
 
 def _less_subtle(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """All plain reviews and every second subtle one: what the shipped adapter learns from.
+    """All plain reviews and every fourth subtle one: what the shipped adapter learns from.
 
     Chosen on real reviews (validation): sarcasm written for the sample teaches the sample more than it teaches reality.
     """
     subtle = [i for i, row in enumerate(rows) if row["style"] == "subtle"]
-    left_out = set(subtle[1::2])
+    left_out = {i for n, i in enumerate(subtle) if n % 4}
     return [row for i, row in enumerate(rows) if i not in left_out]
 
 
