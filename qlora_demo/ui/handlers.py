@@ -27,7 +27,7 @@ def shown(handler: F) -> F:
         try:
             return handler(*args, **fields)
         except DemoError as error:
-            raise gr.Error(escape(str(error)), duration=15, title="Please look again", print_exception=False) from None
+            raise gr.Error(escape(str(error), quote=False), duration=15, title="Please look again", print_exception=False) from None
         except Exception as error:
             log.exception("Unexpected, in %s", handler.__name__)
             sentence = f"Unexpected: {type(error).__name__}. The app's log has the details; nothing you typed is lost."
