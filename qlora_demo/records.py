@@ -31,7 +31,7 @@ class Phase(Event):
     """What the job is doing now.
 
     `progress` runs from 0 to 1, None where it is not known; `steps` is the whole run's number of optimizer steps and `labels` its
-    number of classes, where known.
+    number of classes, where known; `seconds_left` is to the end of the phase.
     """
 
     event: ClassVar[str] = "phase"
@@ -40,6 +40,7 @@ class Phase(Event):
     progress: float | None = None
     steps: int | None = None
     labels: int | None = None
+    seconds_left: float | None = None
 
 
 @dataclass(frozen=True)

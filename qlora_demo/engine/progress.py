@@ -120,6 +120,7 @@ class Events(TrainerCallback):
                 "training",
                 f"step {state.global_step} of {state.max_steps}, about {duration(left)} left",
                 state.global_step / max(state.max_steps, 1),
+                seconds_left=round(left, 1),
             )
         )
 

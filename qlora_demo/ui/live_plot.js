@@ -73,7 +73,8 @@ function tell(news) {
   bar.style.width = `${(100 * share).toFixed(1)}%`;
   meter.setAttribute("aria-valuenow", (100 * share).toFixed(0));
   if (news.steps_total) fact("step", `${news.steps_done} of ${news.steps_total}`);
-  fact("left", news.final ? "–" : news.left ?? "–");
+  if (news.final) fact("left", "–");
+  else if (news.phase) fact("left", news.left ?? "–");
   if (news.points.length) fact("loss", news.points.at(-1)[1].toFixed(3));
   if (news.evaluations.length) fact("accuracy", `${(100 * news.evaluations.at(-1)[2]).toFixed(1)} %`);
   if (news.rate != null) fact("rate", news.rate.toFixed(0));

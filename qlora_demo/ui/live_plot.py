@@ -7,7 +7,6 @@ Knows job folders through the services; what it draws is in live_plot.js.
 from __future__ import annotations
 
 import math
-import time
 from pathlib import Path
 from typing import Any
 
@@ -91,16 +90,10 @@ def news(services: Services, query: Any) -> dict[str, Any]:
         answer["rate"], answer["memory"] = steps[-1]["reviews_per_second"], steps[-1]["memory_bytes"]
     if phases:
         answer["phase"] = {name: phases[-1][name] for name in ("name", "detail", "progress")}
+        left = phases[-1].get("seconds_left")
+        answer["left"] = duration(left) if left is not None and not state.is_final else None
     labels = next((e["labels"] for e in phases if e.get("labels")), 5 if after == 0 else None)
     if labels:
         # Comes before any point: what guessing costs, in nats and in share of right answers.
         answer["chance"] = {"labels": labels, "loss": math.log(labels), "accuracy": 1 / labels}
-    answer["left"] = _time_left(state.started, state.steps_done, state.steps_total) if not state.is_final else None
     return answer
-
-
-def _time_left(started: float | None, done: int, total: int | None) -> str | None:
-    """From the whole run so far, loading included, so it falls as the run goes on."""
-    if not started or not done or not total:
-        return None
-    return duration((time.time() - started) / done * (total - done))
