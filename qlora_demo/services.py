@@ -157,7 +157,10 @@ class Services:
                 found.append(sources.inspect_hub(sources.canonical(request.model), request.revision))
             except HubError as error:
                 # A Hub that does not answer is no hindrance where all of the model is in its cache.
-                sources.resolve_cached(request.model, request.revision, error)
+                try:
+                    sources.resolve(request.model, request.revision, download=False)
+                except HubError:
+                    raise error from None
         if isinstance(request, RunConfig) and data.is_on_hub(request.data):
             found.append(hubdata.inspect_reviews(request.data, request.data_config, request.data_revision))
         return [Download(it.id, it.kind, it.download_bytes, it.free_disk_bytes, it.license, it.gated) for it in found if not it.cached]

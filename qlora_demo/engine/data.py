@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
+from ..paths import DATA_FILES as READERS
 from .hubdata import AMAZON, SPLITS, read_hub
 from .hubfiles import OnProgress, ShouldStop
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
 SAMPLE_LABELS = ("1 star", "2 stars", "3 stars", "4 stars", "5 stars")
-READERS = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
 
 TEXT_NAMES = ("text", "review", "review_text", "reviewtext", "review_body", "body", "content", "comment", "verified_reviews", "sentence")
 TITLE_NAMES = ("title", "review_title", "summary", "headline")

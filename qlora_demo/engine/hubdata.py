@@ -6,14 +6,23 @@ Knows neither labels nor columns.
 
 from __future__ import annotations
 
-import os
 import random
 import re
 from collections.abc import Callable
 from typing import Any
 
 from ..errors import DataError, DemoError, HubError
-from .hubfiles import HubSummary, OnProgress, ShouldStop, download, drop_half_files, hub_reachable, inspect_dataset, snapshot_folder
+from .hubfiles import (
+    HubSummary,
+    OnProgress,
+    ShouldStop,
+    download,
+    drop_half_files,
+    hub_forbidden,
+    hub_reachable,
+    inspect_dataset,
+    snapshot_folder,
+)
 from .patience import DownloadStopped, run_within
 
 Rows = dict[str, list[dict[str, Any]]]
@@ -111,5 +120,5 @@ def _checked(data: str) -> str:
 
 
 def _refuse_offline(data: str) -> None:
-    if os.environ.get("QLORA_DEMO_OFFLINE", "").lower() not in ("", "0", "false", "no", "off"):
+    if hub_forbidden():
         raise HubError(f"{data} must come from the Hub, which QLORA_DEMO_OFFLINE=1 forbids; choose `sample` or a file.")

@@ -80,8 +80,12 @@ class HubSummary:
 
 def offline() -> bool:
     """Whether the Hub must not be asked (QLORA_DEMO_OFFLINE=1, HF_HUB_OFFLINE=1)."""
-    wish = os.environ.get("QLORA_DEMO_OFFLINE", "").strip().lower()
-    return wish not in ("", "0", "false", "no", "off") or bool(constants.HF_HUB_OFFLINE)
+    return hub_forbidden() or bool(constants.HF_HUB_OFFLINE)
+
+
+def hub_forbidden() -> bool:
+    """Whether QLORA_DEMO_OFFLINE forbids to ask; the Hub's own offline mode still serves what its cache holds."""
+    return os.environ.get("QLORA_DEMO_OFFLINE", "").strip().lower() not in ("", "0", "false", "no", "off")
 
 
 def check_id(model_id: str) -> str:

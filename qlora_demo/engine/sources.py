@@ -53,7 +53,6 @@ __all__ = [
     "read_config",
     "read_header",
     "resolve",
-    "resolve_cached",
 ]
 
 SAMPLE_HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
@@ -113,13 +112,6 @@ def resolve(
         check_folder(folder, weights=not config_only)
         return ModelSource(model, folder, "", str(folder), False)
     return _from_hub(model, check_id(canonical(model)), revision, config_only, download, on_progress, should_stop)
-
-
-def resolve_cached(model: str, revision: str, otherwise: HubError) -> ModelSource:
-    """A Hub model from the cache alone; raises `otherwise` where it is not all there."""
-    if kept := _cached(model, canonical(model), revision, config_only=False):
-        return kept
-    raise otherwise
 
 
 def is_local(model: str) -> bool:
