@@ -58,6 +58,8 @@ class Services:
         self._cached = threading.Lock()
         # PEFT and transformers patch torch's modules for the whole process while they build one: no two builds at a time.
         self._building = threading.Lock()
+        # They import themselves in circles, too: two threads that begin at different ends break each other's import.
+        self._importing = threading.Lock()
         self._shapes: dict[str, dict[str, Any]] = {}
         self._layers: dict[str, Layer] = {}
 
@@ -73,7 +75,9 @@ class Services:
 
     def _warm_up(self) -> None:
         try:
-            self._machine.set_result(_look())
+            with self._importing:  # the machine first: the page's head waits for it, and torch is enough
+                found = _look()
+            self._machine.set_result(found)
         except Exception as error:  # handed to whoever asks
             log.exception("The machine could not be looked at")
             self._machine.set_exception(error)
@@ -84,16 +88,21 @@ class Services:
         except Exception:
             log.exception("The shipped adapter could not be loaded")
 
+    def _import_engine(self) -> None:
+        with self._importing:
+            from .engine import explore, inference  # noqa: F401 - with them come torch, transformers and peft
+
     # --- memory ------------------------------------------------------------------------------------------------------
 
     def predict_memory(self, request: MemoryRequest) -> dict[str, Any]:
         """The predicted ledger, as `weigh` reports it; no weight is read or fetched. Raises DemoErrors."""
-        self._machine.result()  # torch is imported once, by one thread
+        self._import_engine()
         with self._building:
             return weigh(request, _unheard, lambda: False, ways=("predicted",))
 
     def start_measuring(self, request: MemoryRequest, predicted: dict[str, Any]) -> Started:
         """A job that measures what was predicted; at once where it is small, else when the device is free. Raises RunError."""
+        self._import_engine()
         from .engine.device import free_memory_bytes
 
         largest = max(stage["total_bytes"] for stage in predicted["stages"])
@@ -104,7 +113,7 @@ class Services:
 
     def predict_shape(self, model: str) -> dict[str, Any]:
         """How a model shrinks whose shape the app carries; a prediction never changes, so it is made once. Raises ModelError."""
-        self._machine.result()
+        self._import_engine()
         from .engine import explore
 
         with self._building:
@@ -118,6 +127,7 @@ class Services:
 
     def examine_layer(self, name: str, kind: str, block_size: int, double: bool, weights: str) -> dict[str, Any]:
         """One layer of the sample model quantized in numpy. Raises DemoErrors."""
+        self._import_engine()
         from .engine import explore, sources
 
         explore.check_choice(kind, block_size, weights)
@@ -129,7 +139,7 @@ class Services:
 
     def optimizer_state(self, model: str = SAMPLE) -> dict[str, Any]:
         """Bytes of AdamW's state: of the shipped run, or of training every weight of a model whose shape is carried. Raises DemoErrors."""
-        self._machine.result()
+        self._import_engine()
         from .engine import explore, inference
 
         if model == SAMPLE:
@@ -137,7 +147,7 @@ class Services:
         return explore.optimizer_state(self.predict_shape(model)["parameters"])
 
     def _sample_layers(self) -> dict[str, Layer]:
-        self._machine.result()
+        self._import_engine()
         from .engine import explore, sources
 
         with self._building:
@@ -149,6 +159,7 @@ class Services:
 
     def needed_downloads(self, request: MemoryRequest | RunConfig) -> list[Download]:
         """What the Hub would have to send before the job can begin: model, reviews. Raises DemoErrors."""
+        self._import_engine()
         from .engine import data, hubdata, sources
 
         found = []
@@ -169,6 +180,7 @@ class Services:
 
     def start_run(self, config: RunConfig) -> Started:
         """Submits a run; it starts when the device is free. Raises DemoErrors, RunError where runs cannot be kept."""
+        self._import_engine()
         from .engine import sources
 
         named = {name: absolute(name, getattr(config, name)) for name in ("model", "data")}
@@ -250,6 +262,7 @@ class Services:
             return self._classifiers.get(adapter)
 
     def _load(self, adapter: str) -> Classifier:
+        self._import_engine()
         from .engine import inference
 
         if self.public and adapter not in {name for _, name in self.adapters()}:

@@ -31,7 +31,7 @@ def build_app(services: Services) -> gr.Blocks:
             machine = gr.HTML('<p class="machine"><strong>Looking at this machine …</strong></p>', elem_id="header-machine")
         # A fixed key and secret: by default both change at each start, and the browser would forget its runs.
         keys = gr.BrowserState({}, storage_key="qlora-demo-keys", secret="runs that this browser started")
-        with gr.Tabs():
+        with gr.Tabs(overflow_behavior="wrap"):  # on a phone every tab stays in sight
             with gr.Tab("Memory", id="memory"):
                 build_memory_tab(services, page)
             with gr.Tab("Train", id="train"):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from qlora_demo.config import MemoryRequest, RunConfig
 from qlora_demo.errors import AdapterError, ModelError, RunError, SettingsError
 from qlora_demo.jobs.store import Store
 from qlora_demo.services import Services
-from tests.serving import ROOT
+from tests.serving import ROOT, app_environment
 
 ADAPTER = ROOT / "assets" / "adapter"
 
@@ -34,6 +36,39 @@ def test_models_are_predicted_and_loaded_at_once(services: Services, tmp_path: P
         typed = [pool.submit(services.classify, "I love it!", adapter) for adapter in copies]
     assert len({future.result()["stages"][0]["total_bytes"] for future in predicted}) == 1
     assert len({tuple(future.result().probabilities.values()) for future in typed}) == 1
+
+
+def test_a_fresh_app_answers_everything_that_is_asked_at_once(tmp_path: Path) -> None:
+    """Threads that import transformers and PEFT from different ends break each other's import, now and then: one thread does it."""
+    program = """
+import sys, threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from qlora_demo.config import MemoryRequest, RunConfig
+from qlora_demo.jobs.store import Store
+from qlora_demo.services import Services
+
+importers = {}
+
+class Watch:
+    def find_spec(self, name, path, target=None):
+        importers.setdefault(name, threading.get_ident())
+
+sys.meta_path.insert(0, Watch())
+services = Services(Store(Path(sys.argv[1])))
+services.warm_up()
+asked = [lambda: services.needed_downloads(RunConfig()), services.optimizer_state, services.list_layers,
+         lambda: services.predict_memory(MemoryRequest()), lambda: services.classify("I love it!"),
+         lambda: services.predict_shape("openai-community/gpt2")]
+with ThreadPoolExecutor(8) as pool:
+    for future in [pool.submit(ask) for ask in asked]:
+        future.result()
+assert len({importers[name] for name in ("transformers", "transformers.pytorch_utils", "peft", "peft.tuners")}) == 1, "not one thread"
+[thread.join() for thread in threading.enumerate() if thread.name == "warm-up"]
+"""
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, env=app_environment(tmp_path), capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
 
 
 def test_only_who_has_the_key_stops_a_run_on_a_public_host(services: Services) -> None:
