@@ -183,7 +183,8 @@ class BudgetReading:
 
     libraries: before any model. loading_peak: the most while it was loaded. loaded: the model as training holds it. standing: after a
     first short pass, which maps the matrix libraries' code. peak: the most during the steps; peak_anonymous of it is no mapped file
-    (CPU), peak_reserved is what torch's allocator took from the GPU (CUDA). prediction_seconds: what the prediction cost there.
+    (CPU), peak_reserved is what torch's allocator took from the GPU (CUDA). step_seconds: the second step took so long;
+    prediction_seconds: what the prediction cost there.
     """
 
     libraries_bytes: int
@@ -193,6 +194,7 @@ class BudgetReading:
     peak_bytes: int
     peak_anonymous_bytes: int | None = None
     peak_reserved_bytes: int | None = None
+    step_seconds: float | None = None
     prediction_seconds: float | None = None
 
     @property

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DeviceError
+from ..heap import with_compact_heap
 from ..records import Budget, BudgetReading
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -102,6 +104,7 @@ def measure_budget(model: str, labels: int, *, batch_size: int, length: int, **s
         input=json.dumps({"model": model, "labels": labels, "batch_size": batch_size, "length": length, **settings}),
         capture_output=True,
         text=True,
+        env=with_compact_heap(os.environ),
         cwd=Path(__file__).resolve().parents[2],
         timeout=1800,
         check=False,
@@ -164,11 +167,15 @@ def step(request: Mapping[str, Any]) -> tuple[Budget, BudgetReading]:
     reset_peak(device.kind)
     with Sampler() as watch:
         for _ in range(2):
+            began = time.monotonic()
             run(settings["batch_size"], settings["length"], True)
+            if device.kind == "cuda":
+                torch.cuda.synchronize()
+            step_seconds = time.monotonic() - began
     peak = max(peak_bytes(device.kind), watch.peaks.get("VmRSS", 0) if device.kind == "cpu" else 0)
     reserved = int(torch.cuda.max_memory_reserved()) if device.kind == "cuda" else None
     anonymous = watch.peaks.get("RssAnon") if device.kind == "cpu" else None
-    return budget, BudgetReading(libraries, loading, loaded, standing, peak, anonymous, reserved, round(seconds, 3))
+    return budget, BudgetReading(libraries, loading, loaded, standing, peak, anonymous, reserved, round(step_seconds, 3), round(seconds, 3))
 
 
 def peak_now(kind: str) -> int:

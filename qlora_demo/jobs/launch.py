@@ -11,6 +11,8 @@ import sys
 import threading
 from pathlib import Path
 
+from ..heap import with_compact_heap
+
 
 def start_worker(folder: Path) -> int:
     """Start `python -m qlora_demo.worker FOLDER`; returns its pid. Output goes to worker.log. Raises OSError."""
@@ -30,7 +32,7 @@ def _environment(folder: Path) -> dict[str, str]:
     # One device: with several the Trainer would wrap the model in DataParallel.
     devices = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")
     return {
-        **os.environ,
+        **with_compact_heap(os.environ),
         "PYTHONPATH": os.pathsep.join(paths),
         "PYTHONUNBUFFERED": "1",
         "CUDA_VISIBLE_DEVICES": devices[0],
