@@ -59,6 +59,11 @@ class MemoryRequest(Settings):
     random_weights: bool = Field(
         False, title="Random weights", description="Weigh the shape with random weights: needs the configuration only."
     )
+    batch_size: int = Field(
+        0, ge=0, le=1024, title="Reviews a step", description="Weigh a training step on so many reviews, too; 0 = the model alone."
+    )
+    length: int = Field(128, ge=8, le=8192, title="Tokens a review", description="Length of each review of that step.")
+    gradient_checkpointing: bool = Field(False, title="Gradient checkpointing", description="Recompute activations in that step.")
 
 
 class RunConfig(Settings):

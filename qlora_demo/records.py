@@ -206,6 +206,26 @@ class BudgetReading:
 
 
 @dataclass(frozen=True)
+class ProcessReading:
+    """What the process took for one stage: resident bytes on a CPU, allocated ones on a GPU.
+
+    before: without the model. peak: the most while it was loaded and transformed. anonymous: of those, what is no mapped file (CPU).
+    held: once it stood. reserved: what torch's allocator then had from the GPU (CUDA).
+    """
+
+    stage: str
+    before_bytes: int
+    peak_bytes: int
+    held_bytes: int
+    before_anonymous_bytes: int | None = None
+    peak_anonymous_bytes: int | None = None
+    reserved_bytes: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
 class Fit:
     """The largest power of two of reviews a step on one GPU by one way of training; 0 where not even one fits."""
 

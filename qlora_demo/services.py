@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .config import MemoryRequest, RunConfig, choose_preset
-from .errors import DeviceError, HubError, ModelError, RunError, SettingsError
+from .errors import DemoError, DeviceError, HubError, ModelError, RunError, SettingsError
 from .jobs import queue
 from .jobs.launch import start_worker
 from .jobs.store import Job, Kind, Store
 from .paths import absolute
 from .records import Download, Event, Machine, Prediction
-from .worker import weigh
+from .weighing import predict_step, weigh
 
 if TYPE_CHECKING:
     from .engine.explore import Layer
@@ -61,7 +61,7 @@ class Services:
         # They import themselves in circles, too: two threads that begin at different ends break each other's import.
         self._importing = threading.Lock()
         self._shapes: dict[str, dict[str, Any]] = {}
-        self._layers: dict[str, Layer] = {}
+        self._layers: dict[str, dict[str, Layer]] = {}  # by model
 
     # --- the machine -------------------------------------------------------------------------------------------------
 
@@ -95,10 +95,16 @@ class Services:
     # --- memory ------------------------------------------------------------------------------------------------------
 
     def predict_memory(self, request: MemoryRequest) -> dict[str, Any]:
-        """The predicted ledger, as `weigh` reports it; no weight is read or fetched. Raises DemoErrors."""
+        """The predicted ledger without a step, as `weigh` reports it; no weight is read or fetched. Raises DemoErrors."""
         self._import_engine()
         with self._building:
-            return weigh(request, _unheard, lambda: False, ways=("predicted",))
+            return weigh(request.model_copy(update={"batch_size": 0}), _unheard, lambda: False, ways=("predicted",))
+
+    def predict_step(self, request: MemoryRequest) -> dict[str, Any]:
+        """What a training step takes, as `weigh` reports it. Raises DemoErrors."""
+        self._import_engine()
+        with self._building:
+            return predict_step(request)
 
     def start_measuring(self, request: MemoryRequest, predicted: dict[str, Any]) -> Started:
         """A job that measures what was predicted; at once where it is small, else when the device is free. Raises RunError."""
@@ -121,20 +127,34 @@ class Services:
                 self._shapes[model] = explore.predict_shape(model)
             return self._shapes[model]
 
-    def list_layers(self) -> list[tuple[str, tuple[int, int]]]:
-        """Names and shapes of the sample model's quantizable layers; nothing is downloaded for them. Raises DemoErrors."""
-        return [(layer.name, layer.shape) for layer in self._sample_layers().values()]
+    def studied_model(self) -> str:
+        """The model that was weighed last, where its weights are here; else the sample."""
+        self._import_engine()
+        from .engine import sources
 
-    def examine_layer(self, name: str, kind: str, block_size: int, double: bool, weights: str) -> dict[str, Any]:
-        """One layer of the sample model quantized in numpy. Raises DemoErrors."""
+        job = self.latest("memory")
+        if job is None or job.report() is None:
+            return SAMPLE
+        model = str(job.settings()["model"])
+        try:
+            return model if sources.resolve(model, download=False).has_weights else SAMPLE
+        except DemoError:
+            return SAMPLE
+
+    def list_layers(self, model: str = SAMPLE) -> list[tuple[str, tuple[int, int]]]:
+        """Names and shapes of a model's quantizable layers; nothing is downloaded for them. Raises DemoErrors."""
+        return [(layer.name, layer.shape) for layer in self._layers_of(model).values()]
+
+    def examine_layer(self, model: str, name: str, kind: str, block_size: int, double: bool, weights: str) -> dict[str, Any]:
+        """One layer of a model quantized in numpy. Raises DemoErrors."""
         self._import_engine()
         from .engine import explore, sources
 
         explore.check_choice(kind, block_size, weights)
-        layer = self._sample_layers().get(str(name))
+        layer = self._layers_of(model).get(str(name))
         if layer is None:
-            raise ModelError(f"The sample model has no quantizable layer {str(name)[:80]!r}; choose one of the list.")
-        own = explore.read_weights(sources.resolve(SAMPLE, download=False), layer)
+            raise ModelError(f"{model} has no quantizable layer {str(name)[:80]!r}; choose one of the list.")
+        own = explore.read_weights(sources.resolve(model, download=False), layer)
         return explore.examine(explore.choose_weights(own, weights), kind, block_size, bool(double))  # type: ignore[arg-type]
 
     def optimizer_state(self, model: str = SAMPLE) -> dict[str, Any]:
@@ -146,14 +166,14 @@ class Services:
             return explore.optimizer_of_run(inference.find_adapter(SAMPLE))
         return explore.optimizer_state(self.predict_shape(model)["parameters"])
 
-    def _sample_layers(self) -> dict[str, Layer]:
+    def _layers_of(self, model: str) -> dict[str, Layer]:
         self._import_engine()
         from .engine import explore, sources
 
         with self._building:
-            if not self._layers:
-                self._layers = explore.list_layers(sources.resolve(SAMPLE, download=False))
-            return self._layers
+            if model not in self._layers:
+                self._layers[model] = explore.list_layers(sources.resolve(model, download=False))
+            return self._layers[model]
 
     # --- the Hub -----------------------------------------------------------------------------------------------------
 

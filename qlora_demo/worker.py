@@ -12,9 +12,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from .config import MemoryRequest, RunConfig
 from .engine import quiet
@@ -22,7 +21,8 @@ from .errors import DemoError
 from .jobs import queue
 from .jobs.state import Heartbeat, StateWriter, to_json
 from .jobs.store import EventWriter, Job, Store
-from .records import Evaluation, Event, MemoryReading, MemoryStage, Notice, Phase, Step
+from .records import Evaluation, Event, Phase, Step
+from .weighing import weigh
 
 ADVICE = {
     "train": "halve the batch size, lower the maximum length, turn on gradient checkpointing, or take a smaller model",
@@ -160,39 +160,6 @@ def _measure(job: Job, recorder: Recorder) -> str:
     draft.write_text(to_json(report) + "\n", encoding="utf-8")
     draft.replace(job.folder / "report.json")
     return "done"
-
-
-def weigh(request: MemoryRequest, emit: Callable[[Event], None], should_stop: Callable[[], bool],
-          ways: Collection[str] = ("predicted", "measured")) -> dict[str, Any]:  # fmt: skip
-    """One model at each stage of QLoRA, predicted and measured as `ways` says: {model, parameters, stages, architecture}.
-
-    Emits phases, and a reading for each measured stage. Raises DemoErrors; DownloadStopped when a stop was asked for.
-    """
-    from .engine import memory, sources
-
-    emit(Phase("resolve", f"looking for {request.model}"))
-    shape_only = request.random_weights or "measured" not in ways
-    source = sources.resolve(request.model, request.revision, config_only=shape_only, should_stop=should_stop,
-                             on_progress=lambda text, fraction: emit(Phase("download", text, fraction)))  # fmt: skip
-    if source.note:
-        emit(Notice(source.note))
-    emit(Phase("predict", "from the configuration"))
-    shape = (request.labels, request.stages, request.rank, request.targets)
-    predicted = {stage.name: stage for stage in memory.predict(source, *shape)}
-    parameters = memory.count_parameters(source, request.labels)
-    architecture = memory.architecture(source, request.labels)
-    measured: list[MemoryStage] = []
-
-    def on_stage(stage: MemoryStage) -> None:
-        measured.append(stage)
-        emit(MemoryReading(stage.name, predicted[stage.name].total_bytes, stage.total_bytes))
-        emit(Phase("measure", f"{stage.name} is weighed", len(measured) / len(request.stages)))
-
-    if "measured" in ways:
-        emit(Phase("measure", f"loading {request.model} at {request.stages[0]}", 0.0))
-        memory.measure(source, *shape, on_stage, random_weights=request.random_weights, should_stop=should_stop)
-    stages = [*(predicted.values() if "predicted" in ways else ()), *measured]
-    return {"model": request.model, "parameters": parameters, "stages": [stage.to_dict() for stage in stages], "architecture": architecture}
 
 
 KINDS: dict[str, Callable[[Job, Recorder], str]] = {"train": _train, "memory": _measure}

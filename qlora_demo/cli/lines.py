@@ -130,7 +130,20 @@ def memory_table(result: dict[str, Any]) -> str:
         rows.append((name, *totals, *(size(stage[f"{part}_bytes"]) for part in ("weights", "constants", "buffers", "adapter")),
                      f"{stage['quantized_layers']}/{stage['quantized_layers'] + stage['kept_layers']}"))  # fmt: skip
     head = ("stage", "predicted", "measured", "weights", "constants", "buffers", "adapter", "layers quantized")
-    return f"{result['model']}: {parameters}\n" + table(head, rows)
+    return f"{result['model']}: {parameters}\n" + table(head, rows) + _step_line(result.get("step"))
+
+
+def _step_line(step: dict[str, Any] | None) -> str:
+    """A training step: what it adds, predicted, and the peak beside its prediction where it was measured."""
+    if not step:
+        return ""
+    budget, reading = step["predicted"], step["measured"]
+    if not budget:
+        return f"\n{step['problem']}"
+    line = f"\nA step of {budget['batch_size']} x {budget['length']} tokens adds {size(budget['step_bytes'])} (predicted)"
+    if reading:
+        line += f"; peak of the process {size(reading['peak_bytes'])} (measured), the prediction errs by {100 * step['error']:+.1f} %"
+    return f"{line}.{' ' + step['problem'] if step['problem'] else ''}"
 
 
 def prediction(item: dict[str, Any]) -> str:

@@ -18,7 +18,7 @@ from ..errors import DataError, SettingsError
 from ..jobs.store import default_home
 from ..records import STAGES, Event
 from ..text import shorten
-from ..worker import weigh
+from ..weighing import weigh
 from . import lines
 from .base import Output, add_command
 from .tables import rewrite
@@ -40,6 +40,9 @@ def add_commands(commands: Any) -> None:
     memory.add_argument("--rank", metavar="R", help="LoRA rank of stage lora [default 16].")
     memory.add_argument("--targets", metavar="NAMES", help="all-linear, or module names separated by commas.")
     memory.add_argument("--revision", metavar="REV", help="Commit, tag or branch on the Hub.")
+    memory.add_argument("--batch-size", metavar="N", help="Weigh a training step on N reviews, too.")
+    memory.add_argument("--length", metavar="N", help="Tokens of each review of that step [default 128].")
+    memory.add_argument("--gradient-checkpointing", action="store_true", default=None, help="Recompute activations in that step.")
     memory.add_argument("--random-weights", action="store_true", default=None, help="Weigh the shape alone; weights are made up.")
     classify = add_command(commands, "classify", run_classify, "Classify texts, or the rows of a CSV file.")
     classify.add_argument("--adapter", metavar="ADAPTER", required=True, help=_ADAPTER_HELP)
@@ -79,14 +82,14 @@ def run_doctor(options: argparse.Namespace, out: Output) -> int:
 
 
 def run_memory(options: argparse.Namespace, out: Output) -> int:
-    names = ("model", "labels", "rank", "targets", "revision", "random_weights")
+    names = ("model", "labels", "rank", "targets", "revision", "random_weights", "batch_size", "length", "gradient_checkpointing")
     fields = {name: value for name in names if (value := getattr(options, name)) is not None}
     if options.stages is not None:
         fields["stages"] = [name.strip() for name in options.stages.split(",") if name.strip()]
     request = MemoryRequest.read(fields)
     ways = ("predicted",) if options.predict else ("measured",) if options.measure else ("predicted", "measured")
     report = weigh(request, _Progress(out), lambda: False, ways)
-    result = {name: report[name] for name in ("model", "parameters", "stages")}
+    result = {name: report[name] for name in ("model", "parameters", "stages", "process", "step")}
     out.show(result, lambda: lines.memory_table(result))
     return 0
 

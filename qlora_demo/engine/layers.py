@@ -13,8 +13,11 @@ from typing import Any, Literal
 
 import bitsandbytes as bnb
 import torch
+import transformers
+from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 from transformers import (
+    CONFIG_MAPPING,
     AutoConfig,
     AutoModelForSequenceClassification,
     BitsAndBytesConfig,
@@ -62,13 +65,21 @@ def load_config(source: ModelSource | PretrainedConfig, labels: int) -> Pretrain
         stated = read_config(source.folder)
         try:
             config = AutoConfig.from_pretrained(source.folder, num_labels=labels, trust_remote_code=False, local_files_only=True)
-        except (ValueError, KeyError, OSError, TypeError) as error:
+        except (ValueError, KeyError, OSError, TypeError, StrictDataclassError) as error:
+            if stated["model_type"] not in CONFIG_MAPPING:
+                raise ModelError(
+                    f"The architecture {stated['model_type']!r} of {source.name} is not known to transformers {transformers.__version__}; "
+                    "choose a model that it knows."
+                ) from error
             raise ModelError(
                 f"The configuration of {source.name} (model_type {stated['model_type']!r}) is not understood: "
                 f"{_first_line(error)}; choose a model that this transformers version knows."
             ) from error
     if type(config) not in AutoModelForSequenceClassification._model_mapping:
         raise ModelError(f"A {config.model_type} model cannot be a text classifier here; choose one such as GPT-2, BERT or Qwen.")
+    vocabulary = getattr(config.get_text_config(), "vocab_size", None)
+    if not isinstance(vocabulary, int) or vocabulary < 1:
+        raise ModelError(f"This {config.model_type} model has no vocabulary (vocab_size is {vocabulary}); choose another.")
     return config
 
 
@@ -252,4 +263,5 @@ def _does_not_load(source: ModelSource, precision: str, error: Exception) -> Mod
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(". ")[:200]
+    """The first sentence of a library's message, on one line."""
+    return (" ".join(str(error).split()) or type(error).__name__).partition(". ")[0].rstrip(". ")[:200]

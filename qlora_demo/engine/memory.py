@@ -21,11 +21,13 @@ from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 from ..errors import DeviceError, ModelError
-from ..records import STAGES, MemoryStage
+from ..records import STAGES, MemoryStage, ProcessReading
 from .device import Kind, choose_device, free_memory_bytes
 from .layers import LayerPlan, Storage, linear_layers, load_model, lora_targets, meta_model, missing_modules, plan_for
 from .patience import DownloadStopped
+from .probe import Watch
 from .random_weights import random_checkpoint
+from .roles import layer_of, role_of
 from .sources import ModelSource
 
 Source = ModelSource | PretrainedConfig
@@ -98,18 +100,19 @@ def measure(
     *,
     random_weights: bool = False,
     should_stop: Callable[[], bool] | None = None,
+    on_process: Callable[[ProcessReading], None] | None = None,
 ) -> list[MemoryStage]:
     """The ledger of each stage, read off the model loaded at that stage: one at a time, before any forward pass.
 
     random_weights: weigh the shape; weights are drawn, written to a temporary folder, and loaded as any other.
-    on_stage hears of each as it is done; `should_stop()` is asked before each. Raises ModelError, or DeviceError where a stage
-    will not fit (nothing is loaded then).
+    on_stage hears of each as it is done, on_process of what the process took for it; `should_stop()` is asked before each.
+    Raises ModelError, or DeviceError where a stage will not fit (nothing is loaded then).
     """
     if not random_weights and not source.has_weights:
         raise ModelError(f"The weights of {source.name} are not here, only its shape; download them, or ask for random weights.")
     with tempfile.TemporaryDirectory(prefix="qlora-demo-random-") as scratch:
         files = random_checkpoint(source, labels, Path(scratch)) if random_weights else source
-        return list(_measured(files, labels, stages, rank, targets, on_stage, should_stop))
+        return list(_measured(files, labels, stages, rank, targets, on_stage, should_stop, on_process))
 
 
 def architecture(source: Source, labels: int) -> dict[str, list[dict[str, Any]]]:
@@ -117,10 +120,12 @@ def architecture(source: Source, labels: int) -> dict[str, list[dict[str, Any]]]
 
     {"before": rows, "after": rows, "rows": both side by side}. A row of before/after: name, group, kind, shape (of the weight,
     as the module holds it unquantized), dtype, bytes (constants included), changed. A row of rows: name, group, kind_before,
-    kind_after, shape, bytes_before, bytes_after, changed. `group` has * for layer numbers, so equal layers can be folded.
+    kind_after, shape, bytes_before, bytes_after, changed, role and layer (see roles.py; layer is None outside layers).
+    `group` has * for layer numbers, so equal layers can be folded.
     """
     model, new = missing_modules(source, labels)
     quantized = set(plan_for(model, new).quantized)
+    base = model.base_model_prefix if hasattr(model, model.base_model_prefix or " ") else ""
     counted: set[int] = set()
     rows = []
     for name, module in model.named_modules():
@@ -146,6 +151,8 @@ def architecture(source: Source, labels: int) -> dict[str, list[dict[str, Any]]]
                 "bytes_before": dense,
                 "bytes_after": after,
                 "changed": name in quantized,
+                "role": role_of(name, type(module), base),
+                "layer": layer_of(name, base),
             }
         )
 
@@ -180,6 +187,7 @@ def _measured(
     targets: str,
     on_stage: Callable[[MemoryStage], None] | None,
     should_stop: Callable[[], bool] | None,
+    on_process: Callable[[ProcessReading], None] | None,
 ) -> Iterator[MemoryStage]:
     model, new = missing_modules(source, labels)
     plan, config, kind = plan_for(model, new), model.config, choose_device().kind
@@ -189,10 +197,12 @@ def _measured(
         if should_stop is not None and should_stop():
             raise DownloadStopped("The measurement was stopped.")
         _refuse_if_too_large(source, stage, expected[stage], kind)
-        found = _measure_one(source, labels, stage, plan, config, kind, rank, targets)
+        found, process = _measure_one(source, labels, stage, plan, config, kind, rank, targets)
         gc.collect()  # the model is gone here; its memory must be too, before the next one is loaded
         if kind == "cuda":
             torch.cuda.empty_cache()
+        if on_process is not None:
+            on_process(process)
         if on_stage is not None:
             on_stage(found)
         yield found
@@ -200,16 +210,17 @@ def _measured(
 
 def _measure_one(
     source: ModelSource, labels: int, stage: str, plan: LayerPlan, config: PretrainedConfig, kind: Kind, rank: int, targets: str
-) -> MemoryStage:
+) -> tuple[MemoryStage, ProcessReading]:
     """Loads, transforms and weighs one stage."""
     held = cast(Storage, "nf4-dq" if stage in ("prepared", "lora") else stage)
     dtype = torch.float32 if stage == "fp32" else torch.float16
-    model: nn.Module = load_model(source, labels, held, plan, dtype=dtype, device=kind, config=copy.deepcopy(config))
-    if stage in ("prepared", "lora"):
-        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
-    if stage == "lora":
-        model = attach(model, plan, rank, targets)
-    return weigh(model, stage)
+    with Watch(kind) as watch:
+        model: nn.Module = load_model(source, labels, held, plan, dtype=dtype, device=kind, config=copy.deepcopy(config))
+        if stage in ("prepared", "lora"):
+            model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+        if stage == "lora":
+            model = attach(model, plan, rank, targets)
+    return weigh(model, stage), watch.reading(stage)
 
 
 def weigh(model: nn.Module, stage: str) -> MemoryStage:

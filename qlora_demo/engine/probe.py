@@ -13,17 +13,19 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ..errors import DeviceError
 from ..heap import with_compact_heap
-from ..records import Budget, BudgetReading
+from ..records import Budget, BudgetReading, ProcessReading
+from .patience import DownloadStopped
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 WARM_TOKENS = 8
+ASK_SECONDS = 1  # between two looks for a stop
 
 
 def resident() -> dict[str, int]:
@@ -93,26 +95,64 @@ class Sampler:
                 self.peaks[name] = max(self.peaks.get(name, 0), count)
 
 
-def measure_budget(model: str, labels: int, *, batch_size: int, length: int, **settings: Any) -> tuple[Budget, BudgetReading]:
+class Watch:
+    """What this process takes while a model is loaded and transformed inside the `with` block; `reading` once it is over."""
+
+    def __init__(self, kind: str):
+        self._kind, self._sampler = kind, Sampler()
+        self._before = self._held = 0
+
+    def __enter__(self) -> Watch:
+        give_back()
+        self._before, self._before_anonymous = peak_now(self._kind), resident().get("RssAnon")
+        self._sampler.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._sampler.__exit__()
+        self._peak = _highest(self._kind, self._sampler)
+        give_back()
+        self._held = peak_now(self._kind)
+
+    def reading(self, stage: str) -> ProcessReading:
+        on_cpu = self._kind == "cpu"
+        anonymous = self._sampler.peaks.get("RssAnon") if on_cpu else None
+        before = self._before_anonymous if on_cpu else None
+        return ProcessReading(stage, self._before, self._peak, self._held, before, anonymous, None if on_cpu else _reserved_bytes())
+
+
+def measure_budget(
+    model: str, labels: int, *, batch_size: int, length: int, should_stop: Callable[[], bool] = lambda: False, **settings: Any
+) -> tuple[Budget, BudgetReading]:
     """Two training steps on a batch of `batch_size` x `length` in a fresh process: predicted there as a run does it, then measured.
 
-    Two, since only the second meets the optimizer's states and the gaps that the first left behind. Settings as `predict_budget`'s.
-    Raises DeviceError where the process dies, mostly for want of memory.
+    Two, since only the second meets the optimizer's states and the gaps that the first left behind. Settings as `predict_budget`'s, and
+    `revision`. Raises DeviceError where the process dies, mostly for want of memory, and DownloadStopped when a stop was asked for.
     """
-    done = subprocess.run(
+    process = subprocess.Popen(
         [sys.executable, "-m", "qlora_demo.engine.probe"],
-        input=json.dumps({"model": model, "labels": labels, "batch_size": batch_size, "length": length, **settings}),
-        capture_output=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
         env=with_compact_heap(os.environ),
         cwd=Path(__file__).resolve().parents[2],
-        timeout=1800,
-        check=False,
     )
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or [f"signal {-done.returncode}"])[-1]
+    request: str | None = json.dumps({"model": model, "labels": labels, "batch_size": batch_size, "length": length, **settings})
+    while True:
+        try:
+            answer, complaint = process.communicate(request, timeout=ASK_SECONDS)
+            break
+        except subprocess.TimeoutExpired:
+            request = None  # it is on its way
+            if should_stop():
+                process.kill()
+                process.communicate()
+                raise DownloadStopped("The measurement was stopped.") from None
+    if process.returncode:
+        last = (complaint.strip().splitlines() or [f"signal {-process.returncode}"])[-1]
         raise DeviceError(f"The measurement of a training step ended early ({last[:200]}); take a smaller batch, length or model.")
-    found = json.loads(done.stdout.splitlines()[-1])
+    found = json.loads(answer.splitlines()[-1])
     return Budget(**found["budget"]), BudgetReading(**found["reading"])
 
 
@@ -128,14 +168,14 @@ def step(request: Mapping[str, Any]) -> tuple[Budget, BudgetReading]:
     settings: dict[str, Any] = {"precision": "nf4-dq", "rank": 16, "targets": "all-linear", "gradient_checkpointing": False,
                                 "optimizer": "adamw_torch_fused", **request}  # fmt: skip
     device = choose_device()
-    source = sources.resolve(settings["model"])
+    source = sources.resolve(settings["model"], settings.pop("revision", ""), download=False)
     give_back()
     libraries = peak_now(device.kind)
     reset_peak(device.kind)
     with Sampler() as watch:
         base = modeling.load_base(source, [f"{i + 1}" for i in range(settings["labels"])], settings["precision"], device)
         model = modeling.attach_lora(base, rank=settings["rank"], alpha=32, dropout=0, targets=settings["targets"])
-    loading = max(peak_bytes(device.kind), watch.peaks.get("VmRSS", 0) if device.kind == "cpu" else 0)
+    loading = _highest(device.kind, watch)
     give_back()
     loaded = peak_now(device.kind)
     if settings["gradient_checkpointing"]:
@@ -172,7 +212,7 @@ def step(request: Mapping[str, Any]) -> tuple[Budget, BudgetReading]:
             if device.kind == "cuda":
                 torch.cuda.synchronize()
             step_seconds = time.monotonic() - began
-    peak = max(peak_bytes(device.kind), watch.peaks.get("VmRSS", 0) if device.kind == "cpu" else 0)
+    peak = _highest(device.kind, watch)
     reserved = int(torch.cuda.max_memory_reserved()) if device.kind == "cuda" else None
     anonymous = watch.peaks.get("RssAnon") if device.kind == "cpu" else None
     return budget, BudgetReading(libraries, loading, loaded, standing, peak, anonymous, reserved, round(step_seconds, 3), round(seconds, 3))
@@ -182,6 +222,17 @@ def peak_now(kind: str) -> int:
     """What is held now, in the measure that `peak_bytes` uses."""
     reset_peak(kind)
     return resident().get("VmRSS", 0) if kind == "cpu" and resident() else peak_bytes(kind)
+
+
+def _highest(kind: str, sampler: Sampler) -> int:
+    """The peak since it was reset; by the samples too, where the system's own cannot be reset."""
+    return max(peak_bytes(kind), sampler.peaks.get("VmRSS", 0) if kind == "cpu" else 0)
+
+
+def _reserved_bytes() -> int:
+    import torch
+
+    return int(torch.cuda.memory_reserved())
 
 
 def make_optimizer(name: str, parameters: list[Any]) -> Any:

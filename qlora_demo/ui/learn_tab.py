@@ -25,7 +25,7 @@ from .learn_views import (
     view_shapes,
 )
 
-SIDE, RANK, ALPHA = 16_384, 256, 512  # the sliders' ends
+SIDE, RANK, ALPHA = 32_768, 256, 512  # the sliders' ends
 EXAMPLE = (10_000, 10_000, 5, 10)
 BLOCK_SIZES = [32, 64, 128, 256, 512, 1024, 2048, 4096]
 WEIGHTS = (1_000_000_000, 8_000_000_000, 70_000_000_000)
@@ -52,14 +52,14 @@ LIVE: dict[str, Any] = {"trigger_mode": "always_last", "show_progress": "hidden"
 
 def build_learn_tab(services: Services, tab: gr.Tab) -> None:
     """Layout and events, section by section."""
-    _build_lora()
-    _build_microscope(services, tab)
+    _build_microscope(services, tab, *_build_lora())
     _build_constants()
     _build_shapes(services, tab)
     _build_optimizer(services, tab)
 
 
-def _build_lora() -> None:
+def _build_lora() -> tuple[gr.Button, gr.Slider, gr.Slider]:
+    """The section; returns the button that asks for a real layer's size, and the sliders that take it."""
     with gr.Column(elem_classes="learn-section"):
         gr.HTML(
             view_head(
@@ -74,6 +74,7 @@ def _build_lora() -> None:
                 columns = gr.Slider(1, SIDE, EXAMPLE[1], step=1, label="Columns of W", elem_id="learn-columns")
                 rank = gr.Slider(1, RANK, EXAMPLE[2], step=1, label="Rank r", elem_id="learn-rank")
                 alpha = gr.Slider(1, ALPHA, EXAMPLE[3], step=1, label="Alpha", elem_id="learn-alpha")
+                take = gr.Button("Take the size of the layer below", size="sm", elem_id="learn-take")
             with gr.Column(scale=3, min_width=320):
                 figure = gr.HTML(view_lora(*EXAMPLE), elem_id="learn-lora")
         gr.HTML(
@@ -89,6 +90,7 @@ def _build_lora() -> None:
         return view_lora(*read_sizes(rows, columns, rank, alpha))
 
     gr.on([control.change for control in (rows, columns, rank, alpha)], on_size, [rows, columns, rank, alpha], figure, **LIVE)
+    return take, rows, columns
 
 
 def read_sizes(rows: Any, columns: Any, rank: Any, alpha: Any) -> tuple[int, int, int, float]:
@@ -104,7 +106,7 @@ def read_sizes(rows: Any, columns: Any, rank: Any, alpha: Any) -> tuple[int, int
     return int(rows), int(columns), int(rank), float(alpha)
 
 
-def _build_microscope(services: Services, tab: gr.Tab) -> None:
+def _build_microscope(services: Services, tab: gr.Tab, take: gr.Button, rows: gr.Slider, columns: gr.Slider) -> None:
     with gr.Column(elem_classes="learn-section"):
         gr.HTML(
             view_head(
@@ -115,7 +117,8 @@ def _build_microscope(services: Services, tab: gr.Tab) -> None:
         )
         with gr.Row(elem_classes="learn-row"):
             with gr.Column(scale=1, min_width=260):
-                layer = gr.Dropdown([], label="Layer of the sample model", elem_id="learn-layer")
+                layer = gr.Dropdown([], label="Layer", info="Of the model that Memory measured last, else of the sample.",
+                                    elem_id="learn-layer")  # fmt: skip
                 weights = gr.Radio([(name, key) for key, name in WEIGHT_NAMES.items()], value="own", label="Weights",
                                    elem_id="learn-weights")  # fmt: skip
                 kind = gr.Radio([(name.partition(" ")[0], key) for key, name in KIND_NAMES.items()], value="nf4", label="Data type",
@@ -124,7 +127,7 @@ def _build_microscope(services: Services, tab: gr.Tab) -> None:
                 double = gr.Checkbox(False, label="Double quantization", elem_id="learn-double")
             with gr.Column(scale=3, min_width=320):
                 figure = gr.HTML(
-                    WAITING.format("The layer is read from the sample model's file; right after a start this takes a few seconds."),
+                    WAITING.format("The layer is read from the model's file; right after a start this takes a few seconds."),
                     elem_id="learn-microscope",
                 )
         gr.HTML(
@@ -136,24 +139,34 @@ def _build_microscope(services: Services, tab: gr.Tab) -> None:
             )
         )
 
-    @shown
-    def on_open(layer: str | None) -> Any:
-        if layer:
-            return gr.skip()
-        names = [name for name, _ in services.list_layers()]
-        return gr.Dropdown(shorten_names(names), value=names[0])
+    studied = gr.State("")  # the model whose layers are listed
 
     @shown
-    def on_examine(layer: str | None, weights: str, kind: str, block_size: int, double: bool) -> Any:
+    def on_open(studied: str, layer: str | None) -> Any:
+        model = services.studied_model()
+        if layer and model == studied:
+            return gr.skip(), gr.skip()
+        names = [name for name, _ in services.list_layers(model)]
+        return model, gr.Dropdown(shorten_names(names), value=names[0], label=f"Layer of {model}")
+
+    @shown
+    def on_examine(studied: str, layer: str | None, weights: str, kind: str, block_size: int, double: bool) -> Any:
         if not layer:
             return gr.skip()
-        found = services.examine_layer(layer, kind, block_size, double, weights)
+        found = services.examine_layer(studied, layer, kind, block_size, double, weights)
         return view_microscope(found, f"{layer}: {WEIGHT_NAMES[weights].lower()}")
 
-    controls = [layer, weights, kind, block_size, double]
-    tab.select(on_open, layer, layer, show_progress="hidden", concurrency_limit=4, api_visibility="private")
-    changes = [layer.change, weights.change, kind.change, block_size.change, double.change]
-    gr.on(changes, on_examine, controls, figure, **LIVE)
+    @shown
+    def on_take(studied: str, layer: str | None) -> Any:
+        shape = dict(services.list_layers(studied or SAMPLE)).get(str(layer))
+        return shape or (gr.skip(), gr.skip())
+
+    controls = [studied, layer, weights, kind, block_size, double]
+    opened = tab.select(on_open, [studied, layer], [studied, layer], show_progress="hidden", concurrency_limit=4, api_visibility="private")
+    # Two models may have layers of one name: then the list does not change, and the figure must.
+    opened.then(on_examine, controls, figure, **LIVE)
+    gr.on([layer.change, weights.change, kind.change, block_size.change, double.change], on_examine, controls, figure, **LIVE)
+    take.click(on_take, [studied, layer], [rows, columns], concurrency_limit=4, api_visibility="private")
 
 
 def shorten_names(names: Sequence[str]) -> list[tuple[str, str]]:

@@ -15,8 +15,9 @@ from ..config import MemoryRequest
 from ..errors import DemoError
 from ..jobs.store import Job
 from ..services import Services
+from .architecture_views import view_architecture
 from .handlers import shown
-from .views import view_architecture, view_downloads, view_memory, view_why
+from .views import view_downloads, view_memory, view_why
 
 MODELS = [
     ("all-MiniLM-L6-v2 (embedded sample)", "sample"),

@@ -1,4 +1,4 @@
-"""Records as HTML: the memory bars, the architecture, the stars, a run's report. Pure; every text is escaped here.
+"""Records as HTML: the memory bars, the stars, a run's report. Pure; every text is escaped here.
 
 Numbers carry their unit and say whether they were measured or predicted. Knows no handler.
 """
@@ -107,29 +107,6 @@ def view_why(report: dict[str, Any]) -> str:
             "only these get gradients and optimizer states."
         )
     return "<ul class='why'>" + "".join(f"<li>{line}</li>" for line in lines) + "</ul>"
-
-
-def view_architecture(rows: Sequence[dict[str, Any]]) -> str:
-    """Before and after side by side, equal layers folded into one line; what changed is marked."""
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for row in rows:
-        groups.setdefault((row["group"], row["kind_before"], row["kind_after"], tuple(row["shape"])), []).append(row)
-    body = ""
-    for (group, before, after, shape), members in groups.items():
-        count = f'<span class="times">{len(members)} ×</span> ' if len(members) > 1 else ""
-        changed = members[0]["changed"]
-        total_before, total_after = (sum(row[key] for row in members) for key in ("bytes_before", "bytes_after"))
-        body += (
-            f'<tr class="{"changed" if changed else ""}"><td>{count}<code>{escape(group)}</code></td><td>{" × ".join(map(str, shape))}</td>'
-            f"<td>{escape(before)}<small>{escape(members[0]['dtype_before'])}</small></td>"
-            f"<td>{'→ ' if changed else ''}{escape(after)}<small>{escape(members[0]['dtype_after'])}</small></td>"
-            f'<td class="number">{size(total_before)}</td><td class="number">{size(total_after)}</td></tr>'
-        )
-    return (
-        '<div class="scroll"><table class="plain"><thead><tr><th>Module (* = each layer)</th><th>Shape</th><th>FP16</th>'
-        "<th>NF4, double quantization</th><th class='number'>before</th><th class='number'>after</th></tr></thead>"
-        f"<tbody>{body}</tbody></table></div>"
-    )
 
 
 def view_downloads(found: Sequence[Download]) -> str:

@@ -1,0 +1,70 @@
+"""One report of what a model weighs: a step predicted and measured; what cannot be weighed is refused in one sentence."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qlora_demo import weighing
+from qlora_demo.config import MemoryRequest
+from qlora_demo.engine import device, memory, probe
+from qlora_demo.errors import DemoError, DeviceError
+
+SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+
+
+def weigh(request: MemoryRequest, way: str) -> dict[str, Any]:
+    return weighing.weigh(request, lambda event: None, lambda: False, ways=("predicted", way))
+
+
+@pytest.mark.parametrize("way", ["predicted", "measured"])
+@pytest.mark.parametrize(
+    ("config", "sentence"),
+    [
+        ({"model_type": "wonderbird", **SMALL}, r"The architecture 'wonderbird' of .* is not known to transformers"),
+        ({"model_type": "bert", "vocab_size": 0, **SMALL}, r"has no vocabulary \(vocab_size is 0\)"),
+        ({"model_type": "bert", "vocab_size": None, **SMALL}, "is not understood: .*'vocab_size' expected int"),
+        ({"model_type": "vit", **SMALL}, "A vit model cannot be a text classifier here"),
+        ({"model_type": "bert", "vocab_size": 9, **SMALL, "num_hidden_layers": 0}, "has no linear layers that can be quantized"),
+        ({"model_type": "bert", "vocab_size": 9, **SMALL, "num_attention_heads": 5}, "does not build a classifier"),
+    ],
+)
+def test_a_configuration_that_is_no_classifiers(tmp_path: Path, config: dict[str, Any], sentence: str, way: str) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(DemoError, match=sentence) as refused:
+        weigh(MemoryRequest(model=str(tmp_path), random_weights=True), way)
+    assert len(str(refused.value)) < 400 and "\n" not in str(refused.value)
+
+
+def test_no_memory_left_for_a_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "free_memory_bytes", lambda kind: 1024**2)
+    with pytest.raises(DeviceError, match=r"sample at fp32 takes 0\.1 GiB, and 0\.0 GiB are free"):
+        weigh(MemoryRequest(), "measured")
+
+
+def test_no_memory_left_for_a_step_loses_no_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "free_memory_bytes", lambda kind: 64 * 1024**2)
+    found = weigh(MemoryRequest(stages=("nf4",), batch_size=32), "measured")
+    assert [stage["source"] for stage in found["stages"]] == ["predicted", "measured"]
+    assert found["step"]["predicted"] and not found["step"]["measured"]
+    assert "are free; take fewer reviews, or shorter ones" in found["step"]["problem"]
+
+
+def test_a_step_that_dies_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe.sys, "executable", "/bin/false")
+    found = weigh(MemoryRequest(stages=("nf4",), batch_size=2, length=8), "measured")
+    assert "The measurement of a training step ended early" in found["step"]["problem"] and found["step"]["predicted"]
+
+
+def test_a_step_is_predicted_and_measured() -> None:
+    found = weigh(MemoryRequest(stages=("nf4-dq",), batch_size=4, length=32), "measured")
+    step, process = found["step"], found["process"]
+    assert step["problem"] == "" and step["measured"]["peak_bytes"] > step["measured"]["standing_bytes"] > 0
+    predicted = step["measured"]["standing_bytes"] + step["predicted"]["step_bytes"]
+    assert step["error"] == pytest.approx(predicted / step["measured"]["peak_bytes"] - 1, abs=1e-3)
+    assert abs(step["error"]) < 0.1
+    assert [item["stage"] for item in process] == ["nf4-dq"]
+    assert process[0]["peak_bytes"] >= process[0]["held_bytes"] - 1024**2 > 0
