@@ -23,7 +23,7 @@ fix: setup-dev
 bench: setup-dev
 	$(PY) -m benchmarks.cpu
 
-# Retrains the adapter that is shipped in assets/adapter (two minutes on two cores).
+# Retrains the adapter that is shipped in assets/adapter (four minutes, on one core).
 sample: setup
 	$(PY) -m benchmarks.sample_adapter
 

@@ -227,13 +227,18 @@ class ProcessReading:
 
 @dataclass(frozen=True)
 class Fit:
-    """The largest power of two of reviews a step on one GPU by one way of training; 0 where not even one fits."""
+    """The largest power of two of reviews a step on one GPU (or machine) by one way of training; 0 where not even one fits.
+
+    device: "cuda", or "cpu" where `memory_bytes` is main memory. hour_dollars: None where there is no price, 0 where it is free.
+    """
 
     gpu: str
     memory_bytes: int
     way: str
     batch_size: int
     needed_bytes: int
+    device: str = "cuda"
+    hour_dollars: float | None = None
 
 
 @dataclass(frozen=True)
@@ -297,3 +302,24 @@ class Download:
     free_disk_bytes: int
     license: str | None
     gated: bool
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a public memory calculator's formula gives for one model.
+
+    quantity: which stage its weights are (fp16, nf4, nf4-dq). weights_bytes: what it gives for the weights; bytes: what it gives in all,
+    more where it adds something for serving. source, read: where it is published, and which version was read. why: what it misses.
+    """
+
+    name: str
+    source: str
+    read: str
+    formula: str
+    quantity: str
+    weights_bytes: int
+    bytes: int
+    why: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)

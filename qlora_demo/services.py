@@ -24,7 +24,7 @@ from .jobs import queue
 from .jobs.launch import start_worker
 from .jobs.store import Job, Kind, Store
 from .paths import absolute
-from .records import Download, Event, Machine, Prediction
+from .records import Download, Event, Fit, Machine, Prediction
 from .weighing import predict_step, weigh
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ class Services:
         self._building = threading.Lock()
         # They import themselves in circles, too: two threads that begin at different ends break each other's import.
         self._importing = threading.Lock()
+        self._fits: dict[tuple[Any, ...], list[Fit]] = {}
         self._shapes: dict[str, dict[str, Any]] = {}
         self._layers: dict[str, dict[str, Layer]] = {}  # by model
 
@@ -105,6 +106,21 @@ class Services:
         self._import_engine()
         with self._building:
             return predict_step(request)
+
+    def find_fits(self, request: MemoryRequest) -> list[Fit]:
+        """On which GPUs and Spaces a training fits, and at which batch; worked out once for a shape. Raises DemoErrors."""
+        self._import_engine()
+        from .engine import fitting, sources
+
+        source = sources.resolve(request.model, request.revision, config_only=True)
+        asked = (source.name, request.revision, request.labels, request.length, request.gradient_checkpointing)
+        with self._building:
+            if asked not in self._fits:
+                budgets = fitting.hardware_budgets(
+                    source, request.labels, request.length, gradient_checkpointing=request.gradient_checkpointing
+                )
+                self._fits[asked] = fitting.fit_hardware(budgets)
+            return self._fits[asked]
 
     def start_measuring(self, request: MemoryRequest, predicted: dict[str, Any]) -> Started:
         """A job that measures what was predicted; at once where it is small, else when the device is free. Raises RunError."""

@@ -22,13 +22,14 @@ ROOM = 1.25  # a step is not tried without a quarter more free memory than its t
 
 def weigh(request: MemoryRequest, emit: Callable[[Event], None], should_stop: Callable[[], bool],
           ways: Collection[str] = ("predicted", "measured")) -> dict[str, Any]:  # fmt: skip
-    """One model at each stage of QLoRA, predicted and measured as `ways` says: {model, parameters, stages, process, step, architecture}.
+    """One model at each stage of QLoRA, predicted and measured as `ways` says: {model, parameters, stages, process, step, architecture,
+    estimates}.
 
     process: what the process took for each measured stage. step: a training step, None where none was asked for; else {predicted,
     measured, error}, each None where it is not there, and `problem`, a sentence that says why.
     Emits phases, and a reading for each measured stage. Raises DemoErrors; DownloadStopped when a stop was asked for.
     """
-    from .engine import memory, sources
+    from .engine import calculators, layers, memory, sources
 
     emit(Phase("resolve", f"looking for {request.model}"))
     shape_only = request.random_weights or "measured" not in ways
@@ -40,6 +41,7 @@ def weigh(request: MemoryRequest, emit: Callable[[Event], None], should_stop: Ca
     shape = (request.labels, request.stages, request.rank, request.targets)
     predicted = {stage.name: stage for stage in memory.predict(source, *shape)}
     parameters = memory.count_parameters(source, request.labels)
+    configuration = layers.load_config(source, request.labels).to_dict()
     architecture = memory.architecture(source, request.labels)
     measured: list[MemoryStage] = []
     process: list[ProcessReading] = []
@@ -61,6 +63,7 @@ def weigh(request: MemoryRequest, emit: Callable[[Event], None], should_stop: Ca
         "process": [reading.to_dict() for reading in process],
         "step": step,
         "architecture": architecture,
+        "estimates": [estimate.to_dict() for estimate in calculators.estimates(memory.count_base_parameters(source), configuration)],
     }
 
 

@@ -7,7 +7,7 @@ arithmetic on that list. No constant is fitted. Knows nothing of runs and pages.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
@@ -22,7 +22,7 @@ from transformers.pytorch_utils import Conv1D
 
 from ..config import RunConfig
 from ..errors import ModelError
-from ..records import Budget, Fit
+from ..records import Budget
 from . import memory
 from .layers import LayerPlan, load_config, meta_model, plan_layers
 from .live import LiveBytes, ShadowHeap, Trace, weigh_trace
@@ -35,12 +35,6 @@ OPTIMIZER_BLOCK = 256  # 8-bit states that share one FP32 constant (bitsandbytes
 PACKING = 2560  # elements that such a copy has more, for alignment (observed: 5,120 bytes with every matrix)
 SMALLEST_8BIT = 4096  # a parameter of fewer elements keeps 32-bit states (min_8bit_size, same file)
 
-GB = 10**9
-# What the vendors call their memory, in decimal GB; the driver shows a little more on all but the T4 (14.6 GiB), which RESERVE covers.
-GPUS = {"T4": 16 * GB, "L4": 24 * GB, "A10G": 24 * GB, "A100 40 GB": 40 * GB, "A100 80 GB": 80 * GB, "H100": 80 * GB, "H200": 141 * GB}
-CONTEXT_BYTES = 1343 * 1024**2
-POINTS = (1, 2, 512, 1024)  # two small batches and two large ones: a line each; any batch costs the same to predict
-WAYS = {"QLoRA": "nf4-dq", "16-bit LoRA": "fp16", "full fine-tuning": FULL}
 
 
 def predict_budget(
@@ -149,51 +143,6 @@ def receipt(budget: Budget | None, standing_bytes: int, peak_bytes: int, at_step
         "at_step": at_step,
         "budget": budget.to_dict() if budget else None,
     }
-
-
-def gpu_budgets(
-    source: ModelSource | PretrainedConfig, labels: int, length: int, ways: Mapping[str, str] = WAYS, **settings: Any
-) -> dict[str, tuple[Budget, ...]]:
-    """For each way of training, what a step takes on a GPU at each of POINTS reviews: all that `fits` needs."""
-    plan = plan_layers(source, labels)
-    return {
-        way: tuple(
-            predict_budget(source, labels, batch_size=batch, length=length, precision=precision, kind="cuda", plan=plan, **settings)
-            for batch in POINTS
-        )
-        for way, precision in ways.items()
-    }
-
-
-def fits(budgets: Mapping[str, tuple[Budget, ...]], gpus: Mapping[str, int] = GPUS) -> list[Fit]:
-    """The largest power of two of reviews a step for each GPU and way, 0 where not even one fits."""
-    found = []
-    for gpu, memory_bytes in gpus.items():
-        for way, points in budgets.items():
-            batch = 0
-            while needed_bytes(points, batch * 2 or 1) <= memory_bytes and batch < 1 << 20:
-                batch = batch * 2 or 1
-            found.append(Fit(gpu, memory_bytes, way, batch, needed_bytes(points, max(batch, 1))))
-    return found
-
-
-def needed_bytes(points: Sequence[Budget], batch: int) -> int:
-    """Bytes of a GPU that a step of `batch` reviews needs, from predictions at POINTS; the reserve included.
-
-    What is alive at any one moment grows linearly with the batch. With few reviews the peak comes when the gradients are there, with
-    many when the activations are: the higher of two lines, one through the points of each pair.
-
-    Reserve: 1,343 MiB for CUDA's context and kernels (what one tiny tensor took in transformers' guide "Model training anatomy",
-    docs/source/en/model_memory_anatomy.md), and a tenth of the rest for fragmentation and rounding in torch's allocator. The tenth is
-    a choice: no source gives a share that holds for all models.
-    """
-
-    def line(one: Budget, two: Budget) -> int:
-        grown = (two.total_bytes - one.total_bytes) / (two.batch_size - one.batch_size)
-        return round(one.total_bytes + (batch - one.batch_size) * grown)
-
-    tensors = max(line(one, two) for one, two in zip(points[::2], points[1::2], strict=True))
-    return CONTEXT_BYTES + tensors + tensors // 10
 
 
 class FrozenLinear(bnb.nn.Linear4bit):

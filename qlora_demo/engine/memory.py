@@ -90,6 +90,12 @@ def count_parameters(source: Source, labels: int) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
+def count_base_parameters(source: Source) -> int:
+    """Parameters of the model without a classifier's head, tied weights once."""
+    model, _ = missing_modules(source, 2)
+    return sum(parameter.numel() for parameter in model.base_model.parameters())
+
+
 def measure(
     source: ModelSource,
     labels: int,

@@ -1,4 +1,5 @@
-"""Memory: one button weighs a model at each step of QLoRA; the prediction is drawn at once, the measurement as it comes.
+"""Memory: one button weighs a model at each step of QLoRA, and a training step; the prediction is drawn at once, the measurement
+as it comes.
 
 Measuring is a job in a process of its own; the tab only reads its folder, so a reload finds it again.
 """
@@ -15,8 +16,10 @@ from ..config import MemoryRequest
 from ..errors import DemoError
 from ..jobs.store import Job
 from ..services import Services
-from .architecture_views import view_architecture
+from .architecture_views import FILTER_JS, treemap, view_architecture, view_sums
+from .fit_views import view_calculators, view_fits
 from .handlers import shown
+from .memory_views import view_process, view_step
 from .views import view_downloads, view_memory, view_why
 
 MODELS = [
@@ -30,16 +33,24 @@ MODELS = [
     ("Llama 3.1 70B", "meta-llama/Llama-3.1-70B"),
 ]
 WAITING = "Looking at this machine and predicting; this takes a few seconds after a start."
+STEP = {"batch_size": 32, "length": 128}  # what the form begins with, and what the shipped run trains on
 
 
 @dataclass(frozen=True)
 class Shown:
-    """The outputs of every handler of this tab, in the order they are wired."""
+    """The outputs of every handler of this tab, in the order they are wired. None: left as it is."""
 
     status: Any = None
     figure: Any = None
     why: Any = None
+    step: Any = None
+    sums: Any = None
+    map: Any = None
+    process: Any = None
+    calculators: Any = None
     architecture: Any = None
+    hardware: Any = None
+    find: Any = None
     asking: Any = None
     ask: Any = None
     mine: Any = None
@@ -53,8 +64,8 @@ class Shown:
 def build_memory_tab(services: Services, page: gr.Blocks) -> None:
     """Layout, then events."""
     gr.Markdown(
-        "What does a classifier weigh before and after quantization? Each bar counts every byte the model holds: weights, the "
-        "constants that quantization adds, buffers, adapters. *Predicted* needs no weights; *measured* loads the model and counts."
+        "What does a classifier weigh before and after quantization, and what does training it take? Each bar counts every byte: weights, "
+        "the constants that quantization adds, buffers, adapters. *Predicted* needs no weights; *measured* loads the model and counts."
     )
     with gr.Row(equal_height=True, elem_classes="narrow-stack"):
         model = gr.Dropdown(MODELS, value="sample", label="Model", info="From the list, a Hub id, or a local folder.", scale=4,
@@ -73,31 +84,61 @@ def build_memory_tab(services: Services, page: gr.Blocks) -> None:
     status = gr.HTML(f'<p class="quiet">{WAITING}</p>', elem_id="memory-status")
     figure = gr.HTML(elem_id="memory-figure", min_height=360)
     why = gr.HTML(elem_id="memory-why")
+    gr.Markdown("### A training step\nWhat one step adds to the model, at its peak. Only the trained weights have gradients and moments.")
+    with gr.Row(equal_height=True, elem_classes="narrow-stack"):
+        batch_size = gr.Slider(1, 128, STEP["batch_size"], step=1, label="Reviews a step", elem_id="memory-batch-size")
+        length = gr.Slider(8, 512, STEP["length"], step=8, label="Tokens a review", elem_id="memory-length")
+        checkpointing = gr.Checkbox(False, label="Gradient checkpointing", info="Recompute activations instead of keeping them.",
+                                    min_width=200, elem_id="memory-checkpointing")  # fmt: skip
+    step = gr.HTML(elem_id="memory-step", min_height=260)
+    with gr.Accordion("Where the bytes are", open=False):
+        sums = gr.HTML(elem_id="memory-sums")
+        tree = gr.Plot(show_label=False, elem_id="memory-map")
+    with gr.Accordion("On which GPU or Space it fits", open=False):
+        where = gr.Button("Work it out for this model and length", elem_id="memory-where")
+        hardware = gr.HTML(elem_id="memory-hardware")
+    with gr.Accordion("What the process took beside its tensors", open=False):
+        process = gr.HTML(elem_id="memory-process")
+    with gr.Accordion("What public calculators say", open=False):
+        calculators = gr.HTML(elem_id="memory-calculators")
     with gr.Accordion("Architecture before and after", open=False):
+        find = gr.Textbox(label="Find a module", placeholder="attention, Linear4bit, float32 …", elem_id="memory-find")
         architecture = gr.HTML(elem_id="memory-architecture")
     mine = gr.State(("", ""))  # the job this page follows, and the key that may cancel it
     timer = gr.Timer(1, active=False)
-    outputs = [status, figure, why, architecture, asking, ask, mine, timer, cancel]
+    outputs = [status, figure, why, step, sums, tree, process, calculators, architecture, hardware, find,
+               asking, ask, mine, timer, cancel]  # fmt: skip
 
-    def measure_or_ask(model: str, labels: float, random_weights: bool, confirmed: bool) -> Shown:
-        request = read_request(model, labels, random_weights)
+    def measure_or_ask(request: MemoryRequest, confirmed: bool) -> Shown:
         report = services.predict_memory(request)
         downloads = [] if confirmed or request.random_weights else services.needed_downloads(request)
         if not downloads:
             return start(services, request, report)
         question = {"asking": gr.Group(visible=True), "ask": view_downloads(downloads)}
-        return Shown(say("Predicted; measuring needs the weights."), *draw(report), **question)
+        return Shown(say("Predicted; measuring needs the weights."), **draw(report), **question)
 
     @shown
-    def on_measure(model: str, labels: float, random_weights: bool) -> list[Any]:
+    def on_measure(*form: Any) -> list[Any]:
         try:
-            return measure_or_ask(model, labels, random_weights, confirmed=False).update()
+            return measure_or_ask(read_request(*form), confirmed=False).update()
         except DemoError as error:
             return Shown(say(str(error), problem=True)).update()
 
     @shown
-    def on_fetch(model: str, labels: float, random_weights: bool) -> list[Any]:
-        return measure_or_ask(model, labels, random_weights, confirmed=True).update()
+    def on_fetch(*form: Any) -> list[Any]:
+        return measure_or_ask(read_request(*form), confirmed=True).update()
+
+    @shown
+    def on_step(*form: Any) -> str:
+        try:
+            return view_step(services.predict_step(read_request(*form)))
+        except DemoError as error:
+            return say(str(error), problem=True)
+
+    @shown
+    def on_where(*form: Any) -> str:
+        request = read_request(*form)
+        return view_fits(services.find_fits(request), request.length)
 
     @shown
     def on_cancel(mine: tuple[str, str]) -> list[Any]:
@@ -115,29 +156,43 @@ def build_memory_tab(services: Services, page: gr.Blocks) -> None:
         if job is not None and not job.state().is_final:
             return Shown(mine=(job.id, ""), timer=gr.Timer(active=True)).update()
         if job is not None and (report := job.report()):
-            return Shown(say(f"Measured before: {report['model']}."), *draw(report)).update()
-        report = services.predict_memory(MemoryRequest())
-        return Shown(say("Predicted from the configuration. Press the button to measure it on this machine."), *draw(report)).update()
+            return Shown(say(f"Measured before: {report['model']}."), **draw(report)).update()
+        request = MemoryRequest.read(STEP)
+        drawn = draw(services.predict_memory(request)) | {"step": view_step(services.predict_step(request))}
+        return Shown(say("Predicted from the configuration. Press the button to measure it on this machine."), **drawn).update()
 
-    inputs = [model, labels, random_weights]
+    form = [model, labels, random_weights, batch_size, length, checkpointing]
     private: dict[str, Any] = {"api_visibility": "private"}
-    measure.click(on_measure, inputs, outputs, concurrency_limit=4, **private)
-    fetch.click(on_fetch, inputs, outputs, concurrency_limit=4, **private)
+    live: dict[str, Any] = {"trigger_mode": "always_last", "show_progress": "hidden", **private}
+    measure.click(on_measure, form, outputs, concurrency_limit=4, **private)
+    fetch.click(on_fetch, form, outputs, concurrency_limit=4, **private)
     refuse.click(lambda: gr.Group(visible=False), None, asking, queue=False, **private)
     cancel.click(on_cancel, mine, outputs, concurrency_limit=20, **private)
+    gr.on([batch_size.input, length.input, checkpointing.input], on_step, form, step, concurrency_limit=4, **live)
+    where.click(on_where, form, hardware, concurrency_limit=2, **private)
+    find.input(None, find, None, js=FILTER_JS, **private)
     timer.tick(on_tick, mine, outputs, show_progress="hidden", concurrency_limit=20, **private)
     page.load(on_load, None, outputs, show_progress="hidden", concurrency_limit=20, **private)
 
 
-def read_request(model: str, labels: float, random_weights: bool) -> MemoryRequest:
+def read_request(model: str, labels: float, random_weights: bool, batch_size: float, length: float, checkpointing: bool) -> MemoryRequest:
     """The form as a request. Raises SettingsError."""
-    return MemoryRequest.read({"model": (model or "").strip(), "labels": labels, "random_weights": random_weights})
+    return MemoryRequest.read(
+        {
+            "model": (model or "").strip(),
+            "labels": labels,
+            "random_weights": random_weights,
+            "batch_size": batch_size,
+            "length": length,
+            "gradient_checkpointing": checkpointing,
+        }
+    )
 
 
 def start(services: Services, request: MemoryRequest, report: dict[str, Any]) -> Shown:
     """Draws what is predicted and starts the measurement."""
     started = services.start_measuring(request, report)
-    return Shown(say("Predicted; the measurement starts."), *draw(report), asking=gr.Group(visible=False),
+    return Shown(say("Predicted; the measurement starts."), **draw(report), asking=gr.Group(visible=False),
                  mine=(started.run, started.key), timer=gr.Timer(active=True), cancel=gr.Button(visible=True))  # fmt: skip
 
 
@@ -151,11 +206,24 @@ def follow(job: Job) -> list[Any]:
     rest = {"timer": gr.Timer(active=False), "cancel": gr.Button(visible=False)}
     if report is None:
         return Shown(say(state.error or f"The measurement ended as {state.state}.", problem=state.state == "failed"), **rest).update()
-    return Shown(say(f"Measured on this machine: {report['model']}, {report['parameters']:,} parameters."), *draw(report), **rest).update()
+    return Shown(say(f"Measured on this machine: {report['model']}, {report['parameters']:,} parameters."), **draw(report), **rest).update()
 
 
-def draw(report: dict[str, Any]) -> tuple[str, str, str]:
-    return view_memory(report["stages"]), view_why(report), view_architecture(report["architecture"]["rows"])
+def draw(report: dict[str, Any]) -> dict[str, Any]:
+    """Every figure of a report. What is not in it (a step that is not predicted yet) stays as it was; hardware is asked for anew."""
+    rows = report["architecture"]["rows"]
+    return {
+        "figure": view_memory(report["stages"]),
+        "why": view_why(report),
+        "step": view_step(report.get("step")) or None,
+        "sums": view_sums(rows),
+        "map": treemap(rows, after=True),
+        "process": view_process(report),
+        "calculators": view_calculators(report.get("estimates", []), report["stages"]),
+        "architecture": view_architecture(rows),
+        "hardware": "",
+        "find": "",
+    }
 
 
 def say(sentence: str, problem: bool = False) -> str:

@@ -27,7 +27,7 @@ def view_step(step: Mapping[str, Any] | None) -> str:
         start, reached = reached, reached + count
         sign = "+ " if start and count > 0 else "− " if count < 0 else ""
         rows += _bar(name, what, color, min(start, reached) / widest, abs(count) / widest, sign + size(abs(count)))
-    rows += _bar("Peak of a step", "tensors alive at once", "weights", 0, reached / widest, size(reached))
+    rows += _bar("Peak of a step", "model, step and gaps at their highest", "weights", 0, reached / widest, size(reached))
     problem = f'<p class="quiet">{escape(step["problem"])}</p>' if step["problem"] else ""
     return (
         f'<div class="stages" role="table" aria-label="A training step, part by part">{rows}</div>{problem}'
@@ -67,7 +67,8 @@ def _verdict(budget: Mapping[str, Any], reading: Mapping[str, Any] | None, error
             "both; the measurement says how much.</p>"
         )
     standing, peak = reading["standing_bytes"], reading["peak_bytes"]
-    seconds = f"{1000 * reading['step_seconds']:.0f} ms" if reading["step_seconds"] < 1 else duration(reading["step_seconds"])
+    seconds = reading["step_seconds"]
+    took = duration(seconds) if seconds >= 10 else f"{seconds:.1f} s" if seconds >= 1 else f"{1000 * seconds:.0f} ms"
     return (
         '<dl class="facts">'
         f"<div><dt>Before the step, measured</dt><dd>{size(standing)}</dd></div>"
@@ -75,7 +76,7 @@ def _verdict(budget: Mapping[str, Any], reading: Mapping[str, Any] | None, error
         f"<div><dt>Peak, predicted</dt><dd>{size(standing + budget['step_bytes'])}</dd></div>"
         f"<div><dt>Peak, measured</dt><dd>{size(peak)}</dd></div>"
         f"<div><dt>Error</dt><dd>{100 * error:+.1f} %</dd></div>"
-        f"<div><dt>A step takes</dt><dd>{seconds}</dd></div></dl>"
+        f"<div><dt>A step takes</dt><dd>{took}</dd></div></dl>"
         f'<p class="quiet">Measured in a fresh process, over two steps: {place}. Of what stood before, '
         f"{size(reading['libraries_bytes'])} are Python and its libraries.</p>"
     )
