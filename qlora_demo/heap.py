@@ -7,7 +7,7 @@ from collections.abc import Mapping
 TUNABLES = "GLIBC_TUNABLES"
 # No hoard of small freed blocks (names: glibc manual, "Memory Allocation Tunables"). torch aligns a tensor's block to 64 bytes, and
 # glibc before 2.38 cannot put such a block into the gap that an equal one left while a hoarded small block sits at the gap's edge
-# (glibc bug 14581). Without the hoards a step of 32 x 128 tokens took 27 % less resident memory, and as long (benchmarks/budget.md).
+# (glibc bug 14581). With the hoards a step of 32 x 128 tokens took 1.31 times the memory, and was no faster (benchmarks/budget.md).
 COMPACT = "glibc.malloc.tcache_count=0:glibc.malloc.mxfast=0"
 
 
