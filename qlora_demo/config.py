@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from .errors import SettingsError
 
 Precision = Literal["nf4-dq", "nf4", "fp16", "fp32"]
+Optimizer = Literal["adamw_torch_fused", "adamw_torch", "adamw_8bit", "paged_adamw_32bit", "paged_adamw_8bit"]
 
 
 class Settings(BaseModel):
@@ -64,6 +65,7 @@ class MemoryRequest(Settings):
     )
     length: int = Field(128, ge=8, le=8192, title="Tokens a review", description="Length of each review of that step.")
     gradient_checkpointing: bool = Field(False, title="Gradient checkpointing", description="Recompute activations in that step.")
+    optimizer: Optimizer = Field("adamw_torch_fused", title="Optimizer", description="AdamW of that step, in 32 or 8 bits.")
 
 
 class RunConfig(Settings):
@@ -162,7 +164,7 @@ class RunConfig(Settings):
     gradient_checkpointing: bool = Field(
         False, title="Gradient checkpointing", description="Recomputes activations: less memory, about a third slower."
     )
-    optimizer: Literal["adamw_torch_fused", "adamw_torch", "adamw_8bit", "paged_adamw_32bit", "paged_adamw_8bit"] = Field(
+    optimizer: Optimizer = Field(
         "adamw_torch_fused", title="Optimizer", description="With LoRA's few parameters the paged and 8-bit ones save next to nothing."
     )
     evaluations: int = Field(4, ge=1, le=1000, title="Evaluations", description="How often the validation reviews are scored during a run.")

@@ -84,7 +84,7 @@ def weigh_step(
 
     device = choose_device()
     shape: dict[str, Any] = {"batch_size": request.batch_size, "length": request.length, "rank": request.rank, "targets": request.targets,
-                             "gradient_checkpointing": request.gradient_checkpointing}  # fmt: skip
+                             "gradient_checkpointing": request.gradient_checkpointing, "optimizer": request.optimizer}  # fmt: skip
     found: dict[str, Any] = {"predicted": None, "measured": None, "error": None, "problem": ""}
     try:
         predicted = budget.predict_budget(source, request.labels, kind=device.kind, compute_dtype=device.compute_dtype, **shape)

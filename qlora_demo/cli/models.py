@@ -43,6 +43,7 @@ def add_commands(commands: Any) -> None:
     memory.add_argument("--batch-size", metavar="N", help="Weigh a training step on N reviews, too.")
     memory.add_argument("--length", metavar="N", help="Tokens of each review of that step [default 128].")
     memory.add_argument("--gradient-checkpointing", action="store_true", default=None, help="Recompute activations in that step.")
+    memory.add_argument("--optimizer", metavar="NAME", help="AdamW of that step, such as adamw_8bit [default adamw_torch_fused].")
     memory.add_argument("--random-weights", action="store_true", default=None, help="Weigh the shape alone; weights are made up.")
     classify = add_command(commands, "classify", run_classify, "Classify texts, or the rows of a CSV file.")
     classify.add_argument("--adapter", metavar="ADAPTER", required=True, help=_ADAPTER_HELP)
@@ -82,7 +83,8 @@ def run_doctor(options: argparse.Namespace, out: Output) -> int:
 
 
 def run_memory(options: argparse.Namespace, out: Output) -> int:
-    names = ("model", "labels", "rank", "targets", "revision", "random_weights", "batch_size", "length", "gradient_checkpointing")
+    names = ("model", "labels", "rank", "targets", "revision", "random_weights", "batch_size", "length", "gradient_checkpointing",
+             "optimizer")  # fmt: skip
     fields = {name: value for name in names if (value := getattr(options, name)) is not None}
     if options.stages is not None:
         fields["stages"] = [name.strip() for name in options.stages.split(",") if name.strip()]

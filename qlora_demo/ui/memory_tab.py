@@ -32,6 +32,7 @@ MODELS = [
     ("Qwen3 8B", "Qwen/Qwen3-8B"),
     ("Llama 3.1 70B", "meta-llama/Llama-3.1-70B"),
 ]
+OPTIMIZERS = [("AdamW, 32 bits", "adamw_torch_fused"), ("AdamW, 8 bits", "adamw_8bit"), ("AdamW, paged", "paged_adamw_32bit")]
 WAITING = "Looking at this machine and predicting; this takes a few seconds after a start."
 STEP = {"batch_size": 32, "length": 128}  # what the form begins with, and what the shipped run trains on
 
@@ -90,6 +91,7 @@ def build_memory_tab(services: Services, page: gr.Blocks) -> None:
         length = gr.Slider(8, 512, STEP["length"], step=8, label="Tokens a review", elem_id="memory-length")
         checkpointing = gr.Checkbox(False, label="Gradient checkpointing", info="Recompute activations instead of keeping them.",
                                     min_width=200, elem_id="memory-checkpointing")  # fmt: skip
+        optimizer = gr.Dropdown(OPTIMIZERS, value="adamw_torch_fused", label="Optimizer", min_width=160, elem_id="memory-optimizer")
     step = gr.HTML(elem_id="memory-step", min_height=260)
     with gr.Accordion("Where the bytes are", open=False):
         sums = gr.HTML(elem_id="memory-sums")
@@ -161,21 +163,23 @@ def build_memory_tab(services: Services, page: gr.Blocks) -> None:
         drawn = draw(services.predict_memory(request)) | {"step": view_step(services.predict_step(request))}
         return Shown(say("Predicted from the configuration. Press the button to measure it on this machine."), **drawn).update()
 
-    form = [model, labels, random_weights, batch_size, length, checkpointing]
+    form = [model, labels, random_weights, batch_size, length, checkpointing, optimizer]
     private: dict[str, Any] = {"api_visibility": "private"}
     live: dict[str, Any] = {"trigger_mode": "always_last", "show_progress": "hidden", **private}
     measure.click(on_measure, form, outputs, concurrency_limit=4, **private)
     fetch.click(on_fetch, form, outputs, concurrency_limit=4, **private)
     refuse.click(lambda: gr.Group(visible=False), None, asking, queue=False, **private)
     cancel.click(on_cancel, mine, outputs, concurrency_limit=20, **private)
-    gr.on([batch_size.input, length.input, checkpointing.input], on_step, form, step, concurrency_limit=4, **live)
+    gr.on([batch_size.input, length.input, checkpointing.input, optimizer.input], on_step, form, step, concurrency_limit=4, **live)
     where.click(on_where, form, hardware, concurrency_limit=2, **private)
     find.input(None, find, None, js=FILTER_JS, **private)
     timer.tick(on_tick, mine, outputs, show_progress="hidden", concurrency_limit=20, **private)
     page.load(on_load, None, outputs, show_progress="hidden", concurrency_limit=20, **private)
 
 
-def read_request(model: str, labels: float, random_weights: bool, batch_size: float, length: float, checkpointing: bool) -> MemoryRequest:
+def read_request(
+    model: str, labels: float, random_weights: bool, batch_size: float, length: float, checkpointing: bool, optimizer: str
+) -> MemoryRequest:
     """The form as a request. Raises SettingsError."""
     return MemoryRequest.read(
         {
@@ -185,6 +189,7 @@ def read_request(model: str, labels: float, random_weights: bool, batch_size: fl
             "batch_size": batch_size,
             "length": length,
             "gradient_checkpointing": checkpointing,
+            "optimizer": optimizer,
         }
     )
 
