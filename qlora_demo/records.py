@@ -100,6 +100,14 @@ class Notice(Event):
 
 
 @dataclass(frozen=True)
+class Resumed(Event):
+    """The run goes on after `step`, from its checkpoint: what was told of later steps is void, they come again."""
+
+    event: ClassVar[str] = "resumed"
+    step: int
+
+
+@dataclass(frozen=True)
 class Finished(Event):
     """The last event of a job; `report` is the report's path, None where there is none."""
 

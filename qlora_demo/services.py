@@ -233,9 +233,23 @@ class Services:
 
     def stop_run(self, run: str, key: str, *, at_home: bool = False) -> None:
         """Asks a run to stop. `at_home`: asked for by the page on a private host, whose user owns every run. Raises RunError."""
-        if not (at_home and not self.public) and not hmac.compare_digest(_hash(key), self.store.job(run).state().key_hash):
-            raise RunError(f"The key does not belong to run {run}; only who started a run can stop it.")
+        self._check_key(run, key, at_home)
         queue.stop(self.store, run, launch=self._launch)
+
+    def resume_run(self, run: str, key: str, *, at_home: bool = False) -> None:
+        """Sends a run that did not come to its end back into the line, to go on from its last checkpoint. As `stop_run`."""
+        self._check_key(run, key, at_home)
+        queue.resume(self.store, run, launch=self._launch)
+
+    def rename_run(self, run: str, name: str, key: str, *, at_home: bool = False) -> None:
+        """Another name for an ended run; as `stop_run`."""
+        self._check_key(run, key, at_home)
+        queue.rename(self.store, run, name)
+
+    def delete_run(self, run: str, key: str, *, at_home: bool = False) -> None:
+        """Removes an ended run and its adapter; as `stop_run`."""
+        self._check_key(run, key, at_home)
+        queue.delete(self.store, run)
 
     def job(self, run: str) -> Job:
         """The run, with the waiting line moved on. Raises RunError."""
@@ -252,6 +266,10 @@ class Services:
         found = self.store.states(kind)
         active = [job for job, state in found if not state.is_final]
         return active[-1] if active else found[0][0] if found else None
+
+    def _check_key(self, run: str, key: str, at_home: bool) -> None:
+        if not (at_home and not self.public) and not hmac.compare_digest(_hash(key), self.store.job(run).state().key_hash):
+            raise RunError(f"The key does not belong to run {run}; only who started a run can stop, resume, rename or delete it.")
 
     def advance(self) -> None:
         """Moves the waiting line on. A home that can only be read can still be shown, so its refusal is for who submits."""
@@ -278,24 +296,32 @@ class Services:
     def _classifier(self, adapter: str) -> Classifier:
         """The adapter's classifier, loaded at its first use; the least recently used one makes room."""
         adapter = adapter.strip()
-        if (found := self._remembered(adapter)) is not None:
+        version = self._version(adapter)
+        if (found := self._remembered(version)) is not None:
             return found
         with self._building:
             # Who waited here may find that another has loaded it.
-            if (found := self._remembered(adapter)) is not None:
+            if (found := self._remembered(version)) is not None:
                 return found
             loaded = self._load(adapter)
             with self._cached:
-                self._classifiers[adapter] = loaded
+                self._classifiers[version] = loaded
                 while len(self._classifiers) > CLASSIFIERS_KEPT:
                     self._classifiers.popitem(last=False)
             return loaded
 
-    def _remembered(self, adapter: str) -> Classifier | None:
+    def _remembered(self, version: str) -> Classifier | None:
         with self._cached:
-            if adapter in self._classifiers:
-                self._classifiers.move_to_end(adapter)
-            return self._classifiers.get(adapter)
+            if version in self._classifiers:
+                self._classifiers.move_to_end(version)
+            return self._classifiers.get(version)
+
+    def _version(self, adapter: str) -> str:
+        """The adapter's name, of a run with the time it was written: a resumed run writes another one under the same name."""
+        try:
+            return f"{adapter} {(self.store.home / adapter / 'adapter' / 'report.json').stat().st_mtime_ns}"
+        except (OSError, ValueError):
+            return adapter
 
     def _load(self, adapter: str) -> Classifier:
         self._import_engine()
@@ -335,7 +361,7 @@ def _label(job: Job) -> str:
     summary = job.summary()
     accuracy = (summary["metrics"] or {}).get("accuracy")
     judged = f", {accuracy:.0%} right" if accuracy is not None else ""
-    return f"Run {job.id}: {Path(str(summary['model'])).name} on {Path(str(summary['data'])).name}{judged}"
+    return f"{summary['name'] or f'Run {job.id}'}: {Path(str(summary['model'])).name} on {Path(str(summary['data'])).name}{judged}"
 
 
 def _hash(key: str) -> str:

@@ -77,6 +77,7 @@ _EVENTS = {
     "evaluation": _evaluation,
     "probe": _probe,
     "memory": _memory,
+    "resumed": lambda event: f"going on after step {event['step']}",
     "warning": lambda event: f"Note: {event['message']}",
     "finished": _finished,
 }

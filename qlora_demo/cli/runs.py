@@ -1,4 +1,4 @@
-"""The commands about runs: train, runs, show, stop.
+"""The commands about runs: train, resume, runs, show, stop.
 
 They speak to the job store only; training itself happens in a worker, which a closed terminal does not end.
 """
@@ -28,7 +28,8 @@ def add_commands(commands: Any) -> None:
     train.add_argument("--preset", metavar="NAME", help=f"Start from a ready run: {', '.join(PRESETS)}.")
     _add_settings(train)
     add_command(commands, "runs", run_runs, "List the runs, newest first.")
-    for name, command, summary in (("show", run_show, "Show one run."), ("stop", run_stop, "Ask a run to stop.")):
+    for name, command, summary in (("show", run_show, "Show one run."), ("stop", run_stop, "Ask a run to stop."),
+                                   ("resume", run_resume, "Go on with a run that was stopped or interrupted, and follow it.")):  # fmt: skip
         add_command(commands, name, command, summary).add_argument("run", metavar="RUN", help="The run's id.")
 
 
@@ -47,11 +48,21 @@ def run_train(options: argparse.Namespace, out: Output) -> int:
         return follow_run(store, job, out, interrupts)
 
 
-def follow_run(store: Store, job: Job, out: Output, interrupts: list[int]) -> int:
-    """Print the run's events until its end; the first interrupt asks it to stop, a second one leaves it alone."""
+def run_resume(options: argparse.Namespace, out: Output) -> int:
+    """Back into the line, then as `run_train`, from the event that says so."""
+    store = Store(default_home())
+    told = store.job(options.run).events()
+    with _counted_interrupts() as interrupts:
+        job = queue.resume(store, options.run)
+        out.note(f"Run {job.id} goes on from its last checkpoint; Ctrl-C asks it to stop.")
+        return follow_run(store, job, out, interrupts, after=told[-1]["seq"] if told else 0)
+
+
+def follow_run(store: Store, job: Job, out: Output, interrupts: list[int], after: int = 0) -> int:
+    """Print the run's events after number `after` until its end; the first interrupt asks it to stop, a second one leaves it alone."""
     asked = False
     printer = lines.EventLines()
-    for batch in queue.follow(store, job):
+    for batch in queue.follow(store, job, after):
         for record in batch:
             if out.as_json or printer.line(record):
                 out.show(record, lambda: printer.text)

@@ -74,10 +74,10 @@ class Events(TrainerCallback):
     def __init__(self, emit: Emit, should_stop: Callable[[], bool], meter: Meter, learning_rate: float):
         self.emit, self.should_stop, self.meter, self.learning_rate = emit, should_stop, meter, learning_rate
         self.stopped = False
-        self._began = 0.0
+        self._began, self._began_at = 0.0, 0
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        self._began = time.monotonic()
+        self._began, self._began_at = time.monotonic(), state.global_step  # a resumed run begins in the middle
         self.meter.reset()
         self.meter.stand()
 
@@ -89,6 +89,10 @@ class Events(TrainerCallback):
         self.meter.end_step(state.global_step)
         if state.global_step >= state.max_steps:  # the last step too is a candidate for the best checkpoint
             control.should_evaluate = control.should_save = True
+        if self.stopped:
+            control.should_save = True
+        if control.should_save:  # a resumed run's next loss is a mean from here on: so must be that of a run that goes on
+            control.should_log = True
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, float] | None = None, **_: Any
@@ -114,7 +118,7 @@ class Events(TrainerCallback):
                 self.meter.memory(),
             )
         )
-        left = (time.monotonic() - self._began) / max(state.global_step, 1) * (state.max_steps - state.global_step)
+        left = (time.monotonic() - self._began) / max(state.global_step - self._began_at, 1) * (state.max_steps - state.global_step)
         self.emit(
             Phase(
                 "training",

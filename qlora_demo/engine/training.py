@@ -22,7 +22,7 @@ from transformers import PrinterCallback, Trainer, TrainerState, TrainingArgumen
 
 from ..config import RunConfig
 from ..errors import TrainingError
-from ..records import Budget, Evaluation, MemoryReading, Metrics, Notice, Phase
+from ..records import Budget, Evaluation, MemoryReading, Metrics, Notice, Phase, Resumed
 from . import budget, memory, modeling, reload, sources
 from . import data as reviews_of
 from .batches import LikeLengths, Tokens, collator, loss_over
@@ -32,6 +32,7 @@ from .progress import Emit, Events, Meter
 
 OPTIMIZERS = {"adamw_8bit": "adamw_bnb_8bit"}  # the Trainer's name where ours is shorter
 PROOF_TEXTS = 16
+CHECKPOINT_FILES = ("adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth")
 
 
 def train(
@@ -45,7 +46,8 @@ def train(
 
     `write_card(report, base name)` gives the adapter's model card.
 
-    A run stopped before its first step has neither.
+    A run stopped before its first step has neither. Where `folder` holds a checkpoint of the run, it goes on from there: the same
+    optimizer, schedule, order of reviews and step count, and so the same losses as if it had never stopped.
 
     Raises DemoErrors for what the user can mend; no adapter is left behind by a run that fails.
     """
@@ -64,17 +66,23 @@ def train(
     ledger = memory.weigh(model, "lora")
     meter = Meter(device)
     judge_on = _judge(model, base, data, max_length)
+    resumed = last_checkpoint(folder) is not None
     emit(Phase("evaluating the untrained head", "validation and test reviews, before step 1"))
     untrained = {split: judge_on(split) for split in ("validation", "test")}
     for split, metrics in untrained.items():
-        emit(_evaluation(0, metrics, split))
+        if not resumed:  # else it was told when the run began
+            emit(_evaluation(0, metrics, split))
     if should_stop():
         emit(Notice("The run was stopped before its first step, so there is no adapter to keep."))
         return "stopped"
 
     trainer, events = _trainer(config, model, base, data, max_length, folder, meter, emit, should_stop)
     predicted = _predict_memory(config, base, len(data.labels), cast(Tokens, trainer.train_dataset), emit)
-    result = trainer.train()
+    # One of the last step cannot be gone on from; a run that died after it takes the one before.
+    checkpoint = last_checkpoint(folder, below=trainer.args.max_steps)
+    if resumed:
+        emit(Resumed(_step_of(checkpoint) if checkpoint else 0))
+    result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     _drop_untold(trainer)
     emit(Phase("evaluating", "the best checkpoint on validation and test reviews"))
     final = {split: judge_on(split) for split in ("validation", "test")}
@@ -121,6 +129,7 @@ def train(
             "loss": last_loss(trainer.state),
             "reviews_per_second": result.metrics["train_samples_per_second"],
             "best_step": _best_step(trainer.state),
+            "resumed_at": _step_of(checkpoint) if checkpoint else None,
         },
         "environment": environment(device),
         "data": data.describe(),
@@ -133,10 +142,33 @@ def train(
     (draft / "report.json").write_text(text)
     if write_card:
         (draft / "README.md").write_text(write_card(report, source.base_name))
+    shutil.rmtree(folder / "adapter", ignore_errors=True)  # that of the stop before, where the run was resumed
     draft.rename(folder / "adapter")
     (folder / "report.json.draft").write_text(text)
     (folder / "report.json.draft").rename(folder / "report.json")
     return "stopped" if events.stopped else "done"
+
+
+def last_checkpoint(folder: Path, below: float = math.inf) -> Path | None:
+    """The newest whole checkpoint of the run in `folder`, before step `below`; what a killed process left half-written is passed over."""
+    found = sorted((folder / "checkpoints").glob("checkpoint-*"), key=_step_of)
+    for checkpoint in reversed([item for item in found if _step_of(item) < below]):
+        # The Trainer writes its state last (Trainer._save_checkpoint), so who has it has all.
+        if _is_json(checkpoint / "trainer_state.json") and all((checkpoint / name).is_file() for name in CHECKPOINT_FILES):
+            return checkpoint
+    return None
+
+
+def _is_json(file: Path) -> bool:
+    try:
+        json.loads(file.read_text())
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])
 
 
 def last_loss(state: TrainerState) -> float | None:
@@ -321,4 +353,4 @@ def _drop_untold(trainer: Trainer) -> None:
 
 
 def _best_step(state: TrainerState) -> int | None:
-    return int(Path(state.best_model_checkpoint).name.rpartition("-")[2]) if state.best_model_checkpoint else None
+    return _step_of(Path(state.best_model_checkpoint)) if state.best_model_checkpoint else None

@@ -7,6 +7,7 @@ under one file lock. Jobs marked `beside` (small memory measurements) start at o
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -14,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import RunError
+from ..records import Phase
 from .launch import start_worker
 from .state import JobState, process_marks, read_state, write_state
-from .store import Job, Kind, Store
+from .store import EventWriter, Job, Kind, Store
 
 Launch = Callable[[Path], int]
+LONGEST_NAME = 80
 
 
 def submit(
@@ -60,6 +63,52 @@ def stop(store: Store, run_id: str, *, launch: Launch = start_worker) -> None:
             return
         job.finish(state, "stopped")
         _advance(store, launch)
+
+
+def resume(store: Store, run_id: str, *, launch: Launch = start_worker) -> Job:
+    """A run that was stopped, interrupted or failed goes to the end of the line, to go on from its last checkpoint.
+
+    RunError where it has not ended, or has nothing left to do.
+    """
+    job = store.job(run_id)
+    with store.lock():
+        state = _ended(job, "resumed")
+        if state.state == "done" or state.kind != "train":
+            raise RunError(f"Run {run_id} is {state.state}: there is nothing left to do; start a new run for other settings.")
+        (job.folder / "stop").unlink(missing_ok=True)
+        # An event of its own, so that the end that stands before it is no longer the last word.
+        EventWriter(job.folder).write(Phase("resuming", f"it was {state.state} after step {state.steps_done}"))
+        waiting = replace(state, state="queued", waiting_since=time.time(), started=None, ended=None, error=None)
+        write_state(job.folder, replace(waiting, pid=None, pid_started=None, heartbeat=None))
+        _advance(store, launch)
+    return job
+
+
+def rename(store: Store, run_id: str, name: str) -> None:
+    """Gives an ended run another name ("" = none). RunError where it has not ended: its worker writes its state."""
+    if len(name) > LONGEST_NAME:
+        raise RunError(f"The name has {len(name)} characters; give at most {LONGEST_NAME}.")
+    job = store.job(run_id)
+    with store.lock():
+        state = _ended(job, "renamed")
+        write_state(job.folder, replace(state, name=" ".join(name.split())))
+
+
+def delete(store: Store, run_id: str) -> None:
+    """Removes an ended run with all that it left: adapter, checkpoints, events. RunError where it has not ended."""
+    job = store.job(run_id)
+    with store.lock():
+        _ended(job, "deleted")
+        gone = job.folder.with_name(f".deleted-{job.id}")
+        job.folder.rename(gone)  # at once for every reader, however long the removal takes
+    shutil.rmtree(gone, ignore_errors=True)
+
+
+def _ended(job: Job, what: str) -> JobState:
+    state = job.settle()
+    if not state.is_final:
+        raise RunError(f"Run {job.id} is {state.state}; only a run that has ended can be {what}.")
+    return state
 
 
 def claim(store: Store, job: Job) -> JobState:
@@ -114,14 +163,10 @@ def _is_due(states: list[JobState]) -> bool:
 
 def _advance(store: Store, launch: Launch) -> None:
     """Under the lock."""
-    line = []
     busy = False
-    for job, _ in reversed(store.states()):
-        state = job.settle()
-        busy = busy or _holds_device(state)
-        if state.state == "queued":
-            line.append((job, state))
-    for job, state in line:
+    for job, _ in store.states():
+        busy = _holds_device(job.settle()) or busy
+    for job, state in store.waiting():
         if state.beside:
             _start(job, state, launch)
         elif not busy:

@@ -31,12 +31,16 @@ LOST = "The worker ended without a word: it was killed, the machine restarted, o
 
 @dataclass(frozen=True)
 class JobState:
-    """The content of state.json. `metrics` is the last evaluation; `ended` is None until the end is written down."""
+    """The content of state.json. `metrics` is the last evaluation; `ended` is None until the end is written down.
+
+    waiting_since: when it joined the waiting line, where that was later than `created` (a resumed run goes to its end).
+    """
 
     state: str
     kind: str = "train"
     name: str = ""
     created: float = 0.0
+    waiting_since: float | None = None
     started: float | None = None
     ended: float | None = None
     pid: int | None = None

@@ -79,6 +79,10 @@ class Job:
     def stop_requested(self) -> bool:
         return (self.folder / "stop").exists()
 
+    def size_bytes(self) -> int:
+        """What the run takes on the disk: adapter, checkpoints, events, log."""
+        return sum(file.stat().st_size for file in self.folder.rglob("*") if file.is_file())
+
     def summary(self) -> dict[str, Any]:
         """What `runs` and `show` print; `position` 1 is the next to start, None where it does not wait."""
         state = self.state()
@@ -176,8 +180,13 @@ class Store:
         state = read_state(job.folder)
         if state is None or state.state != "queued" or state.beside:
             return None
-        line = [other.id for other, its in reversed(self.states()) if its.state == "queued" and not its.beside]
+        line = [other.id for other, its in self.waiting() if not its.beside]
         return line.index(job.id) + 1 if job.id in line else None
+
+    def waiting(self) -> list[tuple[Job, JobState]]:
+        """The queued jobs with their states, first come first."""
+        queued = [(job, state) for job, state in self.states() if state.state == "queued"]
+        return sorted(queued, key=lambda item: (item[1].waiting_since or item[1].created, item[0].id))
 
     @contextmanager
     def lock(self) -> Iterator[None]:

@@ -63,6 +63,13 @@ function extend(news) {
     used.map(([, i]) => i));
 }
 
+// A resumed run goes on from its checkpoint: what was drawn of later steps comes again.
+function goBack(step) {
+  const kept = graph.data.map(({ x, y }) => x.map((at, i) => [at, y[i]]).filter(([at]) => at <= step));
+  lastEvaluated = Math.min(lastEvaluated, step);
+  return Plotly.restyle(graph, { x: kept.map((rows) => rows.map(([at]) => at)), y: kept.map((rows) => rows.map(([, value]) => value)) });
+}
+
 function tell(news) {
   badge.textContent = news.state;
   badge.dataset.state = news.state;
@@ -96,6 +103,7 @@ async function poll(mine) {
       if (mine !== epoch) return;
       if (news.error) { badge.textContent = "gone"; badge.dataset.state = "failed"; phase.textContent = news.error; return; }
       if (news.chance) await draw(news.chance);
+      if (news.back_to != null) await goBack(news.back_to);
       after = news.after;
       tell(news);
       extend(news);

@@ -69,11 +69,15 @@ def news(services: Services, query: Any) -> dict[str, Any]:
         events = job.events(after, BATCH)
     except DemoError as error:
         return {"error": str(error)}
-    last = events[-1]["seq"] if events else after
+    last, more = events[-1]["seq"] if events else after, len(events) == BATCH
+    # What was told of the steps after a resumed run's checkpoint comes again.
+    resumed = [e["step"] for e in events if e["event"] == "resumed"]
+    if resumed:
+        events = [e for n, e in enumerate(events) if not _is_void(e, events[n + 1 :])]
     answer: dict[str, Any] = {
         "run": run,
         "after": last,
-        "more": len(events) == BATCH,
+        "more": more,
         "state": state.state,
         "final": state.is_final,
         "problem": state.error,
@@ -82,6 +86,7 @@ def news(services: Services, query: Any) -> dict[str, Any]:
         "position": services.store.position(job),
         "points": [[e["step"], e["loss"], e["learning_rate"]] for e in events if e["event"] == "step"],
         "evaluations": [[e["step"], e["loss"], e["accuracy"]] for e in events if e["event"] == "evaluation" and e["split"] == "validation"],
+        "back_to": min(resumed, default=None),
         "notices": [e["message"] for e in events if e["event"] == "warning"],
     }
     steps = [e for e in events if e["event"] == "step"]
@@ -97,3 +102,8 @@ def news(services: Services, query: Any) -> dict[str, Any]:
         # Comes before any point: what guessing costs, in nats and in share of right answers.
         answer["chance"] = {"labels": labels, "loss": math.log(labels), "accuracy": 1 / labels}
     return answer
+
+
+def _is_void(event: dict[str, Any], later: list[dict[str, Any]]) -> bool:
+    """Whether a later event says that the run went back to before this step."""
+    return event["event"] in ("step", "evaluation") and any(e["event"] == "resumed" and e["step"] < event["step"] for e in later)

@@ -12,12 +12,14 @@ import gradio as gr
 
 from ..config import PRESETS, RunConfig
 from ..errors import DemoError, SettingsError
+from ..jobs.queue import LONGEST_NAME
+from ..jobs.store import Job
 from ..records import Download
 from ..services import Services
 from .form import FIRST, build_fields, other_fields
 from .handlers import shown
 from .live_plot import live_plot
-from .views import view_downloads, view_problems, view_report
+from .views import view_doomed, view_downloads, view_problems, view_report
 
 
 def build_train_tab(services: Services, page: gr.Blocks, keys: gr.BrowserState, adapters: gr.Dropdown) -> None:
@@ -31,6 +33,7 @@ def build_train_tab(services: Services, page: gr.Blocks, keys: gr.BrowserState, 
             with gr.Row():
                 start = gr.Button("Start training", variant="primary", elem_id="train-start")
                 stop = gr.Button("Stop and keep", interactive=False, elem_id="train-stop")
+                resume = gr.Button("Resume", visible=False, elem_id="train-resume")
             problems = gr.HTML(elem_id="train-problems")
             with gr.Group(visible=False) as asking:
                 ask = gr.HTML(elem_id="train-ask")
@@ -42,6 +45,16 @@ def build_train_tab(services: Services, page: gr.Blocks, keys: gr.BrowserState, 
             report = gr.HTML(elem_id="train-report")
             run = gr.Dropdown([], label="Show another run", info="Newest first; a run goes on when this page is closed.",
                               elem_id="train-run")  # fmt: skip
+            with gr.Accordion("Rename or delete this run", open=False):
+                name = gr.Textbox(label="Name", max_length=LONGEST_NAME, elem_id="train-name")
+                with gr.Row():
+                    rename = gr.Button("Rename", size="sm", elem_id="train-rename")
+                    delete = gr.Button("Delete …", size="sm", elem_id="train-delete")
+                with gr.Group(visible=False) as sure:
+                    doomed = gr.HTML(elem_id="train-doomed")
+                    with gr.Row():
+                        really = gr.Button("Delete it", variant="stop", elem_id="train-really-delete")
+                        keep = gr.Button("Keep it", elem_id="train-keep")
         with gr.Column(elem_classes="train-settings", min_width=0):
             fields = build_fields(["model", "data"])
             with gr.Row(elem_classes="pairs"):
@@ -49,12 +62,12 @@ def build_train_tab(services: Services, page: gr.Blocks, keys: gr.BrowserState, 
             with gr.Accordion("All other settings", open=False):
                 fields |= build_fields(other_fields())
 
-    outputs = [live, run, keys, stop, problems, asking, ask, report]
+    outputs = [live, run, keys, stop, resume, problems, asking, ask, report]
 
     def attach(found: str, known: dict[str, str]) -> list[Any]:
         """The page shows the run `found`."""
         choices = gr.Dropdown(run_choices(services), value=found)
-        return [found, choices, known, gr.Button(interactive=True), "", gr.Group(visible=False), "", ""]
+        return [found, choices, known, gr.Button(interactive=True), gr.Button(visible=False), "", gr.Group(visible=False), "", ""]
 
     def submit(known: dict[str, str], settings: dict[str, Any], confirmed: bool) -> list[Any]:
         try:
@@ -83,18 +96,40 @@ def build_train_tab(services: Services, page: gr.Blocks, keys: gr.BrowserState, 
         return gr.Button(interactive=False)
 
     @shown
+    def on_resume(live: str, keys: dict[str, str]) -> list[Any]:
+        """The figure is emptied, and filled anew by `on_show`: it watches its value, and the run stays the same."""
+        services.resume_run(live, (keys or {}).get(live, ""), at_home=True)
+        return ["", gr.Dropdown(run_choices(services), value=live)]
+
+    @shown
+    def on_rename(live: str, name: str, keys: dict[str, str]) -> list[Any]:
+        services.rename_run(live, name, (keys or {}).get(live, ""), at_home=True)
+        return ["", gr.Dropdown(run_choices(services), value=live), gr.Dropdown(services.adapters())]
+
+    @shown
+    def on_delete(live: str) -> list[Any]:
+        """Asks first, and says what would go."""
+        job = services.job(live)
+        return [gr.Group(visible=True), view_doomed(job.summary(), job.size_bytes())]
+
+    @shown
+    def on_really(live: str, keys: dict[str, str]) -> list[Any]:
+        services.delete_run(live, (keys or {}).get(live, ""), at_home=True)
+        return [gr.Group(visible=False), *on_load()]
+
+    @shown
     def on_show(run: str | None) -> list[Any]:
         """Another run into the figure."""
         if not run:
-            return [gr.skip()] * 3
+            return [gr.skip()] * 4
         job = services.job(run)
-        return [run, gr.Button(interactive=not job.state().is_final), view_report(job.report())]
+        return [run, *buttons(job), view_report(job.report())]
 
     @shown
     def on_settled(live: str) -> list[Any]:
         """The run in the figure has ended: its report, and its adapter among those to classify with."""
         job = services.job(live)
-        return [gr.Button(interactive=False), view_report(job.report()), gr.Dropdown(run_choices(services), value=live),
+        return [*buttons(job), view_report(job.report()), gr.Dropdown(run_choices(services), value=live),
                 gr.Dropdown(services.adapters())]  # fmt: skip
 
     @shown
@@ -102,8 +137,8 @@ def build_train_tab(services: Services, page: gr.Blocks, keys: gr.BrowserState, 
         """Re-attach: to the active run, else to the newest."""
         job = services.latest("train")
         if job is None:
-            return ["", gr.Dropdown(run_choices(services)), gr.skip(), gr.skip(), gr.Dropdown(services.adapters())]
-        return [job.id, gr.Dropdown(run_choices(services), value=job.id), gr.Button(interactive=not job.state().is_final),
+            return ["", gr.Dropdown(run_choices(services)), *[gr.skip()] * 3, gr.Dropdown(services.adapters())]
+        return [job.id, gr.Dropdown(run_choices(services), value=job.id), *buttons(job),
                 view_report(job.report()), gr.Dropdown(services.adapters())]  # fmt: skip
 
     @shown
@@ -124,11 +159,24 @@ def build_train_tab(services: Services, page: gr.Blocks, keys: gr.BrowserState, 
     fetch.click(on_fetch, inputs_kwargs={"keys": keys, **fields}, outputs=outputs, **private)
     refuse.click(lambda: gr.Group(visible=False), None, asking, queue=False, api_visibility="private")
     stop.click(on_stop, [live, keys], stop, **private)
-    run.input(on_show, run, [live, stop, report], show_progress="hidden", **private)
-    live.settled(on_settled, live, [stop, report, run, adapters], show_progress="hidden", **private)
+    resumed = resume.click(on_resume, [live, keys], [live, run], **private)
+    shows = [live, run, stop, resume, report, adapters]
+    rename.click(on_rename, [live, name, keys], [name, run, adapters], **private)
+    delete.click(on_delete, live, [sure, doomed], **private)
+    keep.click(lambda: gr.Group(visible=False), None, sure, queue=False, api_visibility="private")
+    really.click(on_really, [live, keys], [sure, *shows], **private)
+    for chosen in (run.input, resumed.success):
+        chosen(on_show, run, [live, stop, resume, report], show_progress="hidden", **private)
+    live.settled(on_settled, live, [stop, resume, report, run, adapters], show_progress="hidden", **private)
     preset.input(on_preset, preset, [preset, reason, *fields.values()], show_progress="hidden", **private)
-    page.load(on_load, None, [live, run, stop, report, adapters], show_progress="hidden", **private)
+    page.load(on_load, None, shows, show_progress="hidden", **private)
     page.load(on_machine, None, [reason, preset, *fields.values()], show_progress="hidden", **private)
+
+
+def buttons(job: Job) -> tuple[gr.Button, gr.Button]:
+    """Stop for a run that goes on, Resume for one that ended before it was done."""
+    state = job.state()
+    return gr.Button(interactive=not state.is_final), gr.Button(visible=state.is_final and state.state != "done")
 
 
 def preset_values(name: str) -> list[Any]:
@@ -139,17 +187,17 @@ def preset_values(name: str) -> list[Any]:
 
 def run_choices(services: Services) -> list[tuple[str, str]]:
     """(what to show, id) of the training runs, newest first."""
-    return [
-        (f"{summary['run']} · {Path(str(summary['model'])).name} on {Path(str(summary['data'])).name} · {summary['state']}", summary["run"])
-        for summary in services.runs()
-    ]
+    def words(run: dict[str, Any]) -> str:
+        return f"{run['name'] or run['run']} · {Path(str(run['model'])).name} on {Path(str(run['data'])).name} · {run['state']}"
+
+    return [(words(run), run["run"]) for run in services.runs()]
 
 
 def refused(sentences: list[str]) -> list[Any]:
     """All problems of the form; everything else stays as it is."""
-    return [gr.skip(), gr.skip(), gr.skip(), gr.skip(), view_problems(sentences), gr.Group(visible=False), gr.skip(), gr.skip()]
+    return [*[gr.skip()] * 5, view_problems(sentences), gr.Group(visible=False), gr.skip(), gr.skip()]
 
 
 def asked(downloads: list[Download]) -> list[Any]:
     """The question before anything is fetched."""
-    return [gr.skip(), gr.skip(), gr.skip(), gr.skip(), "", gr.Group(visible=True), view_downloads(downloads), gr.skip()]
+    return [*[gr.skip()] * 5, "", gr.Group(visible=True), view_downloads(downloads), gr.skip()]

@@ -5,7 +5,7 @@ Numbers carry their unit and say whether they were measured or predicted. Knows 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -123,6 +123,12 @@ def _download(found: Download) -> str:
         f"<div><dt>Free disk</dt><dd>{size(found.free_disk_bytes)}</dd></div>"
         f"<div><dt>Licence</dt><dd>{escape(found.license or 'not stated')}</dd></div><div><dt>Gated</dt><dd>{gated}</dd></div></dl></div>"
     )
+
+
+def view_doomed(summary: Mapping[str, Any], size_bytes: int) -> str:
+    """What deleting a run would remove, so that one can say no."""
+    what = escape(summary["name"] or summary["run"])
+    return f'<p class="ask">Delete <strong>{what}</strong> with its adapter, checkpoints and curves, {size(size_bytes)} in all?</p>'
 
 
 def view_stars(prediction: Prediction | None) -> str:

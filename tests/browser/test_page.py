@@ -139,7 +139,7 @@ def test_train_watch_reload_and_classify_with_it(app: App, open_page: Callable[.
     page.wait_for_function(f"{POINTS} > {seen}")
     assert wait_for_state(page, "done", "failed") == "done", page.inner_text("#train-live")
     trace = page.evaluate("(({x, y, name}) => ({x, y, name}))(document.querySelector('#train-figure .js-plotly-plot').data[0])")
-    assert trace["name"] == "train loss" and trace["x"] == [1, 5, 10, 15, 20, 25, 30]
+    assert trace["name"] == "train loss" and trace["x"] == [1, 5, 8, 10, 15, 16, 20, 24, 25, 30]  # each fifth step, and each checkpoint
     assert all(0 < loss < 5 for loss in trace["y"])
     wait_for_text(page, "#train-report", "This run")
     assert "logits differ by at most" in page.inner_text("#train-report")
@@ -174,6 +174,36 @@ def test_stop_keeps_a_usable_adapter_and_a_second_start_waits(app: App, open_pag
     wait_for_state(page, "stopped")
     stopped = [path for path in app.home.glob("2*/adapter") if json.loads((path.parent / "state.json").read_text())["pid"] == first["pid"]]
     assert len(stopped) == 1 and (stopped[0] / "adapter_model.safetensors").is_file()
+
+
+def test_a_stopped_run_is_resumed(app: App, open_page: Callable[..., Page], reviews: Path) -> None:
+    page = open_page(app.url)
+    open_tab(page, "Train")
+    page.wait_for_selector("#train-figure .js-plotly-plot")
+    small_run(page, reviews, steps=120)
+    page.click("#train-start")
+    page.wait_for_function(f"{POINTS} >= 2", timeout=120_000)
+    assert page.locator("#train-resume").count() == 0
+    page.click("#train-stop")
+    wait_for_state(page, "stopped")
+    page.click("#train-resume")
+    assert wait_for_state(page, "done", "failed") == "done"
+    # One point a logged step, none twice, although the steps after the checkpoint were told twice.
+    page.wait_for_function("document.querySelector('#train-figure .js-plotly-plot').data[0].x.at(-1) === 120")
+    drawn = page.evaluate("document.querySelector('#train-figure .js-plotly-plot').data[0].x")
+    assert drawn == sorted(set(drawn))
+    page.wait_for_selector("#train-resume", state="detached")
+
+    page.get_by_role("button", name="Rename or delete this run").click()
+    page.locator("#train-name input, #train-name textarea").first.fill("the one to go")
+    page.click("#train-rename")
+    page.wait_for_function("document.querySelector('#train-run input').value.startsWith('the one to go')")
+    page.click("#train-delete")
+    wait_for_text(page, "#train-doomed", "Delete the one to go with its adapter")
+    runs = len(list(app.home.glob("2*")))
+    page.click("#train-really-delete")
+    page.wait_for_function("!document.querySelector('#train-run input').value.startsWith('the one to go')")
+    assert len(list(app.home.glob("2*"))) == runs - 1
 
 
 def test_type_a_review(app: App, open_page: Callable[..., Page]) -> None:
@@ -223,7 +253,7 @@ def test_another_app_on_the_same_home_shows_the_last_run(app: App, open_page: Ca
         page.locator("#train-run input").click()
         page.get_by_role("option", name=re.compile("done")).click()
         wait_for_state(page, "done", seconds=30)
-        page.wait_for_function(f"{POINTS} == 7")
+        page.wait_for_function(f"{POINTS} == 10")
         wait_for_text(page, "#train-report", "This run")
     finally:
         stop_app(other)
