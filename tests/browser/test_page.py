@@ -180,7 +180,7 @@ def test_a_stopped_run_is_resumed(app: App, open_page: Callable[..., Page], revi
     page = open_page(app.url)
     open_tab(page, "Train")
     page.wait_for_selector("#train-figure .js-plotly-plot")
-    small_run(page, reviews, steps=120)
+    small_run(page, reviews, steps=90)
     page.click("#train-start")
     page.wait_for_function(f"{POINTS} >= 2", timeout=120_000)
     assert page.locator("#train-resume").count() == 0
@@ -189,7 +189,7 @@ def test_a_stopped_run_is_resumed(app: App, open_page: Callable[..., Page], revi
     page.click("#train-resume")
     assert wait_for_state(page, "done", "failed") == "done"
     # One point a logged step, none twice, although the steps after the checkpoint were told twice.
-    page.wait_for_function("document.querySelector('#train-figure .js-plotly-plot').data[0].x.at(-1) === 120")
+    page.wait_for_function("document.querySelector('#train-figure .js-plotly-plot').data[0].x.at(-1) === 90")
     drawn = page.evaluate("document.querySelector('#train-figure .js-plotly-plot').data[0].x")
     assert drawn == sorted(set(drawn))
     page.wait_for_selector("#train-resume", state="detached")
