@@ -109,6 +109,8 @@ def test_a_model_that_is_not_here_is_refused_in_one_sentence(app: App, open_page
 def test_wrong_settings_are_all_told_and_nothing_is_lost(app: App, open_page: Callable[..., Page]) -> None:
     page = open_page(app.url)
     open_tab(page, "Train")
+    page.wait_for_selector("#train-figure .js-plotly-plot")
+    wait_for_text(page, "#train-reason", "there is no GPU")  # the form has heard what fits this machine
     fill(page, "train-rank", "0")
     fill(page, "train-learning-rate", "-0.5")
     page.click("#train-start")
