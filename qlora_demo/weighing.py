@@ -99,10 +99,9 @@ def weigh_step(
             )
         emit(Phase("measure", f"a training step of {request.batch_size} x {request.length} tokens, in a process of its own"))
         within, reading = probe.measure_budget(request.model, request.labels, revision=request.revision, should_stop=should_stop, **shape)
-        predicted_peak = reading.standing_bytes + within.step_bytes
-        emit(MemoryReading("training_peak", predicted_peak, reading.peak_bytes))
-        error = round(predicted_peak / reading.peak_bytes - 1, 4)
-        found |= {"predicted": within.to_dict(), "measured": reading.to_dict(), "error": error}
+        receipt = budget.receipt(within, reading.standing_bytes, reading.peak_bytes, None)
+        emit(MemoryReading("training_peak", receipt["predicted_peak_bytes"], reading.peak_bytes))
+        found |= {"predicted": receipt["budget"], "measured": reading.to_dict(), "error": receipt["error"]}
     except DownloadStopped:
         raise
     except DemoError as problem:

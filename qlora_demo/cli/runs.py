@@ -51,11 +51,11 @@ def run_train(options: argparse.Namespace, out: Output) -> int:
 def run_resume(options: argparse.Namespace, out: Output) -> int:
     """Back into the line, then as `run_train`, from the event that says so."""
     store = Store(default_home())
-    told = store.job(options.run).events()
+    told = store.job(options.run).last_event()
     with _counted_interrupts() as interrupts:
         job = queue.resume(store, options.run)
         out.note(f"Run {job.id} goes on from its last checkpoint; Ctrl-C asks it to stop.")
-        return follow_run(store, job, out, interrupts, after=told[-1]["seq"] if told else 0)
+        return follow_run(store, job, out, interrupts, after=told["seq"] if told else 0)
 
 
 def follow_run(store: Store, job: Job, out: Output, interrupts: list[int], after: int = 0) -> int:

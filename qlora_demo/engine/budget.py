@@ -301,7 +301,7 @@ def _model_bytes(model: nn.Module, precision: str) -> tuple[int, int, int, int]:
     weights = constants = adapter = 0
     frozen = {id(module.weight): module for module in model.modules() if isinstance(module, FrozenLinear)}
     for name, value in model.named_parameters():
-        if ".lora_" in name or ".modules_to_save." in name:
+        if memory.is_adapter(name):
             adapter += value.numel() * value.element_size()
         elif id(value) in frozen:
             weights += memory.packed_bytes(value.numel(), precision)

@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 GB = 10**9
-# What the vendors call their memory, in decimal GB; the driver shows a little more on all but the T4 (14.6 GiB), which RESERVE covers.
+# What the vendors call their memory, in decimal GB; the driver shows a little more on all but the T4 (14.6 GiB), which the reserve of
+# fitting.needed_bytes covers.
 GPUS = {"T4": 16 * GB, "L4": 24 * GB, "A10G": 24 * GB, "A100 40 GB": 40 * GB, "A100 80 GB": 80 * GB, "H100": 80 * GB, "H200": 141 * GB}
 
 

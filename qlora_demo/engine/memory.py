@@ -233,15 +233,15 @@ def weigh(model: nn.Module, stage: str) -> MemoryStage:
     """The ledger of a loaded model as it is now. Adapters are recognised by PEFT's names."""
     counted: set[int] = set()
     parameters = list(model.named_parameters())
-    adapter = sum(_size(value, counted) for name, value in parameters if _is_adapter(name))
-    weights = sum(_size(value, counted) for name, value in parameters if not _is_adapter(name))
+    adapter = sum(_size(value, counted) for name, value in parameters if is_adapter(name))
+    weights = sum(_size(value, counted) for name, value in parameters if not is_adapter(name))
     constants = sum(_size(value, counted) for module in model.modules() for value in _constants(module))
     buffers = sum(_size(value, counted) for value in model.buffers())
     quantized = sum(
-        isinstance(module, (bnb.nn.Linear4bit, bnb.nn.Linear8bitLt)) for name, module in model.named_modules() if not _is_adapter(name)
+        isinstance(module, (bnb.nn.Linear4bit, bnb.nn.Linear8bitLt)) for name, module in model.named_modules() if not is_adapter(name)
     )
     return MemoryStage(
-        stage, "measured", weights, constants, buffers, adapter, quantized, sum(not _is_adapter(name) for name in linear_layers(model))
+        stage, "measured", weights, constants, buffers, adapter, quantized, sum(not is_adapter(name) for name in linear_layers(model))
     )
 
 
@@ -287,10 +287,11 @@ def _fresh(config: PretrainedConfig) -> PreTrainedModel:
 
 
 def _adapter_bytes(model: nn.Module) -> int:
-    return sum(value.numel() * 4 for name, value in model.named_parameters() if _is_adapter(name))
+    return sum(value.numel() * 4 for name, value in model.named_parameters() if is_adapter(name))
 
 
-def _is_adapter(name: str) -> bool:
+def is_adapter(name: str) -> bool:
+    """Whether a parameter or module of that name was added by PEFT: LoRA's matrices, and the trained copy of the head."""
     return ".lora_" in name or ".modules_to_save." in name
 
 

@@ -65,6 +65,10 @@ class Job:
         """Events with a `seq` above `after`, oldest first, at most `limit`; [] where there are none (yet)."""
         return read_events(self.folder / "events.jsonl", after, limit)
 
+    def last_event(self) -> dict[str, Any] | None:
+        """The newest event, None before there is one; only the end of the file is read."""
+        return last_event(self.folder / "events.jsonl")
+
     def report(self) -> dict[str, Any] | None:
         """report.json, None before there is one."""
         return _read_json(self.folder / "report.json")
@@ -110,7 +114,7 @@ class Job:
         In this order: who sees a final state finds the finished event. For the worker, or under the queue's lock.
         """
         report = self.folder / "report.json"
-        last = last_event(self.folder / "events.jsonl")
+        last = self.last_event()
         if not (last and last.get("event") == Finished.event):
             EventWriter(self.folder).write(Finished(final, error, str(report) if report.exists() else None))
         ended = replace(state, state=final, error=error, ended=time.time())
@@ -123,7 +127,7 @@ class Job:
         state = self.state()
         if stored is None or not stored.is_active or not state.is_final:
             return state
-        last = last_event(self.folder / "events.jsonl")
+        last = self.last_event()
         if last and last.get("event") == Finished.event:
             # The worker died between its two last writes: it had come to its end.
             return self.finish(stored, last["state"], last["error"])

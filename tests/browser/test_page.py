@@ -50,12 +50,15 @@ def by_command(*arguments: str) -> Any:
     return json.loads(done.stdout)
 
 
-def small_run(page: Page, reviews: Path, steps: int) -> None:
-    """Settings of a run of seconds."""
+def start_small_run(page: Page, reviews: Path, steps: int) -> None:
+    """Settings of a run of seconds, and its start."""
+    open_tab(page, "Train")
+    page.wait_for_selector("#train-figure .js-plotly-plot")
     page.locator("#train-data input").fill(str(reviews))
     page.keyboard.press("Enter")
     for field, value in (("max-steps", steps), ("batch-size", 8), ("rank", 4), ("max-length", 32)):
         fill(page, f"train-{field}", str(value))
+    page.click("#train-start")
 
 
 @pytest.fixture(scope="module")
@@ -125,10 +128,7 @@ def test_wrong_settings_are_all_told_and_nothing_is_lost(app: App, open_page: Ca
 
 def test_train_watch_reload_and_classify_with_it(app: App, open_page: Callable[..., Page], reviews: Path) -> None:
     page = open_page(app.url)
-    open_tab(page, "Train")
-    page.wait_for_selector("#train-figure .js-plotly-plot")
-    small_run(page, reviews, steps=30)
-    page.click("#train-start")
+    start_small_run(page, reviews, steps=30)
     wait_for_state(page, "running")
     page.wait_for_function(f"{POINTS} >= 2", timeout=120_000)
     # A zoom survives what comes next.
@@ -155,10 +155,7 @@ def test_train_watch_reload_and_classify_with_it(app: App, open_page: Callable[.
 
 def test_stop_keeps_a_usable_adapter_and_a_second_start_waits(app: App, open_page: Callable[..., Page], reviews: Path) -> None:
     page = open_page(app.url)
-    open_tab(page, "Train")
-    page.wait_for_selector("#train-figure .js-plotly-plot")
-    small_run(page, reviews, steps=2000)
-    page.click("#train-start")
+    start_small_run(page, reviews, steps=2000)
     page.wait_for_function("!document.querySelector('#train-stop').disabled")
     wait_for_state(page, "running")
     first = json.loads((sorted(app.home.glob("2*"))[-1] / "state.json").read_text())
@@ -180,10 +177,7 @@ def test_stop_keeps_a_usable_adapter_and_a_second_start_waits(app: App, open_pag
 
 def test_a_stopped_run_is_resumed(app: App, open_page: Callable[..., Page], reviews: Path) -> None:
     page = open_page(app.url)
-    open_tab(page, "Train")
-    page.wait_for_selector("#train-figure .js-plotly-plot")
-    small_run(page, reviews, steps=90)
-    page.click("#train-start")
+    start_small_run(page, reviews, steps=90)
     page.wait_for_function(f"{POINTS} >= 2", timeout=120_000)
     assert page.locator("#train-resume").count() == 0
     page.click("#train-stop")
