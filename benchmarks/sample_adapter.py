@@ -21,7 +21,7 @@ import torch
 from qlora_demo.config import RunConfig
 from qlora_demo.engine import data as reviews_of
 from qlora_demo.engine import quiet, training
-from qlora_demo.engine.evaluation import baselines, judge
+from qlora_demo.engine.evaluation import fit_baselines, judge
 from qlora_demo.engine.inference import Classifier
 from qlora_demo.errors import DemoError
 from qlora_demo.heap import TUNABLES, with_compact_heap
@@ -82,7 +82,7 @@ def measure(classifier: Classifier, source: str) -> dict[str, Any]:
     names = classifier.labels
     found = {
         "adapter": judge(test.labels, classifier.logits(test.texts), names, True),
-        TFIDF: baselines(reviews_of.load("sample").splits["train"], test, names, True)[TFIDF],
+        TFIDF: fit_baselines(reviews_of.load("sample").splits["train"], names, True)(test)[TFIDF],
         "untrained head": judge(test.labels, classifier.logits(test.texts, base=True), names, True),
     }
     return {name: {**metrics.to_dict(), "interval_95": interval(metrics)} for name, metrics in found.items()}

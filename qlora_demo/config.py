@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from .errors import SettingsError
 
 Precision = Literal["nf4-dq", "nf4", "fp16", "fp32"]
+MOST_PINNED, LONGEST_PINNED = 5, 1000
 Optimizer = Literal["adamw_torch_fused", "adamw_torch", "adamw_8bit", "paged_adamw_32bit", "paged_adamw_8bit"]
 
 
@@ -172,7 +173,56 @@ class RunConfig(Settings):
     best_metric: Literal["accuracy", "macro_f1", "mae_stars", "loss"] = Field(
         "accuracy", title="Best checkpoint by", description="Validation metric that decides which checkpoint is kept."
     )
+    patience: int = Field(
+        0,
+        ge=0,
+        le=1000,
+        title="Patience",
+        description="Ends the run after so many evaluations without a better one; 0 = never. Try 3 with many evaluations.",
+    )
+    class_weights: Literal["none", "balanced"] = Field(
+        "none",
+        title="Class weights",
+        description="balanced: rare labels count more, so that the loss is not the commonest label's. For uneven reviews.",
+    )
+    start_from: str = Field(
+        "",
+        max_length=400,
+        title="Start from adapter",
+        description="A run, a folder or `sample`: its weights are trained on. Empty = fresh ones. Model, rank and targets must be its own.",
+    )
+    pinned: tuple[str, ...] = Field(
+        ("I love this product", "Broke after two days, a waste of money.", "Great sound, but the battery barely lasts an afternoon."),
+        title="Pinned reviews",
+        description="Scored at every evaluation, and drawn as they move: one a line, at most five.",
+    )
     seed: int = Field(42, ge=0, le=2**32 - 1, title="Seed", description="Fixes the head's start, the order of reviews and dropout.")
+
+    @field_validator("pinned", mode="before")
+    @classmethod
+    def _read_lines(cls, value: Any) -> Any:
+        """A form and the command line give lines; a file may give a list."""
+        lines = value.splitlines() if isinstance(value, str) else value
+        if not isinstance(lines, list | tuple) or not all(isinstance(line, str) for line in lines):
+            raise ValueError("give text, one review a line")
+        found = tuple(line.strip() for line in lines if line.strip())
+        if len(found) > MOST_PINNED:
+            raise ValueError(f"there are {len(found)} of them; give at most {MOST_PINNED}")
+        if any(len(line) > LONGEST_PINNED for line in found):
+            raise ValueError(f"one has {max(map(len, found)):,} characters; give at most {LONGEST_PINNED:,}")
+        return found
+
+
+def refuse_changes(asked: RunConfig, had: RunConfig) -> None:
+    """Raises SettingsError with each setting of `asked` that is not as in `had`: a run is resumed with its own."""
+    def shown(value: Any) -> str:
+        return repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
+
+    new, old = asked.to_dict(), had.to_dict()
+    changes = {name: f"{RunConfig.model_fields[name].title} is {shown(new[name])}, but the run has {shown(old[name])}."
+               for name in new if new[name] != old[name]}  # fmt: skip
+    if changes:
+        raise SettingsError(changes)
 
 
 @dataclass(frozen=True)
@@ -198,6 +248,11 @@ def bounds(name: str, settings: type[Settings] = RunConfig) -> Bounds:
     return Bounds(minimum, maximum, minimum_open)
 
 
+def choices(name: str) -> tuple[str, ...]:
+    """The values that the setting `name` may have, where they can be listed."""
+    return tuple(value for value in get_args(RunConfig.model_fields[name].annotation) if isinstance(value, str))
+
+
 def _sentence(settings: type[Settings], name: str, item: Any) -> str:
     """One sentence from one pydantic error: what, the value, what to do."""
     value, kind, context = item.get("input"), item["type"], item.get("ctx", {})
@@ -219,6 +274,8 @@ def _sentence(settings: type[Settings], name: str, item: Any) -> str:
     if kind.startswith(("int", "float", "finite", "bool")):
         wanted = {"i": "a whole number", "f": "a number", "b": "true or false"}[kind[0]]
         return f"{title} is {shown}; give {wanted}."
+    if kind == "value_error":
+        return f"{title} cannot be used: {context['error']}."
     return f"{title} is {shown}: {item['msg'].lower()}."
 
 
@@ -246,14 +303,20 @@ PRESETS: dict[str, Preset] = {
     for preset in (
         Preset(
             "sample",
-            "Sample: MiniLM on hand-written reviews",
+            "Short: MiniLM on the sample's reviews",
             "Runs anywhere in about two minutes: 3,197 reviews written for this project, 2 epochs.",
             RunConfig(),
         ),
         Preset(
+            "smoke-test",
+            "Smoke test: ten steps, seconds",
+            "Shows within seconds that everything works, and learns next to nothing: ten steps on 160 of the sample's reviews.",
+            RunConfig(rows=160, max_steps=10, batch_size=16, rank=8, max_length=64, evaluations=2, log_every=1),
+        ),
+        Preset(
             "gpt2-amazon",
-            "GPT-2 on Amazon reviews: the tutorial, mended",
-            "The tutorial's recipe with its mistakes mended: 200,000 reviews, 3 epochs, rank 16, batch 224.",
+            "The tutorial's: GPT-2 on Amazon reviews, mended",
+            "The tutorial's recipe with its mistakes mended: 200,000 reviews, 3 epochs, rank 16, batch 224. Hours, on a GPU.",
             _amazon(
                 "openai-community/gpt2",
                 dropout=0.1,

@@ -9,8 +9,10 @@ TUNABLES = "GLIBC_TUNABLES"
 # glibc before 2.38 cannot put such a block into the gap that an equal one left while a hoarded small block sits at the gap's edge
 # (glibc bug 14581). With the hoards a step of 32 x 128 tokens took 1.31 times the memory, and was no faster (benchmarks/budget.md).
 COMPACT = "glibc.malloc.tcache_count=0:glibc.malloc.mxfast=0"
+# Arrow's own pool reserves a GiB of addresses when it is imported, which counts against a limit on a process (engine/room.py).
+ARROW_POOL = {"ARROW_DEFAULT_MEMORY_POOL": "system"}
 
 
 def with_compact_heap(environment: Mapping[str, str]) -> dict[str, str]:
-    """A copy of `environment` for a process that will train; tunables that are stated there already are left as they are."""
-    return {TUNABLES: COMPACT, **environment}
+    """A copy of `environment` for a process that will train; what is stated there already is left as it is."""
+    return {TUNABLES: COMPACT, **ARROW_POOL, **environment}

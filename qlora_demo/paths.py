@@ -6,6 +6,8 @@ Knows what is on this disk, not what is in it.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from typing import Any
 
 from .errors import DataError, ModelError
 
@@ -27,3 +29,16 @@ def absolute(name: str, value: str) -> str:
     if name == "model" and value.startswith((".", "/", "~")):
         raise ModelError(f"The model folder {value} is not there; give one that exists, `sample`, or a Hub id.")
     return value
+
+
+def absolute_settings(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by name, those that may be paths made absolute. Raises ModelError or DataError for a path where nothing is."""
+    found = dict(fields)
+    for name in ("model", "data"):
+        if isinstance(value := found.get(name), str):
+            found[name] = absolute(name, value)
+    adapter = found.get("start_from")
+    # The name of a run is no path, even where a folder is called so.
+    if isinstance(adapter, str) and os.sep in adapter and os.path.isdir(os.path.expanduser(adapter)):
+        found["start_from"] = os.path.abspath(os.path.expanduser(adapter))
+    return found

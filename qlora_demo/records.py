@@ -72,6 +72,19 @@ class Evaluation(Event):
 
 
 @dataclass(frozen=True)
+class Baseline(Event):
+    """What a rating costs without a network, judged on a whole split before step 1: "majority" or "tfidf-logistic-regression"."""
+
+    event: ClassVar[str] = "baseline"
+    name: str
+    loss: float
+    accuracy: float
+    macro_f1: float
+    mae_stars: float | None
+    split: str
+
+
+@dataclass(frozen=True)
 class Probe(Event):
     """A pinned review scored after `step` steps; probabilities by label, summing to 1."""
 
@@ -92,6 +105,17 @@ class MemoryReading(Event):
 
 
 @dataclass(frozen=True)
+class GpuReading(Event):
+    """What nvidia-smi tells of the GPU, every few seconds: utilisation as a share (0 to 1), bytes in use by all, degrees Celsius, watts."""
+
+    event: ClassVar[str] = "gpu"
+    utilization: float | None
+    memory_bytes: int | None
+    celsius: float | None
+    watts: float | None
+
+
+@dataclass(frozen=True)
 class Notice(Event):
     """Something the user should know that does not end the run."""
 
@@ -109,12 +133,16 @@ class Resumed(Event):
 
 @dataclass(frozen=True)
 class Finished(Event):
-    """The last event of a job; `report` is the report's path, None where there is none."""
+    """The last event of a job; `report` is the report's path, None where there is none.
+
+    suggestion: where memory ran out, the smallest change of the settings that is predicted to fit, by field; None where none is known.
+    """
 
     event: ClassVar[str] = "finished"
     state: str
     error: str | None
     report: str | None
+    suggestion: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -268,7 +296,8 @@ class Prediction:
 class Metrics:
     """A classifier judged on `rows` reviews. `confusion[true][predicted]` counts, labels in order.
 
-    mae_stars, within_one and quadratic_kappa are None where labels are not ordinal.
+    mae_stars, within_one and quadratic_kappa are None where labels are not ordinal. intervals: 95 % by bootstrap, of each metric that
+    has one. calibration: {ece, bins: [{lower, upper, rows, confidence, accuracy}]}, confidence being the likeliest label's probability.
     """
 
     rows: int
@@ -281,6 +310,8 @@ class Metrics:
     confusion: list[list[int]]
     labels: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    calibration: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .config import MemoryRequest, RunConfig, choose_preset
+from .config import MemoryRequest, RunConfig, choose_preset, refuse_changes
 from .errors import DemoError, DeviceError, HubError, ModelError, RunError, SettingsError
 from .jobs import queue
 from .jobs.launch import start_worker
 from .jobs.store import Job, Kind, Store
-from .paths import absolute
+from .paths import absolute_settings
 from .records import Download, Event, Fit, Machine, Prediction
 from .weighing import predict_step, weigh
 
@@ -217,14 +217,25 @@ class Services:
     def start_run(self, config: RunConfig) -> Started:
         """Submits a run; it starts when the device is free. Raises DemoErrors, RunError where runs cannot be kept."""
         self._import_engine()
-        from .engine import sources
+        from .engine import inference, sources
 
-        named = {name: absolute(name, getattr(config, name)) for name in ("model", "data")}
-        for name, value in named.items():
-            if self.public and os.path.isabs(value):
-                raise SettingsError({name: f"The {name} {getattr(config, name)} is a path; on a public host give `sample` or a Hub id."})
-        sources.check_local(named["model"])
-        return self._submit("train", {**config.to_dict(), **named})
+        config = _with_absolute_paths(config)
+        for name in ("model", "data", "start_from"):
+            if self.public and os.path.isabs(getattr(config, name)):
+                raise SettingsError({name: f"The {name} is a path; on a public host give `sample`, a run or a Hub id."})
+        sources.check_local(config.model)
+        if config.start_from:
+            inference.find_adapter(config.start_from, self.store.home)
+        return self._submit("train", config.to_dict())
+
+    def settings(self, run: str) -> RunConfig:
+        """What a run was asked for. Raises RunError, SettingsError."""
+        return RunConfig.read(self.store.job(run).settings())
+
+    def suggestion(self, run: str) -> RunConfig | None:
+        """The run's settings with the change that is predicted to fit, where its memory ran out; else None. Raises RunError."""
+        last = self.store.job(run).last_event() or {}
+        return RunConfig.read({**self.store.job(run).settings(), **last["suggestion"]}) if last.get("suggestion") else None
 
     def _submit(self, kind: Kind, settings: dict[str, Any], beside: bool = False) -> Started:
         key = secrets.token_urlsafe(18)
@@ -236,9 +247,14 @@ class Services:
         self._check_key(run, key, at_home)
         queue.stop(self.store, run, launch=self._launch)
 
-    def resume_run(self, run: str, key: str, *, at_home: bool = False) -> None:
-        """Sends a run that did not come to its end back into the line, to go on from its last checkpoint. As `stop_run`."""
+    def resume_run(self, run: str, key: str, asked: RunConfig | None = None, *, at_home: bool = False) -> None:
+        """Sends a run that did not come to its end back into the line, to go on from its last checkpoint. As `stop_run`.
+
+        It goes on with its own settings. Raises SettingsError with all that differs in those `asked` for, where there are any.
+        """
         self._check_key(run, key, at_home)
+        if asked:
+            refuse_changes(_with_absolute_paths(asked), self.settings(run))
         queue.resume(self.store, run, launch=self._launch)
 
     def rename_run(self, run: str, name: str, key: str, *, at_home: bool = False) -> None:
@@ -280,13 +296,20 @@ class Services:
 
     # --- classification ----------------------------------------------------------------------------------------------
 
-    def classify(self, text: str, adapter: str = SAMPLE) -> Prediction:
-        """One typed review by a tuned network. Raises DemoErrors."""
-        return self._classifier(adapter).classify([text])[0]
+    def classify(self, text: str, adapter: str = SAMPLE, calibrated: bool = False) -> Prediction:
+        """One typed review by a tuned network; `calibrated`: see Classifier.classify. Raises DemoErrors."""
+        return self._classifier(adapter).classify([text], calibrated=calibrated)[0]
 
     def untrained(self, text: str, adapter: str = SAMPLE) -> Prediction:
         """The same review by the same network as it was before training."""
         return self._classifier(adapter).classify([text], base=True)[0]
+
+    def temperature(self, adapter: str) -> float | None:
+        """What the adapter's run fitted to divide its logits by; None where it fitted none, or cannot be used here."""
+        try:
+            return self._classifier(adapter).temperature
+        except DemoError:
+            return None
 
     def adapters(self) -> list[tuple[str, str]]:
         """(what to show, name) of the shipped adapter and of every run that has one, newest first."""
@@ -355,6 +378,10 @@ def _look() -> Machine:
     reachable = sources.hub_reachable()
     preset, why = choose_preset(gpu_bytes, reachable)
     return Machine(device.kind, device.name, device.reason, device.memory_bytes, gpu_bytes, reachable, preset, why)
+
+
+def _with_absolute_paths(config: RunConfig) -> RunConfig:
+    return RunConfig.read(absolute_settings(config.to_dict()))
 
 
 def _label(job: Job) -> str:

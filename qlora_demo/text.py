@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 MISSING = "-"
 KiB, MiB, GiB = 1024, 1024**2, 1024**3
 
@@ -35,3 +38,10 @@ def shorten(text: str, length: int = 60) -> str:
     """The text on one line, cut at `length` characters."""
     flat = " ".join(text.split())
     return flat if len(flat) <= length else flat[: length - 1] + "…"
+
+
+def describe_changes(changes: Mapping[str, Any]) -> str:
+    """Settings of a run that were changed to make it fit, in words."""
+    words = {"batch_size": "batch size {}", "accumulation": "accumulation {}", "max_length": "maximum length {}"}
+    parts = [words[name].format(value) for name, value in changes.items() if name in words]
+    return " with ".join([*parts, *(["gradient checkpointing"] if changes.get("gradient_checkpointing") else [])])

@@ -6,18 +6,20 @@ then it moves the waiting line on. Knows what kinds of jobs there are, not how t
 
 from __future__ import annotations
 
-import errno
 import logging
+import os
+import shutil
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from .config import MemoryRequest, RunConfig
 from .engine import quiet
-from .errors import DemoError
+from .errors import DemoError, MemoryRanOut, is_disk_full, is_out_of_memory
 from .jobs import queue
 from .jobs.state import Heartbeat, StateWriter, to_json
 from .jobs.store import EventWriter, Job, Store
@@ -28,6 +30,7 @@ ADVICE = {
     "train": "halve the batch size, lower the maximum length, turn on gradient checkpointing, or take a smaller model",
     "memory": "leave out the largest stages (fp32 first), or take a smaller model",
 }
+AGAIN = {"train": "resume the run", "memory": "measure again"}
 log = logging.getLogger("qlora_demo.worker")
 
 
@@ -69,12 +72,32 @@ class Recorder:
         return self._asked.is_set() or self._job.stop_requested()
 
     def beat(self) -> None:
-        """Once a second: the heartbeat, and `stopping` as soon as a stop is asked for."""
+        """Once a second: the heartbeat, and `stopping` as soon as a stop is asked for. Ends the process of a job that was deleted."""
+        if self._job.is_gone():
+            # Not by an exception in the thread that works: it may be minutes away from the next event, and writing until then.
+            abandon(self._job)
+            os._exit(2)
         try:
             self._states.update(state="stopping" if self.should_stop() else "running")
         except OSError as error:
             # A full disk must not silence the heart for good: the next beat may succeed.
             log.warning("The state could not be written: %s", error)
+
+
+def abandon(job: Job) -> None:
+    """Remove what was written into the folder of a job after it had been deleted, and move the waiting line on."""
+    log.warning("The run's folder was deleted, so the work on it ends.")
+    while job.folder.exists():  # a thread may be writing yet
+        shutil.rmtree(job.folder, ignore_errors=True)
+    _advance(job.folder.parent)
+
+
+def _advance(home: Path) -> None:
+    """The next job's turn. That it cannot come now (a full disk) is for who looks next."""
+    try:
+        queue.advance(Store(home))
+    except DemoError as error:
+        log.warning("%s", error)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -97,12 +120,12 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     finally:
-        queue.advance(Store(path.parent))
+        _advance(path.parent)
     return status
 
 
 def work_on(folder: Path, asked: threading.Event) -> int:
-    """Make the job in `folder` this process's, run it to its end and write the end down; 0 done or stopped, 1 failed.
+    """Make the job in `folder` this process's, run it to its end and write the end down; 0 done or stopped, 1 failed, 2 deleted.
 
     `asked` is set to ask it to stop. Raises RunError where it is not this process's job, OSError where the end cannot be written.
     """
@@ -111,38 +134,44 @@ def work_on(folder: Path, asked: threading.Event) -> int:
     states = StateWriter(job.folder, queue.claim(store, job))
     recorder = Recorder(job, states, asked)
     with Heartbeat(recorder.beat):
-        final, error = _outcome(job, states.state.kind, recorder)
+        final, error, suggestion = _outcome(job, states.state.kind, recorder)
     # The heart has stopped: nobody else writes the state now.
-    job.finish(states.state, final, error)
+    if job.is_gone():
+        abandon(job)
+        return 2
+    job.finish(states.state, final, error, suggestion)
     log.info("%s%s", final, f": {error}" if error else "")
     return 1 if final == "failed" else 0
 
 
-def _outcome(job: Job, kind: str, recorder: Recorder) -> tuple[str, str | None]:
-    """The final state and, where it failed, the sentence that says why."""
+def _outcome(job: Job, kind: str, recorder: Recorder) -> tuple[str, str | None, dict[str, Any] | None]:
+    """The final state and, where it failed, the sentence that says why, and changed settings that are predicted to do."""
     try:
         if recorder.should_stop():
-            return "stopped", None
-        return KINDS[kind](job, recorder), None
+            return "stopped", None, None
+        return KINDS[kind](job, recorder), None, None
+    except MemoryRanOut as error:
+        return "failed", str(error), error.suggestion or None
     except DemoError as error:
         # By name: importing the class would import the Hub's client.
         if type(error).__name__ == "DownloadStopped":
-            return "stopped", None
-        return "failed", str(error)
+            return "stopped", None, None
+        return "failed", str(error), None
     except BaseException as error:  # whatever it was, the job must not end without a word
         log.exception("The job failed")
-        return "failed", explain(error, ADVICE[kind], "in worker.log in the run's folder")
+        return "failed", explain(error, ADVICE[kind], "in worker.log in the run's folder", AGAIN[kind]), None
 
 
-def explain(error: BaseException, advice: str = "take a smaller model", traceback: str = "above") -> str:
-    """One sentence on an error that is not a DemoError. `advice` is for memory that ran out; `traceback` says where it can be read."""
+def explain(error: BaseException, advice: str = "take a smaller model", traceback: str = "above", again: str = "try again") -> str:
+    """One sentence on an error that is not a DemoError.
+
+    `advice` is for memory that ran out, `again` for a disk that did; `traceback` says where it can be read.
+    """
     text = str(error)
-    # By name: this floor does not import torch, and torch's own error is no MemoryError.
-    out_of_memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    if out_of_memory or (isinstance(error, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text)):
+    if is_out_of_memory(error):
         return f"Memory ran out; {advice}."
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "The disk is full; free some space and start the run again."
+    if is_disk_full(error):
+        return f"The disk is full; free some space and {again}."
     first = text.strip().splitlines()[0][:300] if text.strip() else "no message"
     return f"Unexpected: {type(error).__name__}: {first} (the traceback is {traceback})."
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ..text import MISSING, number, percent, shorten, size
+from ..text import MISSING, duration, number, percent, shorten, size
 
 
 def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
@@ -111,7 +112,10 @@ def run_details(run: dict[str, Any], folder: Path) -> str:
 
 
 def _state(run: dict[str, Any]) -> str:
-    return f"{run['state']} (number {run['position']})" if run["position"] else str(run["state"])
+    if not run["position"]:
+        return str(run["state"])
+    wait = f", in about {duration(run['wait_seconds'])}" if run.get("wait_seconds") is not None else ""
+    return f"{run['state']} (number {run['position']}{wait})"
 
 
 def _steps(run: dict[str, Any]) -> str:
@@ -156,17 +160,25 @@ def prediction(item: dict[str, Any]) -> str:
 
 
 def metrics(result: dict[str, Any]) -> str:
+    """A line for each metric, with the 95 % interval where there is one."""
+
+    def line(title: str, metric: str, words: Callable[[float | None], str], unit: str = "") -> str:
+        ends = result["intervals"].get(metric)
+        sure = f"  (95 %: {words(ends[0])} to {words(ends[1])})" if ends else ""
+        return f"{title:<15}  {words(result[metric])}{unit}{sure}"
+
     lines = [
         f"reviews          {result['rows']:,} in {result['seconds']:.1f} s",
-        f"accuracy         {percent(result['accuracy'])}",
-        f"macro F1         {number(result['macro_f1'])}",
+        line("accuracy", "accuracy", percent),
+        line("macro F1", "macro_f1", number),
     ]
     if result["mae_stars"] is not None:
         lines += [
-            f"off by           {number(result['mae_stars'], '.2f')} stars on average",
-            f"within one star  {percent(result['within_one'])}",
-            f"quadratic kappa  {number(result['quadratic_kappa'])}",
+            line("off by", "mae_stars", lambda value: number(value, ".2f"), " stars on average"),
+            line("within one star", "within_one", percent),
+            line("quadratic kappa", "quadratic_kappa", number),
         ]
+    lines.append(f"calibration      off by {number(result['calibration'].get('ece'))} on average (expected calibration error)")
     return "\n".join(lines)
 
 

@@ -11,13 +11,13 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from ..config import PRESETS, RunConfig, bounds
+from ..config import PRESETS, RunConfig, bounds, choices, refuse_changes
 from ..errors import RunError, SettingsError
 from ..jobs import queue
 from ..jobs.store import Job, Store, default_home
-from ..paths import absolute
+from ..paths import absolute_settings
 from . import lines
 from .base import PROGRAM, Output, add_command
 
@@ -30,7 +30,10 @@ def add_commands(commands: Any) -> None:
     add_command(commands, "runs", run_runs, "List the runs, newest first.")
     for name, command, summary in (("show", run_show, "Show one run."), ("stop", run_stop, "Ask a run to stop."),
                                    ("resume", run_resume, "Go on with a run that was stopped or interrupted, and follow it.")):  # fmt: skip
-        add_command(commands, name, command, summary).add_argument("run", metavar="RUN", help="The run's id.")
+        parser = add_command(commands, name, command, summary)
+        parser.add_argument("run", metavar="RUN", help="The run's id.")
+        if name == "resume":
+            _add_settings(parser, "A run goes on with its own settings: others are refused, with a list of what differs.")
 
 
 def run_train(options: argparse.Namespace, out: Output) -> int:
@@ -51,9 +54,11 @@ def run_train(options: argparse.Namespace, out: Output) -> int:
 def run_resume(options: argparse.Namespace, out: Output) -> int:
     """Back into the line, then as `run_train`, from the event that says so."""
     store = Store(default_home())
-    told = store.job(options.run).last_event()
+    job = store.job(options.run)
+    refuse_changes(RunConfig.read({**job.settings(), **_given(options)}), RunConfig.read(job.settings()))
+    told = job.last_event()
     with _counted_interrupts() as interrupts:
-        job = queue.resume(store, options.run)
+        queue.resume(store, options.run)
         out.note(f"Run {job.id} goes on from its last checkpoint; Ctrl-C asks it to stop.")
         return follow_run(store, job, out, interrupts, after=told["seq"] if told else 0)
 
@@ -119,19 +124,21 @@ def read_config(options: argparse.Namespace) -> RunConfig:
         fields |= PRESETS[options.preset].config.to_dict()
     if options.config is not None:
         fields |= _read_file(Path(options.config))
-    given = {name: value for name in RunConfig.model_fields if (value := getattr(options, name)) is not None}
+    given = _given(options)
     if "epochs" in given:
         # Asked for by epochs: a limit in steps from the file would win over it.
         fields["max_steps"] = 0
-    for name in ("model", "data"):
-        if isinstance(value := (fields | given).get(name), str):
-            given[name] = absolute(name, value)
-    return RunConfig.read(fields | given)
+    return RunConfig.read(absolute_settings(fields | given))
 
 
-def _add_settings(parser: argparse.ArgumentParser) -> None:
+def _given(options: argparse.Namespace) -> dict[str, Any]:
+    """The settings named on the command line, paths made absolute."""
+    return absolute_settings({name: value for name in RunConfig.model_fields if (value := getattr(options, name)) is not None})
+
+
+def _add_settings(parser: argparse.ArgumentParser, summary: str = "") -> None:
     """One option for each field; values stay strings, so that RunConfig alone judges them."""
-    settings = parser.add_argument_group("settings")
+    settings = parser.add_argument_group("settings", summary)
     length = settings.add_mutually_exclusive_group()
     for name, field in RunConfig.model_fields.items():
         flag = f"--{name.replace('_', '-')}"
@@ -142,7 +149,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
             settings.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
         else:
             group = length if name in ("epochs", "max_steps") else settings
-            group.add_argument(flag, metavar="|".join(get_args(field.annotation)) or name.rpartition("_")[2].upper(), help=text)
+            group.add_argument(flag, metavar="|".join(choices(name)) or name.rpartition("_")[2].upper(), help=text)
 
 
 def _read_file(path: Path) -> dict[str, Any]:

@@ -22,6 +22,7 @@ class Tokens(torch.utils.data.Dataset):  # type: ignore[type-arg]
     """Tokenized reviews, cut to `max_length`; not padded, that is the collator's."""
 
     def __init__(self, reviews: Reviews, tokenizer: Any, max_length: int):
+        self.max_length = max_length
         self.ids = tokenizer(reviews.texts, truncation=True, max_length=max_length, padding=False)["input_ids"]
         self.labels = reviews.labels
 
@@ -99,8 +100,8 @@ def star_targets(labels: torch.Tensor, count: int, smoothing: float, ordinal: bo
     return (1 - smoothing) * hard + smoothing * neighbours / neighbours.sum(dim=1, keepdim=True)
 
 
-def loss_over(count: int, smoothing: float, ordinal: bool) -> Callable[..., torch.Tensor]:
-    """Cross-entropy summed and divided by the reviews of the whole accumulated batch.
+def loss_over(count: int, smoothing: float, ordinal: bool, weights: torch.Tensor | None = None) -> Callable[..., torch.Tensor]:
+    """Cross-entropy summed and divided by the reviews of the whole accumulated batch; `weights` (count,): what each label's reviews count.
 
     The Trainer believes that models which take **kwargs divide by num_items_in_batch; sequence classifiers do not,
     so accumulation would multiply loss and gradients (transformers 5.23, Trainer.training_step).
@@ -108,6 +109,8 @@ def loss_over(count: int, smoothing: float, ordinal: bool) -> Callable[..., torc
 
     def loss(outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
         targets = star_targets(labels, count, smoothing, ordinal)
+        if weights is not None:
+            targets = targets * weights.to(targets.device)[labels].unsqueeze(1)
         total = cross_entropy(outputs.logits.float(), targets, reduction="sum")
         return total / (len(labels) if num_items_in_batch is None else num_items_in_batch)
 

@@ -99,7 +99,7 @@ def predict_budget(
     )
 
 
-def predict_run(config: RunConfig, base: Base, labels: int, batch_size: int, length: int) -> Budget:
+def predict_run(config: RunConfig, base: Base, labels: int, batch_size: int, length: int, *, try_allocator: bool = True) -> Budget:
     """The budget of a run's longest batch, in the process that trains and once its model stands."""
     return predict_budget(
         base.source,
@@ -116,7 +116,7 @@ def predict_run(config: RunConfig, base: Base, labels: int, batch_size: int, len
         kind=base.device.kind,
         compute_dtype=base.device.compute_dtype,
         plan=base.plan,
-        try_allocator=True,
+        try_allocator=try_allocator,
     )
 
 
@@ -315,12 +315,13 @@ def _allocator_bytes(step: Callable[[ShadowHeap], Trace], alive_bytes: int, stat
     """What the C library holds at the peak beyond what is alive, over two passes with the optimizer's states born between them."""
     give_back()
     heap = ShadowHeap()
-    step(heap)
-    for number, count in enumerate(states):
-        heap.take(-1 - 2 * number, count // 2)
-        heap.take(-2 - 2 * number, count - count // 2)
-    step(heap)
-    found = heap.peak_bytes - alive_bytes - sum(states)
-    heap.close()
-    give_back()
-    return max(0, found) if heap.works else 0
+    try:
+        step(heap)
+        for number, count in enumerate(states):
+            heap.take(-1 - 2 * number, count // 2)
+            heap.take(-2 - 2 * number, count - count // 2)
+        step(heap)
+        return max(0, heap.peak_bytes - alive_bytes - sum(states)) if heap.works else 0
+    finally:
+        heap.close()
+        give_back()

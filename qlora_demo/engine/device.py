@@ -9,8 +9,9 @@ import os
 import platform
 import re
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import psutil
 import torch
@@ -88,6 +89,21 @@ def process_memory_bytes(kind: Kind = "cpu") -> int:
     if kind == "cuda":
         return int(torch.cuda.memory_allocated(0))
     return int(psutil.Process().memory_info().rss)
+
+
+def environment(device: Device) -> dict[str, Any]:
+    """Where a run ran: device, versions; no names, paths or variables of the machine."""
+    packages = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "datasets")
+    return {
+        "device": device.kind,
+        "device_name": device.name,
+        "compute_dtype": device.compute_dtype,
+        "reason": device.reason,
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "platform": platform.system(),
+        "versions": {name: version(name) for name in packages},
+    }
 
 
 def _cgroup_memory(root: Path = CGROUPS, own: Path = Path("/proc/self/cgroup")) -> list[tuple[int, int]]:

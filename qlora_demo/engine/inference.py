@@ -6,6 +6,7 @@ One adapter, loaded once, used from any thread. Knows where adapters lie, not ho
 from __future__ import annotations
 
 import json
+import math
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,6 +36,7 @@ class Classifier:
         self.note = self._loaded.note
         self.labels = tuple(self.note.labels)
         self.ordinal = self.note.ordinal
+        self.temperature = read_temperature(self.folder)
         # Switching LoRA off is a state of the model: two threads may not compute with it at once.
         self._lock = threading.Lock()
 
@@ -44,14 +46,18 @@ class Classifier:
         with self._lock, modeling.as_base(self._loaded.model, base):
             return modeling.forward(self._loaded.model, self._loaded.tokenizer, texts, self.note.max_length).numpy()
 
-    def classify(self, texts: Sequence[str], base: bool = False) -> list[Prediction]:
-        """One prediction per text, in order."""
+    def classify(self, texts: Sequence[str], base: bool = False, calibrated: bool = False) -> list[Prediction]:
+        """One prediction per text, in order.
+
+        `calibrated`: the tuned network's logits are divided by the temperature its run fitted, where it fitted one. The likeliest
+        label stays. The untrained head's stay as they are: the temperature is not theirs.
+        """
         if not texts:
             return []
-        return [
-            self._prediction(text, row, cut)
-            for text, row, cut in zip(texts, softmax(self.logits(texts, base)), self._truncated(texts), strict=True)
-        ]
+        logits = self.logits(texts, base)
+        if calibrated and not base and self.temperature is not None:
+            logits = logits / self.temperature
+        return [self._prediction(text, row, cut) for text, row, cut in zip(texts, softmax(logits), self._truncated(texts), strict=True)]
 
     def _truncated(self, texts: Sequence[str]) -> list[bool]:
         found = self._loaded.tokenizer(list(texts), padding=False, truncation=False, verbose=False)["input_ids"]
@@ -76,6 +82,15 @@ def count_parameters(folder: Path) -> int | None:
         return int(json.loads((folder / "report.json").read_text())["parameters"]["all"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def read_temperature(folder: Path) -> float | None:
+    """The temperature that the adapter's run fitted (see calibration.py); None where its report has none."""
+    try:
+        found = float(json.loads((folder / "report.json").read_text())["calibration"]["temperature"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return found if math.isfinite(found) and found > 0 else None
 
 
 def check_texts(texts: Sequence[str]) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
+from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training, set_peft_model_state_dict
 from peft.utils import ModulesToSaveWrapper
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -151,6 +151,34 @@ def attach_lora(base: Base, *, rank: int, alpha: float, dropout: float, targets:
     # PEFT looks up the base's configuration at each checkpoint: in the folder at hand, not on the Hub.
     model.peft_config["default"].base_model_name_or_path = str(base.source.folder)
     return _ready(model, base)
+
+
+def start_from(model: PeftModel, base: Base, folder: Path, labels: Sequence[str]) -> None:
+    """Puts the weights of the adapter in `folder` into a fresh one, to be trained on; below it stays the head of before its own step 1.
+
+    Raises AdapterError with all that does not fit.
+    """
+    note, config = read_note(folder), cast(LoraConfig, model.peft_config["default"])
+    stated = json.loads((folder / "adapter_config.json").read_text())
+    asked_targets, had_targets = sorted(config.target_modules or ()), sorted(stated["target_modules"])
+    pairs = (
+        ("base model", base.source.base_name, note.base_name),
+        ("labels", list(labels), note.labels),
+        ("rank", config.r, stated["r"]),
+        ("target modules", asked_targets, had_targets),
+    )
+    wrong = [f"{what} {_brief(asked)} (it has {_brief(had)})" for what, asked, had in pairs if asked != had]
+    if wrong:
+        raise AdapterError(f"The adapter to start from does not fit this run: {', '.join(wrong)}; take its own settings.")
+    incompatible: Any = set_peft_model_state_dict(model, load_file(folder / "adapter_model.safetensors"))
+    if incompatible.unexpected_keys:
+        raise AdapterError(f"The adapter to start from holds weights that this model has not ({incompatible.unexpected_keys[0]}).")
+    _restore_head(model, folder)
+
+
+def _brief(value: Any) -> str:
+    shown = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return shown if len(shown) <= 80 else shown[:77] + "..."
 
 
 def _ready(model: PeftModel, base: Base) -> PeftModel:

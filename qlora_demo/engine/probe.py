@@ -161,9 +161,10 @@ def step(request: Mapping[str, Any]) -> tuple[Budget, BudgetReading]:
     import torch
 
     from . import modeling, sources
+    from .batches import loss_over
     from .budget import predict_budget
     from .device import choose_device
-    from .training import OPTIMIZERS, loss_over
+    from .trainer import OPTIMIZERS
 
     settings: dict[str, Any] = {"precision": "nf4-dq", "rank": 16, "targets": "all-linear", "gradient_checkpointing": False,
                                 "optimizer": "adamw_torch_fused", **request}  # fmt: skip

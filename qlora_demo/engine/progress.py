@@ -18,6 +18,7 @@ from ..records import Evaluation, Event, Phase, Step
 from ..text import duration
 from . import probe
 from .device import Device, process_memory_bytes
+from .doubts import check_losses
 
 Emit = Callable[[Event], None]
 
@@ -71,9 +72,18 @@ class Meter:
 class Events(TrainerCallback):
     """Turns what the Trainer does into events, asks whether to stop, and ends a run whose loss is no number."""
 
-    def __init__(self, emit: Emit, should_stop: Callable[[], bool], meter: Meter, learning_rate: float):
+    def __init__(
+        self,
+        emit: Emit,
+        should_stop: Callable[[], bool],
+        meter: Meter,
+        learning_rate: float,
+        on_judged: Callable[[int], None] = lambda step: None,
+        doubt: Callable[[str], None] = lambda sentence: None,
+    ):
         self.emit, self.should_stop, self.meter, self.learning_rate = emit, should_stop, meter, learning_rate
-        self.stopped = False
+        self.on_judged, self.doubt = on_judged, doubt
+        self.stopped = self._doubted = False
         self._began, self._began_at = 0.0, 0
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
@@ -99,11 +109,7 @@ class Events(TrainerCallback):
     ) -> None:
         if not logs or "loss" not in logs:
             return
-        if not math.isfinite(logs["loss"]):
-            raise TrainingError(
-                f"The loss became {logs['loss']} at step {state.global_step}; "
-                f"lower the learning rate (it is {self.learning_rate:g}) and start again."
-            )
+        self._check("loss", logs["loss"], state.global_step)
         reviews, tokens = self.meter.rates()
         norm = logs.get("grad_norm")
         self.emit(
@@ -132,9 +138,22 @@ class Events(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, metrics: dict[str, float] | None = None, **_: Any
     ) -> None:
         found = {name.removeprefix("eval_"): value for name, value in (metrics or {}).items()}
+        self._check("validation loss", found["loss"], state.global_step)
         self.emit(Evaluation(state.global_step, found["loss"], found["accuracy"], found["macro_f1"], found.get("mae_stars"), "validation"))  # type: ignore[arg-type]
+        self.on_judged(state.global_step)
+        if not self._doubted and 2 * state.global_step >= state.max_steps:
+            losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
+            if sentence := check_losses(losses, self.learning_rate):
+                self._doubted = True
+                self.doubt(sentence)
         self.meter.reset()  # the collator counted evaluation's reviews too
         self.meter.begin_peak()
+
+    def _check(self, what: str, value: float, step: int) -> None:
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"The {what} became {value} at step {step}; lower the learning rate (it is {self.learning_rate:g}) and start again."
+            )
 
     def _ask(self, control: TrainerControl) -> None:
         if self.should_stop():

@@ -1,58 +1,97 @@
 """One training run: reviews and base in, adapter and report out.
 
-The Trainer trains; one callback turns what happens into events. Knows nothing of processes, states or pages:
-it is handed a folder, `emit` and `should_stop`.
+The Trainer trains; callbacks turn what happens into events. Knows nothing of processes, states or pages: it is handed a folder,
+`emit` and `should_stop`.
 """
 
 from __future__ import annotations
 
+import gc
 import json
-import math
-import platform
+import logging
 import shutil
 import time
 from collections.abc import Callable
-from importlib.metadata import version
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from peft import PeftModel
-from transformers import PrinterCallback, Trainer, TrainerState, TrainingArguments, set_seed
+from transformers import set_seed
 
 from ..config import RunConfig
-from ..errors import TrainingError
-from ..records import Budget, Evaluation, MemoryReading, Metrics, Notice, Phase, Resumed
-from . import budget, memory, modeling, reload, sources
+from ..errors import DemoError, ModelError, TrainingError, is_out_of_memory
+from ..records import Baseline, Budget, Evaluation, MemoryReading, Metrics, Notice, Phase, Probe, Resumed
+from ..text import size
+from . import budget, doubts, memory, modeling, reload, room, sources
 from . import data as reviews_of
-from .batches import LikeLengths, Tokens, collator, loss_over
-from .device import Device, choose_device, free_memory_bytes, process_memory_bytes
-from .evaluation import baselines, judge
-from .progress import Emit, Events, Meter
+from .batches import Tokens
+from .calibration import calibrate
+from .checkpoints import best_step, drop_half_written, last_checkpoint, last_loss, step_of
+from .device import Device, choose_device, environment, free_memory_bytes, process_memory_bytes
+from .evaluation import Floats, fit_baselines, judge, softmax, write_answers
+from .gpu import GpuWatch
+from .inference import find_adapter
+from .progress import Emit, Meter
+from .trainer import build_trainer
 
-OPTIMIZERS = {"adamw_8bit": "adamw_bnb_8bit"}  # the Trainer's name where ours is shorter
 PROOF_TEXTS = 16
-CHECKPOINT_FILES = ("adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth")
+WriteCard = Callable[[dict[str, Any], str], str]
+log = logging.getLogger("qlora_demo.worker")
+
+
+@dataclass
+class Run:
+    """What a run works with once reviews and base are there. Logits are (n, k), in the order of a split's reviews."""
+
+    config: RunConfig
+    folder: Path
+    device: Device
+    data: reviews_of.DataSet
+    base: modeling.Base
+    max_length: int
+    train_set: Tokens
+    room: room.Room
+    emit: Emit
+    should_stop: Callable[[], bool]
+    doubts: list[str]
+
+    def doubt(self, sentence: str) -> None:
+        """Tell what makes the result doubtful, now and in the report."""
+        self.doubts.append(sentence)
+        self.emit(Notice(sentence))
+
+    def look(self, model: PeftModel, split: str) -> tuple[Floats, Metrics]:
+        """Logits and metrics of a split by the very function that classifies, so that a report and `evaluate` agree."""
+        reviews, began = self.data.splits[split], time.monotonic()
+        logits = modeling.forward(model, self.base.tokenizer, reviews.texts, self.max_length).numpy()
+        return logits, judge(reviews.labels, logits, self.data.labels, self.data.ordinal, time.monotonic() - began)
+
+    def probe(self, model: PeftModel, step: int) -> None:
+        """Scores the pinned reviews."""
+        if self.config.pinned:
+            shares = softmax(modeling.forward(model, self.base.tokenizer, self.config.pinned, self.max_length).numpy())
+            for text, share in zip(self.config.pinned, shares.tolist(), strict=True):
+                self.emit(Probe(step, text, dict(zip(self.data.labels, share, strict=True))))
 
 
 def train(
-    config: RunConfig,
-    folder: Path,
-    emit: Emit,
-    should_stop: Callable[[], bool],
-    write_card: Callable[[dict[str, Any], str], str] | None = None,
+    config: RunConfig, folder: Path, emit: Emit, should_stop: Callable[[], bool], write_card: WriteCard | None = None
 ) -> str:
-    """Runs `config` in `folder`; returns "done" or "stopped" (then adapter/ and report.json are there).
+    """Runs `config` in `folder`; returns "done" or "stopped" (then adapter/, report.json and answers.jsonl are there).
 
     `write_card(report, base name)` gives the adapter's model card.
 
-    A run stopped before its first step has neither. Where `folder` holds a checkpoint of the run, it goes on from there: the same
+    A run stopped before its first step has none of them. Where `folder` holds a checkpoint of the run, it goes on from there: the same
     optimizer, schedule, order of reviews and step count, and so the same losses as if it had never stopped.
 
     Raises DemoErrors for what the user can mend; no adapter is left behind by a run that fails.
     """
     began = time.monotonic()
     device = choose_device()
+    limits = room.make_room(device)
     emit(Phase("preparing", device.reason))
     data = _load_data(config, emit, should_stop)
     source = sources.resolve(
@@ -62,133 +101,138 @@ def train(
     set_seed(config.seed)
     base = modeling.load_base(source, data.labels, config.precision, device)
     max_length = modeling.usable_length(base.tokenizer, base.model.config, config.max_length)
+    train_set = Tokens(data.splits["train"], base.tokenizer, max_length)
+    limits.rows, limits.length = len(train_set), max(map(len, train_set.ids))
+    run = Run(config, folder, device, data, base, max_length, train_set, limits, emit, should_stop, [])
+    for sentence in doubts.check_data(data):
+        run.doubt(sentence)
+    try:
+        return _train(run, write_card, began)
+    except DemoError:
+        raise
+    except Exception as error:
+        if not (source.folder / "config.json").is_file():
+            raise ModelError(f"The files of the model {config.model} went away during the run; put them back, and resume it.") from error
+        if not is_out_of_memory(error):
+            raise
+        log.exception("Memory ran out")
+    # After the block, so that nothing holds the frames of what failed, and with them the memory.
+    gc.collect()
+    if device.kind == "cuda":
+        torch.cuda.empty_cache()
+    raise room.explain(limits, config, base, len(data.labels))
+
+
+def _train(run: Run, write_card: WriteCard | None, began: float) -> str:
+    config, data, base, emit = run.config, run.data, run.base, run.emit
     model = modeling.attach_lora(base, rank=config.rank, alpha=config.alpha, dropout=config.dropout, targets=config.targets)
+    if config.start_from:
+        modeling.start_from(model, base, find_adapter(config.start_from, run.folder.parent), data.labels)
     ledger = memory.weigh(model, "lora")
-    meter = Meter(device)
-    judge_on = _judge(model, base, data, max_length)
-    resumed = last_checkpoint(folder) is not None
+    meter = Meter(run.device)
+    resumed = last_checkpoint(run.folder) is not None
+    judge_baselines = _baselines(run, tell=not resumed)
     emit(Phase("evaluating the untrained head", "validation and test reviews, before step 1"))
-    untrained = {split: judge_on(split) for split in ("validation", "test")}
-    for split, metrics in untrained.items():
-        if not resumed:  # else it was told when the run began
+    before = {split: run.look(model, split)[1] for split in ("validation", "test")}
+    if not resumed:  # else it was told when the run began
+        for split, metrics in before.items():
             emit(_evaluation(0, metrics, split))
-    if should_stop():
+        run.probe(model, 0)
+    if run.should_stop():
         emit(Notice("The run was stopped before its first step, so there is no adapter to keep."))
         return "stopped"
 
-    trainer, events = _trainer(config, model, base, data, max_length, folder, meter, emit, should_stop)
-    predicted = _predict_memory(config, base, len(data.labels), cast(Tokens, trainer.train_dataset), emit)
+    trainer, events = build_trainer(
+        config, model, base, data, run.train_set, run.folder, meter, emit, run.should_stop, partial(run.probe, model), run.doubt
+    )
+    predicted = _predict_memory(run)
+    drop_half_written(run.folder)
     # One of the last step cannot be gone on from; a run that died after it takes the one before.
-    checkpoint = last_checkpoint(folder, below=trainer.args.max_steps)
+    checkpoint = last_checkpoint(run.folder, below=trainer.args.max_steps)
     if resumed:
-        emit(Resumed(_step_of(checkpoint) if checkpoint else 0))
-    result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    _drop_untold(trainer)
+        emit(Resumed(step_of(checkpoint) if checkpoint else 0))
+    with GpuWatch(emit, active=run.device.kind == "cuda") as watch:
+        result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    trainer.model.zero_grad(set_to_none=True)  # type: ignore[union-attr]  # what evaluation does not need again is freed
+    trainer.optimizer = trainer.lr_scheduler = None
+    steps, early = trainer.state.global_step, not events.stopped and trainer.state.global_step < trainer.args.max_steps
+    if early:
+        emit(Notice(f"Ended early, after step {steps}: {config.patience} evaluations without a better {config.best_metric}."))
     emit(Phase("evaluating", "the best checkpoint on validation and test reviews"))
-    final = {split: judge_on(split) for split in ("validation", "test")}
-    for split, metrics in final.items():
-        emit(_evaluation(trainer.state.global_step, metrics, split))
+    looked = {split: run.look(model, split) for split in ("validation", "test")}
+    for split, (_, metrics) in looked.items():
+        emit(_evaluation(steps, metrics, split))
     receipt = budget.receipt(predicted, meter.standing_bytes, meter.peak_bytes, meter.peak_step)
     emit(MemoryReading("training_peak", receipt["predicted_peak_bytes"], meter.peak_bytes))
+    baselines = judge_baselines(data.splits["test"])
+    for sentence in doubts.check_result(looked["test"][1], baselines):
+        run.doubt(sentence)
 
-    note = modeling.AdapterNote(
-        config.model,
-        source.base_name,
-        source.revision,
-        list(data.labels),
-        data.ordinal,
-        config.precision,
-        device.compute_dtype,
-        max_length,
-        int(base.tokenizer.pad_token_id or 0),
-    )
-    draft = folder / "adapter.draft"
+    draft = run.folder / "adapter.draft"
     shutil.rmtree(draft, ignore_errors=True)
-    modeling.save_adapter(model, base.tokenizer, note, draft)
-    trainable, every = modeling.trainable_parameters(model)
+    modeling.save_adapter(model, base.tokenizer, _note(run), draft)
+    untrained = before["test"]
+    if config.start_from:  # before step 1 the network had been trained already: the base is what it was before that
+        with modeling.as_base(model, True):
+            untrained = run.look(model, "test")[1]
     emit(Phase("proving the reload", "the adapter in a fresh process, under another seed"))
-    proof = _prove(model, base, data, max_length, draft, config.seed, device)
-    emit(Phase("comparing with baselines", "majority, and TF-IDF with logistic regression"))
+    proof = _prove(run, model, draft)
+    trainable, every = modeling.trainable_parameters(model)
     report = {
-        "base": untrained["test"].to_dict(),
-        "final": {split: metrics.to_dict() for split, metrics in final.items()},
-        "baselines": {
-            name: found.to_dict() for name, found in baselines(data.splits["train"], data.splits["test"], data.labels, data.ordinal).items()
-        },
+        "base": untrained.to_dict(),
+        **({"start": before["test"].to_dict()} if config.start_from else {}),
+        "final": {split: metrics.to_dict() for split, (_, metrics) in looked.items()},
+        "calibration": calibrate(
+            data.splits["validation"].labels, looked["validation"][0], data.splits["test"].labels, looked["test"][0]
+        ),
+        "baselines": {name: found.to_dict() for name, found in baselines.items()},
         "memory": {
             "model": ledger.to_dict(),
             "peak_bytes": meter.peak_bytes,
-            "peak_is": "allocated on the GPU" if device.kind == "cuda" else "resident",
+            "peak_is": "allocated on the GPU" if run.device.kind == "cuda" else "resident",
             **receipt,
         },
+        "energy": watch.energy(),
         "parameters": {"trainable": trainable, "all": every},
         "reload": proof,
         "training": {
-            "steps": trainer.state.global_step,
+            "steps": steps,
             "seconds": result.metrics["train_runtime"],
             "loss": last_loss(trainer.state),
             "reviews_per_second": result.metrics["train_samples_per_second"],
-            "best_step": _best_step(trainer.state),
-            "resumed_at": _step_of(checkpoint) if checkpoint else None,
+            "best_step": best_step(trainer.state),
+            "resumed_at": step_of(checkpoint) if checkpoint else None,
+            "ended_early": early,
         },
-        "environment": environment(device),
+        "environment": environment(run.device),
         "data": data.describe(),
         "config": config.to_dict(),
         "seconds": round(time.monotonic() - began, 1),
         "stopped": events.stopped,
         "kept": "the best evaluated checkpoint" if trainer.state.best_model_checkpoint else "the last step",
+        "doubts": run.doubts,
     }
-    text = json.dumps(report, indent=2, allow_nan=False) + "\n"
-    (draft / "report.json").write_text(text)
-    if write_card:
-        (draft / "README.md").write_text(write_card(report, source.base_name))
-    shutil.rmtree(folder / "adapter", ignore_errors=True)  # that of the stop before, where the run was resumed
-    draft.rename(folder / "adapter")
-    (folder / "report.json.draft").write_text(text)
-    (folder / "report.json.draft").rename(folder / "report.json")
+    _keep(run, draft, report, {split: (data.splits[split], logits) for split, (logits, _) in looked.items()}, write_card)
     return "stopped" if events.stopped else "done"
 
 
-def last_checkpoint(folder: Path, below: float = math.inf) -> Path | None:
-    """The newest whole checkpoint of the run in `folder`, before step `below`; what a killed process left half-written is passed over."""
-    found = sorted((folder / "checkpoints").glob("checkpoint-*"), key=_step_of)
-    for checkpoint in reversed([item for item in found if _step_of(item) < below]):
-        # The Trainer writes its state last (Trainer._save_checkpoint), so who has it has all.
-        if _is_json(checkpoint / "trainer_state.json") and all((checkpoint / name).is_file() for name in CHECKPOINT_FILES):
-            return checkpoint
-    return None
-
-
-def _is_json(file: Path) -> bool:
-    try:
-        json.loads(file.read_text())
-    except (OSError, ValueError):
-        return False
-    return True
-
-
-def _step_of(checkpoint: Path) -> int:
-    return int(checkpoint.name.rpartition("-")[2])
-
-
-def last_loss(state: TrainerState) -> float | None:
-    """The loss of the last logged step, in nats; None before the first."""
-    return next((entry["loss"] for entry in reversed(state.log_history) if "loss" in entry), None)
-
-
-def environment(device: Device) -> dict[str, Any]:
-    """Where a run ran: device, versions; no names, paths or variables of the machine."""
-    packages = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "datasets")
-    return {
-        "device": device.kind,
-        "device_name": device.name,
-        "compute_dtype": device.compute_dtype,
-        "reason": device.reason,
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "platform": platform.system(),
-        "versions": {name: version(name) for name in packages},
-    }
+def _keep(
+    run: Run, draft: Path, report: dict[str, Any], answers: dict[str, tuple[reviews_of.Reviews, Floats]], write_card: WriteCard | None
+) -> None:
+    """Everything into its place by renaming, the report last: who sees it finds the rest."""
+    text = json.dumps(report, indent=2, allow_nan=False) + "\n"
+    (draft / "report.json").write_text(text)
+    if write_card:
+        (draft / "README.md").write_text(write_card(report, run.base.source.base_name))
+    write_answers(run.folder / "answers.jsonl.draft", answers)
+    (run.folder / "report.json.draft").write_text(text)
+    adapter, old = run.folder / "adapter", run.folder / "adapter.old"
+    if adapter.exists():  # that of the stop before, where the run was resumed; out of the way whole, since removing takes its time
+        adapter.rename(old)
+    draft.rename(adapter)
+    shutil.rmtree(old, ignore_errors=True)
+    for name in ("answers.jsonl", "report.json"):
+        (run.folder / f"{name}.draft").rename(run.folder / name)
 
 
 def _load_data(config: RunConfig, emit: Emit, should_stop: Callable[[], bool]) -> reviews_of.DataSet:
@@ -219,138 +263,56 @@ def _load_data(config: RunConfig, emit: Emit, should_stop: Callable[[], bool]) -
     return data
 
 
-class LikeLengthTrainer(Trainer):
-    """The Trainer, its training batches drawn by LikeLengths."""
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> LikeLengths:
-        ids = cast(Tokens, train_dataset or self.train_dataset).ids
-        return LikeLengths([len(row) for row in ids], self.args.train_batch_size, self.args.seed)
-
-
-def _trainer(
-    config: RunConfig,
-    model: PeftModel,
-    base: modeling.Base,
-    data: reviews_of.DataSet,
-    max_length: int,
-    folder: Path,
-    meter: Meter,
-    emit: Emit,
-    should_stop: Callable[[], bool],
-) -> tuple[Trainer, Events]:
-    train_set = Tokens(data.splits["train"], base.tokenizer, max_length)
-    per_epoch = max(1, math.ceil(math.ceil(len(train_set) / config.batch_size) / config.accumulation))
-    total = config.max_steps or math.ceil(config.epochs * per_epoch)
-    emit(Phase("training", f"{total} steps", 0.0, steps=total))
-    every = max(1, math.ceil(total / config.evaluations))
-    if config.gradient_checkpointing:
-        model.enable_input_require_grads()
-    lower_is_better = config.best_metric in ("loss", "mae_stars")
-    arguments = TrainingArguments(
-        output_dir=str(folder / "checkpoints"),
-        report_to="none",
-        seed=config.seed,
-        disable_tqdm=True,
-        per_device_train_batch_size=config.batch_size,
-        gradient_accumulation_steps=config.accumulation,
-        per_device_eval_batch_size=max(32, config.batch_size),
-        num_train_epochs=config.epochs,
-        max_steps=total,
-        learning_rate=config.learning_rate,
-        lr_scheduler_type=config.schedule,
-        warmup_steps=config.warmup,
-        weight_decay=config.weight_decay,
-        optim=OPTIMIZERS.get(config.optimizer, config.optimizer),
-        eval_strategy="steps",
-        eval_steps=every,
-        save_strategy="steps",
-        save_steps=every,
-        save_total_limit=2,
-        load_best_model_at_end=True,
-        metric_for_best_model=config.best_metric,
-        greater_is_better=not lower_is_better,
-        logging_steps=config.log_every,
-        logging_first_step=True,
-        logging_nan_inf_filter=False,
-        label_names=["labels"],
-        remove_unused_columns=False,
-        dataloader_num_workers=0,
-        dataloader_pin_memory=base.device.kind == "cuda",
-        use_cpu=base.device.kind == "cpu",
-        fp16=base.device.kind == "cuda" and base.device.compute_dtype == "float16",
-        activation_checkpointing=config.gradient_checkpointing,
-    )
-    events = Events(emit, should_stop, meter, config.learning_rate)
-
-    def metrics(found: Any) -> dict[str, float]:
-        measured = judge(found.label_ids, found.predictions, data.labels, data.ordinal)
-        return {
-            "loss": measured.loss,
-            "accuracy": measured.accuracy,
-            "macro_f1": measured.macro_f1,
-            **({"mae_stars": measured.mae_stars} if measured.mae_stars is not None else {}),
-        }
-
-    trainer = LikeLengthTrainer(
-        model,
-        arguments,
-        data_collator=collator(base.tokenizer, meter),
-        train_dataset=train_set,
-        eval_dataset=Tokens(_by_length(data.splits["validation"]), base.tokenizer, max_length),
-        compute_metrics=metrics,
-        callbacks=[events],
-        compute_loss_func=loss_over(len(data.labels), config.label_smoothing, data.ordinal),
-    )
-    trainer.remove_callback(PrinterCallback)  # our events say it
-    return trainer, events
+def _baselines(run: Run, tell: bool) -> Callable[[reviews_of.Reviews], dict[str, Metrics]]:
+    """What needs no network, learnt before step 1, so that the curves can be held against it."""
+    run.emit(Phase("counting words", "the baselines: the commonest label, and TF-IDF with logistic regression"))
+    found = fit_baselines(run.data.splits["train"], run.data.labels, run.data.ordinal)
+    if tell:
+        for name, metrics in found(run.data.splits["validation"]).items():
+            run.emit(Baseline(name, metrics.loss, metrics.accuracy, metrics.macro_f1, metrics.mae_stars, "validation"))
+    return found
 
 
-def _predict_memory(config: RunConfig, base: modeling.Base, labels: int, train_set: Tokens, emit: Emit) -> Budget | None:
+def _predict_memory(run: Run) -> Budget | None:
     """What a step on the longest batch will take. The run does not hang on it: None, and a notice, where it cannot be said."""
     try:
-        return budget.predict_run(config, base, labels, min(config.batch_size, len(train_set)), max(map(len, train_set.ids)))
+        found = budget.predict_run(
+            run.config, run.base, len(run.data.labels), min(run.config.batch_size, run.room.rows), run.room.length
+        )
     except Exception as error:  # a family whose steps need real numbers, or a library that changed
-        emit(Notice(f"The memory of a step could not be predicted ({str(error).splitlines()[0][:160]}); the run goes on."))
-        return None
-
-
-def _by_length(reviews: reviews_of.Reviews) -> reviews_of.Reviews:
-    return reviews.take(sorted(range(len(reviews)), key=lambda i: len(reviews.texts[i])))
-
-
-def _judge(model: PeftModel, base: modeling.Base, data: reviews_of.DataSet, max_length: int) -> Callable[[str], Metrics]:
-    """Metrics on a split by the very function that classifies, so that a report and `evaluate` agree."""
-
-    def judged(split: str) -> Metrics:
-        reviews, began = data.splits[split], time.monotonic()
-        logits = modeling.forward(model, base.tokenizer, reviews.texts, max_length).numpy()
-        return judge(reviews.labels, logits, data.labels, data.ordinal, time.monotonic() - began)
-
-    return judged
+        run.emit(Notice(f"The memory of a step could not be predicted ({str(error).splitlines()[0][:160]}); the run goes on."))
+        found = None
+    run.room.stand()
+    if found and not room.fits_now(run.room, found.step_bytes):
+        left = run.room.limit_bytes - run.room.standing_bytes
+        run.emit(Notice(f"A step is predicted to take {size(found.step_bytes)} of memory, and {size(left)} are left: it may not fit."))
+    return found
 
 
 def _evaluation(step: int, metrics: Metrics, split: str) -> Evaluation:
     return Evaluation(step, metrics.loss, metrics.accuracy, metrics.macro_f1, metrics.mae_stars, split)  # type: ignore[arg-type]
 
 
-def _prove(
-    model: PeftModel, base: modeling.Base, data: reviews_of.DataSet, max_length: int, draft: Path, seed: int, device: Device
-) -> dict[str, float]:
-    texts = data.splits["validation"].texts[:PROOF_TEXTS]
-    tuned = modeling.forward(model, base.tokenizer, texts, max_length).numpy()
+def _note(run: Run) -> modeling.AdapterNote:
+    return modeling.AdapterNote(
+        run.config.model,
+        run.base.source.base_name,
+        run.base.source.revision,
+        list(run.data.labels),
+        run.data.ordinal,
+        run.config.precision,
+        run.device.compute_dtype,
+        run.max_length,
+        int(run.base.tokenizer.pad_token_id or 0),
+    )
+
+
+def _prove(run: Run, model: PeftModel, draft: Path) -> dict[str, float]:
+    texts = run.data.splits["validation"].texts[:PROOF_TEXTS]
+    tuned = modeling.forward(model, run.base.tokenizer, texts, run.max_length).numpy()
     with modeling.as_base(model, True):
-        untrained = modeling.forward(model, base.tokenizer, texts, max_length).numpy()
-    if device.kind == "cuda" and free_memory_bytes("cuda") < 2 * process_memory_bytes("cuda"):
-        cast(Any, base.model).to("cpu")  # the fresh process needs room for the base
+        untrained = modeling.forward(model, run.base.tokenizer, texts, run.max_length).numpy()
+    if run.device.kind == "cuda" and free_memory_bytes("cuda") < 2 * process_memory_bytes("cuda"):
+        cast(Any, run.base.model).to("cpu")  # the fresh process needs room for the base
         torch.cuda.empty_cache()
-    return reload.prove(draft, texts, tuned, untrained, seed + 1, device.compute_dtype)
-
-
-def _drop_untold(trainer: Trainer) -> None:
-    """Frees optimizer and gradients before evaluation: they are not needed again."""
-    trainer.model.zero_grad(set_to_none=True)  # type: ignore[union-attr]
-    trainer.optimizer = trainer.lr_scheduler = None
-
-
-def _best_step(state: TrainerState) -> int | None:
-    return _step_of(Path(state.best_model_checkpoint)) if state.best_model_checkpoint else None
+    return reload.prove(draft, texts, tuned, untrained, run.config.seed + 1, run.device.compute_dtype)

@@ -7,17 +7,15 @@ from __future__ import annotations
 
 from typing import Any
 
+METRICS = ("accuracy", "macro_f1", "mae_stars", "within_one", "quadratic_kappa")
+
 
 def write_card(report: dict[str, Any], base_name: str) -> str:
     """README.md of an adapter folder: metadata that the Hub understands, how it was trained and how good it is."""
     config, data, training = report["config"], report["data"], report["training"]
     test = report["final"]["test"]
     rows = [("this adapter", test), ("untrained head", report["base"]), *report["baselines"].items()]
-    table = "\n".join(
-        f"| {name} | {m['accuracy']:.3f} | {m['macro_f1']:.3f} | {_number(m['mae_stars'])} | {_number(m['within_one'])} | "
-        f"{_number(m['quadratic_kappa'])} |"
-        for name, m in rows
-    )
+    table = "\n".join(f"| {name} | " + " | ".join(_measured(m, metric) for metric in METRICS) + " |" for name, m in rows)
     # A folder on somebody's machine is no base that the Hub knows, and its path is nobody's business.
     base = base_name if base_name.count("/") == 1 and not base_name.startswith("/") else ""
     header = "\n".join(
@@ -47,7 +45,7 @@ A LoRA adapter (rank {config["rank"]}, alpha {config["alpha"]:g}) with a trained
 | | accuracy | macro-F1 | mean error, stars | within one star | quadratic kappa |
 |---|---|---|---|---|---|
 {table}
-
+{_sureness(test, report.get("calibration"))}
 ## How it was made
 
 {data["rows"]["train"]:,} reviews, {training["steps"]} steps in {training["seconds"]:.0f} s on {report["environment"]["device_name"]},
@@ -57,6 +55,25 @@ Loaded again in a fresh process under another seed, its logits differed by at mo
 
 `report.json` beside this file has every setting, version and number.
 """
+
+
+def _measured(metrics: dict[str, Any], metric: str) -> str:
+    """A number of the table with its interval; reports of older runs have none."""
+    ends = (metrics.get("intervals") or {}).get(metric)
+    return _number(metrics[metric]) + (f" ({ends[0]:.3f} to {ends[1]:.3f})" if ends else "")
+
+
+def _sureness(test: dict[str, Any], scaled: dict[str, Any] | None) -> str:
+    """What the intervals are, and how far the probabilities can be believed; "" where an older report says neither."""
+    lines = []
+    if test.get("intervals"):
+        lines.append("In parentheses: 95 % of a bootstrap over the test reviews; another seed of the training is not in it.")
+    if test.get("calibration"):
+        line = f"Expected calibration error (15 bins): {test['calibration']['ece']:.3f}"
+        if scaled:
+            line += f"; {scaled['ece_after']:.3f} with the logits divided by {scaled['temperature']:.3f}, fitted on the validation reviews"
+        lines.append(f"{line}.")
+    return "".join(f"\n{line}\n" for line in lines)
 
 
 def _number(value: float | None) -> str:

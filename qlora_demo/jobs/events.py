@@ -33,9 +33,13 @@ def read_events(path: Path, after: int = 0, limit: int | None = None) -> list[di
     return _newer(_tail(path, lambda lines: _reaches(lines, after)), after)[:limit]
 
 
-def last_event(path: Path) -> dict[str, Any] | None:
-    """The last whole event, None where there is none."""
-    return next(filter(None, map(_record, reversed(_tail(path, lambda lines: any(map(_record, lines)))))), None)
+def last_event(path: Path, which: Callable[[dict[str, Any]], bool] = lambda event: True) -> dict[str, Any] | None:
+    """The last whole event that is `which`, None where there is none."""
+
+    def newest(lines: list[bytes]) -> dict[str, Any] | None:
+        return next(filter(which, filter(None, map(_record, reversed(lines)))), None)
+
+    return newest(_tail(path, lambda lines: newest(lines) is not None))
 
 
 def _tail(path: Path, enough: Callable[[list[bytes]], bool]) -> list[bytes]:

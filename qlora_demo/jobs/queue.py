@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import RunError
+from ..errors import RunError, is_disk_full
 from ..records import Phase
 from .launch import start_worker
 from .state import JobState, process_marks, read_state, write_state
@@ -68,18 +68,20 @@ def stop(store: Store, run_id: str, *, launch: Launch = start_worker) -> None:
 def resume(store: Store, run_id: str, *, launch: Launch = start_worker) -> Job:
     """A run that was stopped, interrupted or failed goes to the end of the line, to go on from its last checkpoint.
 
-    RunError where it has not ended, or has nothing left to do.
+    It goes on with its own settings (config.refuse_changes is for who was asked for others). RunError where it has not ended, or has
+    nothing left to do.
     """
     job = store.job(run_id)
     with store.lock():
         state = _ended(job, "resumed")
         if state.state == "done" or state.kind != "train":
             raise RunError(f"Run {run_id} is {state.state}: there is nothing left to do; start a new run for other settings.")
+        job.reserve()
         (job.folder / "stop").unlink(missing_ok=True)
-        # An event of its own, so that the end that stands before it is no longer the last word.
-        EventWriter(job.folder).write(Phase("resuming", f"it was {state.state} after step {state.steps_done}"))
+        # Before the event: a run that has ended ends with its finished event, also where this process dies in between.
         waiting = replace(state, state="queued", waiting_since=time.time(), started=None, ended=None, error=None)
         write_state(job.folder, replace(waiting, pid=None, pid_started=None, heartbeat=None))
+        EventWriter(job.folder).write(Phase("resuming", f"it was {state.state} after step {state.steps_done}"))
         _advance(store, launch)
     return job
 
@@ -99,9 +101,9 @@ def delete(store: Store, run_id: str) -> None:
     job = store.job(run_id)
     with store.lock():
         _ended(job, "deleted")
-        gone = job.folder.with_name(f".deleted-{job.id}")
-        job.folder.rename(gone)  # at once for every reader, however long the removal takes
-    shutil.rmtree(gone, ignore_errors=True)
+        job.folder.rename(job.folder.with_name(f".deleted-{job.id}"))  # at once for every reader, however long the removal takes
+    for gone in store.home.glob(".deleted-*"):  # also what was left by who died in the middle of it
+        shutil.rmtree(gone, ignore_errors=True)
 
 
 def _ended(job: Job, what: str) -> JobState:
@@ -125,13 +127,23 @@ def claim(store: Store, job: Job) -> JobState:
             raise RunError(f"Run {job.id} is {state.state}; only a run whose turn has come can be worked on.")
         now = time.time()
         state = replace(state, state="running", started=now, **process_marks(os.getpid()))
-        write_state(job.folder, state)
+        try:
+            write_state(job.folder, state)
+        except OSError as error:
+            # Else it would wait on, and whoever comes by would start the next worker that cannot work.
+            job.finish(state, "failed", _why(error))
+            raise
     return state
 
 
 def position(store: Store, job: Job) -> int | None:
     """1 = next to start; None where the job does not wait."""
     return store.position(job)
+
+
+def expected_wait(store: Store, job: Job) -> float | None:
+    """Seconds until a waiting job would start, as the runs before it went; None where it does not wait, or nothing is known."""
+    return store.expected_wait(job)
 
 
 def follow(store: Store, job: Job, after: int = 0, *, every_seconds: float = 0.5) -> Iterator[list[dict[str, Any]]]:
@@ -177,8 +189,14 @@ def _start(job: Job, state: JobState, launch: Launch) -> bool:
     """Whether the worker started; the state is written only then, so there is no `starting` without a pid."""
     try:
         pid = launch(job.folder)
+        write_state(job.folder, replace(state, state="starting", started=time.time(), **process_marks(pid)))
     except OSError as error:
-        job.finish(state, "failed", f"The worker could not be started: {error.strerror or error}.")
+        job.finish(state, "failed", _why(error))
         return False
-    write_state(job.folder, replace(state, state="starting", started=time.time(), **process_marks(pid)))
     return True
+
+
+def _why(error: OSError) -> str:
+    if is_disk_full(error):
+        return "The disk is full; free some space and resume the run."
+    return f"The worker could not be started: {error.strerror or error}."

@@ -11,6 +11,8 @@ import json
 import os
 import re
 import secrets
+import shutil
+import statistics
 import string
 import time
 from collections.abc import Iterator
@@ -20,7 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from ..errors import RunError
+from ..errors import RunError, is_disk_full
 from ..records import Finished
 from .events import EventWriter, last_event, read_events
 from .state import Heartbeat, JobState, StateWriter, read_state, to_json, write_state
@@ -31,6 +33,11 @@ Kind = Literal["train", "memory"]
 
 _ID = re.compile(r"\d{8}-\d{6}-[a-z0-9]{4,12}")
 _LOCK_SECONDS = 10.0
+# What a job's folder holds only while it is worked on: removed at its end, whatever that was.
+RESERVE = ".reserve"
+DRAFTS = (RESERVE, ".state.*", ".report.json", "*.draft", "*.old")
+_RESERVE_BYTES = 64 * 1024
+_LAST_RUNS = 5  # tell how long the next one may take
 
 
 def default_home() -> Path:
@@ -69,9 +76,29 @@ class Job:
         """The newest event, None before there is one; only the end of the file is read."""
         return last_event(self.folder / "events.jsonl")
 
+    def seconds_left(self, state: JobState) -> float | None:
+        """What the active job has last said of the time it has left, less what has passed since; None where it has said nothing."""
+        # What it said before it was last started, as a run that was then resumed, is no longer true.
+        path, began = self.folder / "events.jsonl", state.started or 0.0
+        said = last_event(path, lambda event: event.get("seconds_left") is not None or event["time"] < began)
+        if said is None or said["time"] < began:
+            return None
+        return max(0.0, float(said["seconds_left"]) - (time.time() - said["time"]))
+
     def report(self) -> dict[str, Any] | None:
         """report.json, None before there is one."""
         return _read_json(self.folder / "report.json")
+
+    def answers(self) -> list[dict[str, Any]]:
+        """answers.jsonl, a line for each validation and test review; [] where the run wrote none (yet)."""
+        try:
+            return [json.loads(line) for line in (self.folder / "answers.jsonl").read_bytes().splitlines()]
+        except (OSError, ValueError):
+            return []
+
+    def is_gone(self) -> bool:
+        """Whether the job was deleted; then its folder may be there yet, written by a worker that does not know."""
+        return not (self.folder / "state.json").exists()
 
     def request_stop(self) -> None:
         """Ask the worker to stop at its next step. For what the queue should know use `queue.stop`."""
@@ -88,14 +115,15 @@ class Job:
         return sum(file.stat().st_size for file in self.folder.rglob("*") if file.is_file())
 
     def summary(self) -> dict[str, Any]:
-        """What `runs` and `show` print; `position` 1 is the next to start, None where it does not wait."""
+        """What `runs` and `show` print; `position` 1 is the next to start; it and `wait_seconds` are None where it does not wait."""
         state = self.state()
         settings = _read_json(self.folder / "config.json") or {}
+        store = Store(self.folder.parent)
         return {
             "run": self.id, "state": state.state, "kind": state.kind, "name": state.name,
             "model": settings.get("model"), "data": settings.get("data"),
             "steps_done": state.steps_done, "steps_total": state.steps_total,
-            "metrics": self._metrics(state), "position": Store(self.folder.parent).position(self),
+            "metrics": self._metrics(state), "position": store.position(self), "wait_seconds": store.expected_wait(self),
             "created": state.created, "error": state.error,
         }  # fmt: skip
 
@@ -108,15 +136,17 @@ class Job:
                 return {"split": split, **{name: final[split].get(name) for name in names}}
         return state.metrics
 
-    def finish(self, state: JobState, final: str, error: str | None = None) -> JobState:
-        """Append the finished event, then write `state` with its end.
+    def finish(
+        self, state: JobState, final: str, error: str | None = None, suggestion: dict[str, Any] | None = None
+    ) -> JobState:
+        """Append the finished event, then write `state` with its end. Raises OSError.
 
         In this order: who sees a final state finds the finished event. For the worker, or under the queue's lock.
         """
+        self._drop_drafts()
         report = self.folder / "report.json"
-        last = self.last_event()
-        if not (last and last.get("event") == Finished.event):
-            EventWriter(self.folder).write(Finished(final, error, str(report) if report.exists() else None))
+        if self._last_words(state) is None:
+            EventWriter(self.folder).write(Finished(final, error, str(report) if report.exists() else None, suggestion))
         ended = replace(state, state=final, error=error, ended=time.time())
         write_state(self.folder, ended)
         return ended
@@ -127,11 +157,32 @@ class Job:
         state = self.state()
         if stored is None or not stored.is_active or not state.is_final:
             return state
-        last = self.last_event()
-        if last and last.get("event") == Finished.event:
+        last = self._last_words(stored)
+        if last:
             # The worker died between its two last writes: it had come to its end.
             return self.finish(stored, last["state"], last["error"])
         return self.finish(stored, state.state, state.error)
+
+    def _last_words(self, state: JobState) -> dict[str, Any] | None:
+        """The finished event of this start of the job; a resumed job's last event may be that of the end before."""
+        last, since = self.last_event(), state.started or state.waiting_since or state.created
+        return last if last and last.get("event") == Finished.event and last["time"] >= since - 0.001 else None
+
+    def reserve(self) -> None:
+        """Take a little of the disk, so that the end of the job can be written down on a full one. Raises OSError."""
+        with (self.folder / RESERVE).open("wb") as file:
+            file.write(os.urandom(_RESERVE_BYTES))
+            # Else a file system may find out later that there was no room.
+            os.fsync(file.fileno())
+
+    def _drop_drafts(self) -> None:
+        """Remove what a worker that did not come to its end has left half-written, and the reserve."""
+        for pattern in DRAFTS:
+            for path in self.folder.glob(pattern):
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
 
 
 class Store:
@@ -146,13 +197,18 @@ class Store:
         state = JobState("queued", kind=kind, name=name, created=created, key_hash=key_hash, beside=beside)
         try:
             self.home.mkdir(parents=True, exist_ok=True)
-            folder = self._new_folder(created)
-            (folder / "config.json").write_text(to_json(settings) + "\n", encoding="utf-8")
-            # Last, because the folder is a job from here on.
-            write_state(folder, state)
+            job = Job(self._new_folder(created))
         except OSError as error:
             raise self._not_writable(error) from error
-        return Job(folder)
+        try:
+            (job.folder / "config.json").write_text(to_json(settings) + "\n", encoding="utf-8")
+            job.reserve()
+            # Last, because the folder is a job from here on.
+            write_state(job.folder, state)
+        except OSError as error:
+            shutil.rmtree(job.folder, ignore_errors=True)
+            raise self._not_writable(error) from error
+        return job
 
     def job(self, run_id: str) -> Job:
         """The job called `run_id`; RunError where there is none (a path is never an id)."""
@@ -187,10 +243,32 @@ class Store:
         line = [other.id for other, its in self.waiting() if not its.beside]
         return line.index(job.id) + 1 if job.id in line else None
 
+    def expected_wait(self, job: Job) -> float | None:
+        """Seconds until a waiting job would start: what the active job has left, and what runs like those ahead in line took.
+
+        None where it does not wait, and where nothing is known: a kind of which no run has come to its end.
+        """
+        state = read_state(job.folder)
+        if state is None or state.state != "queued" or state.beside:
+            return None
+        found = self.states()
+        seconds: list[float | None] = []
+        for other, its in found:
+            if its.is_active and not its.beside:
+                left, usual = other.seconds_left(its), _usual_seconds(found, its.kind)
+                if left is None and usual is not None:
+                    left = max(0.0, usual - (time.time() - (its.started or its.created)))
+                seconds.append(left)
+        line = [(other.id, its.kind) for other, its in _in_line(found) if not its.beside]
+        ids = [run_id for run_id, _ in line]
+        ahead = line[: ids.index(job.id)] if job.id in ids else []
+        seconds += [_usual_seconds(found, kind) for _, kind in ahead]
+        known = [value for value in seconds if value is not None]
+        return sum(known) if len(known) == len(seconds) else None
+
     def waiting(self) -> list[tuple[Job, JobState]]:
         """The queued jobs with their states, first come first."""
-        queued = [(job, state) for job, state in self.states() if state.state == "queued"]
-        return sorted(queued, key=lambda item: (item[1].waiting_since or item[1].created, item[0].id))
+        return _in_line(self.states())
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -223,10 +301,24 @@ class Store:
                 continue
 
     def _not_writable(self, error: OSError) -> RunError:
+        if is_disk_full(error):
+            return RunError(f"The disk of {self.home} is full; free some space and try again.")
         return RunError(f"Runs cannot be kept in {self.home}: {error.strerror}; {_ELSEWHERE}.")
 
 
 _ELSEWHERE = "set QLORA_DEMO_HOME (or --runs-dir) to a folder that can be written"
+
+
+def _in_line(states: list[tuple[Job, JobState]]) -> list[tuple[Job, JobState]]:
+    queued = [(job, state) for job, state in states if state.state == "queued"]
+    return sorted(queued, key=lambda item: (item[1].waiting_since or item[1].created, item[0].id))
+
+
+def _usual_seconds(states: list[tuple[Job, JobState]], kind: str) -> float | None:
+    """How long the last runs of a kind took that came to their end; None where there is none."""
+    ends = [(its.ended, its.started) for _, its in states if its.kind == kind and its.state in ("done", "stopped")]
+    took = [ended - started for ended, started in sorted((end for end in ends if all(end)), reverse=True)]  # type: ignore[type-var, operator]
+    return statistics.median(took[:_LAST_RUNS]) if took else None
 
 
 def _flock(descriptor: int, path: Path) -> None:

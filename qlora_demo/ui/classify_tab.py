@@ -13,7 +13,7 @@ import gradio as gr
 from ..errors import DemoError
 from ..services import SAMPLE, Services
 from .handlers import shown
-from .views import view_certainty, view_probabilities, view_problems, view_stars
+from .views import view_certainty, view_probabilities, view_problems, view_stars, view_temperature
 
 EXAMPLES = [
     "I love this product, it works exactly as described and arrived a day early!",
@@ -33,6 +33,7 @@ def build_classify_tab(services: Services) -> gr.Dropdown:
             gr.Examples([[text] for text in EXAMPLES], [review], label="Or click one", elem_id="classify-examples")
             adapter = gr.Dropdown(services.adapters(), value=SAMPLE, label="Adapter", allow_custom_value=True, elem_id="classify-adapter",
                                   info="The shipped one, a run of yours, or the folder of an adapter.")  # fmt: skip
+            calibrated = gr.Checkbox(label="Calibrated probabilities", visible=False, elem_id="classify-calibrated")
         with gr.Column(scale=2, min_width=320, elem_classes="answer"):
             gr.HTML('<p class="caption">Expected stars, of 5</p>')
             stars = gr.HTML(view_stars(None), elem_id="classify-stars")
@@ -40,21 +41,30 @@ def build_classify_tab(services: Services) -> gr.Dropdown:
             certainty = gr.HTML('<p class="quiet">The first answer waits for the model to load.</p>', elem_id="classify-certainty")
 
     @shown
-    def on_review(review: str, adapter: str) -> list[Any]:
+    def on_review(review: str, adapter: str, calibrated: bool) -> list[Any]:
         if not review.strip():
             return [view_stars(None), view_probabilities(None, None), '<p class="quiet">Type a few words.</p>']
         began = time.monotonic()
         try:
-            tuned = services.classify(review, adapter)
+            tuned = services.classify(review, adapter, calibrated)
             seconds = time.monotonic() - began
             untrained = services.untrained(review, adapter)
         except DemoError as error:
             return [view_stars(None), view_probabilities(None, None), view_problems([str(error)])]
         return [view_stars(tuned), view_probabilities(tuned, untrained), view_certainty(tuned, seconds)]
 
+    @shown
+    def on_adapter(adapter: str) -> Any:
+        """The choice is there where the adapter's run fitted a temperature."""
+        temperature = services.temperature(adapter)
+        return gr.Checkbox(visible=temperature is not None, info=view_temperature(temperature) if temperature else None)
+
     # A limit of its own, so that no other handler holds up a key; another adapter takes seconds to load, and shows that it does.
-    answer: dict[str, Any] = {"inputs": [review, adapter], "outputs": [stars, shares, certainty], "trigger_mode": "always_last",
+    answer: dict[str, Any] = {"inputs": [review, adapter, calibrated], "outputs": [stars, shares, certainty], "trigger_mode": "always_last",
                               "concurrency_limit": 4, "api_visibility": "private"}  # fmt: skip
     review.change(on_review, show_progress="hidden", **answer)
+    calibrated.input(on_review, show_progress="hidden", **answer)
     adapter.change(on_review, show_progress="minimal", show_progress_on=certainty, **answer)
+    # Without triggers it runs as the page loads, too: the shipped adapter may have a temperature.
+    gr.on(None, on_adapter, adapter, calibrated, show_progress="hidden", concurrency_limit=4, api_visibility="private")
     return adapter

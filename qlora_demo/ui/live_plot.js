@@ -1,118 +1,134 @@
-// Keeps one plotly.js graph alive and asks the server for what is new. The value of the component is a run's id.
+// Asks the server for what is new of a run and shows it; the value of the component is the run's id.
 // Text goes in as textContent only: a run's words are data, never markup.
 const $ = (selector) => element.querySelector(selector);
-const graph = $("#train-figure .graph"), badge = $("#train-status"), phase = $(".live-phase"), notices = $(".notices");
+const badge = $("#train-status"), phase = $(".live-phase"), notices = $(".notices"), reading = $(".live-reading");
 const meter = $(".meter"), bar = $(".meter > div");
-let run = "", after = 0, timer = null, epoch = 0, lastEvaluated = -1;
+const color = (name) => getComputedStyle(element).getPropertyValue(name).trim();
+const figure = liveFigure($("#train-figure .graph"), color), pinned = pinnedReviews($("#train-pinned"));
+let run = "", after = 0, born = "", total = 0, timer = null, epoch = 0, active = false;
 
 const fact = (name, text) => { $(`[data-fact="${name}"]`).textContent = text; };
+const known = (value, form) => value == null ? "–" : form(value);
+const percent = (share, digits = 0) => `${(100 * share).toFixed(digits)} %`;
 const size = (bytes) => bytes >= 2 ** 30 ? `${(bytes / 2 ** 30).toFixed(2)} GiB` : `${(bytes / 2 ** 20).toFixed(0)} MiB`;
-const color = (name) => getComputedStyle(element).getPropertyValue(name).trim();
+// Only what is new: the same words again would be read aloud again.
+const say = (where, text) => { if (where.textContent !== text) where.textContent = text; };
 
-function theme() {
-  const ink = color("--body-text-color-subdued"), grid = color("--border-color-primary");
-  const axis = { gridcolor: grid, zerolinecolor: grid, linecolor: grid };
-  return { ink, axis };
+// --- how one wants to see it, kept in this browser --------------------------------------------------------------------
+
+const KEPT = "qlora-demo-live";
+const controls = Object.fromEntries(["log", "smoothing", "more", "sound"].map((name) => [name, $(`[data-choice="${name}"]`)]));
+const chosen = () => ({ log: controls.log.checked, smoothing: Number(controls.smoothing.value), more: controls.more.checked, sound: controls.sound.checked });
+
+function choose() {
+  const choices = chosen();
+  figure.choose(choices);
+  controls.smoothing.setAttribute("aria-valuetext", choices.smoothing ? `${choices.smoothing} % of the run` : "off");
+  try { localStorage.setItem(KEPT, JSON.stringify(choices)); } catch { /* A browser that keeps nothing still shows it. */ }
 }
 
-function layout(chance) {
-  const { ink, axis } = theme();
-  const level = (y, ref, text) => [
-    { type: "line", xref: "paper", x0: 0, x1: 1, yref: ref, y0: y, y1: y, line: { color: ink, width: 1, dash: "dot" } },
-    { xref: "paper", x: 1, xanchor: "right", yref: ref, y, yanchor: "bottom", showarrow: false, text, font: { size: 11 } },
-  ];
-  const guesses = [
-    level(chance.loss, "y", `guessing: ln ${chance.labels} = ${chance.loss.toFixed(3)}`),
-    level(chance.accuracy, "y2", `guessing: ${(100 * chance.accuracy).toFixed(0)} %`),
-  ];
-  return {
-    uirevision: run, height: 460, margin: { l: 70, r: 12, t: 8, b: 40 }, hovermode: "x unified",
-    paper_bgcolor: "transparent", plot_bgcolor: "transparent", font: { color: ink, family: "system-ui, sans-serif", size: 12 },
-    hoverlabel: { bgcolor: color("--background-fill-primary"), font: { color: color("--body-text-color") } },
-    legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom" },
-    xaxis: { ...axis, title: { text: "step" }, rangemode: "tozero", anchor: "y3" },
-    yaxis: { ...axis, title: { text: "loss (nats)", standoff: 8 }, domain: [0.5, 1], rangemode: "tozero" },
-    yaxis2: { ...axis, title: { text: "accuracy", standoff: 8 }, domain: [0.22, 0.44], range: [0, 1], tickformat: ".0%", nticks: 3 },
-    yaxis3: { ...axis, title: { text: "rate", standoff: 8 }, domain: [0, 0.16], rangemode: "tozero", tickformat: ".0e", nticks: 3 },
-    shapes: guesses.map(([line]) => line), annotations: guesses.map(([, text]) => text),
-  };
+function recall() {
+  try {
+    const kept = JSON.parse(localStorage.getItem(KEPT)) ?? {};
+    for (const name of ["log", "more", "sound"]) controls[name].checked = kept[name] === true;
+    if (Number.isFinite(kept.smoothing)) controls.smoothing.value = kept.smoothing;
+  } catch { /* Nothing was kept, or it cannot be read. */ }
 }
 
-function draw(chance) {
-  lastEvaluated = -1;
-  const trace = (name, style) => ({ x: [], y: [], name, type: "scatter", ...style });
-  const accent = color("--accent"), second = color("--second");
-  return Plotly.react(graph, [
-    trace("train loss", { mode: "lines", line: { color: accent, width: 2 } }),
-    trace("validation loss", { mode: "lines+markers", line: { color: second, width: 2, dash: "dash" }, marker: { size: 8 } }),
-    trace("validation accuracy", { mode: "lines+markers", yaxis: "y2", line: { color: second, width: 2 }, marker: { size: 7, symbol: "square" } }),
-    trace("learning rate", { mode: "lines", yaxis: "y3", line: { color: color("--body-text-color-subdued"), width: 1.5 } }),
-  ], layout(chance), { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d"] });
+for (const name of ["log", "smoothing", "more"]) controls[name].addEventListener("input", () => { choose(); figure.draw(total); });
+// Heard when it is switched on: one knows the sound, and the browser has been asked for it by a click.
+controls.sound.addEventListener("input", () => { choose(); if (controls.sound.checked) beep(660); });
+
+function beep(hertz) {
+  const audio = new AudioContext(), tone = audio.createOscillator(), volume = audio.createGain();
+  tone.frequency.value = hertz;
+  volume.gain.value = 0.1;
+  tone.connect(volume).connect(audio.destination);
+  tone.onended = () => audio.close();
+  tone.start();
+  tone.stop(audio.currentTime + 0.35);
 }
 
-function extend(news) {
-  // The last evaluation is of the checkpoint that is kept; its step may have been evaluated before.
-  const judged = news.evaluations.filter(([step]) => step > lastEvaluated && (lastEvaluated = step, true));
-  const columns = [
-    news.points.map(([step, loss]) => [step, loss]), judged.map(([step, loss]) => [step, loss]),
-    judged.map(([step, , right]) => [step, right]), news.points.map(([step, , rate]) => [step, rate]),
-  ];
-  const used = columns.map((rows, i) => [rows, i]).filter(([rows]) => rows.length);
-  if (!used.length) return;
-  Plotly.extendTraces(graph, { x: used.map(([rows]) => rows.map((row) => row[0])), y: used.map(([rows]) => rows.map((row) => row[1])) },
-    used.map(([, i]) => i));
-}
+// --- the page's title: who works in another tab sees how far it is -----------------------------------------------------
 
-// A resumed run goes on from its checkpoint: what was drawn of later steps comes again.
-function goBack(step) {
-  const kept = graph.data.map(({ x, y }) => x.map((at, i) => [at, y[i]]).filter(([at]) => at <= step));
-  lastEvaluated = Math.min(lastEvaluated, step);
-  return Plotly.restyle(graph, { x: kept.map((rows) => rows.map(([at]) => at)), y: kept.map((rows) => rows.map(([, value]) => value)) });
+const entitle = (mark) => { document.title = (mark ? `${mark} · ` : "") + document.title.replace(/^(\d+ %|✓ done|✗ \w+) · /, ""); };
+const seen = () => { if (!active) entitle(""); };
+window.addEventListener("focus", seen);
+document.addEventListener("visibilitychange", () => { if (!document.hidden) seen(); });
+
+// --- what a run tells ------------------------------------------------------------------------------------------------
+
+function place(news) {
+  const where = news.position === 1 ? "next in the waiting line" : `number ${news.position} in the waiting line`;
+  return news.wait ? `${where}, about ${news.wait}` : where;
 }
 
 function tell(news) {
   badge.textContent = news.state;
   badge.dataset.state = news.state;
-  if (news.position) phase.textContent = news.position === 1 ? "next in the waiting line" : `number ${news.position} in the waiting line`;
-  else if (news.phase) phase.textContent = news.phase.detail ? `${news.phase.name}: ${news.phase.detail}` : news.phase.name;
-  if (news.final) phase.textContent = news.problem || `run ${news.run}`;
+  if (news.final) say(phase, news.problem || `run ${news.run}`);
+  else if (news.position) say(phase, place(news));
+  else if (news.phase) say(phase, news.phase.detail ? `${news.phase.name}: ${news.phase.detail}` : news.phase.name);
+  say(reading, news.reading);
   const share = news.state === "done" ? 1 : news.steps_total ? news.steps_done / news.steps_total : news.phase?.progress ?? 0;
-  bar.style.width = `${(100 * share).toFixed(1)}%`;
+  bar.style.width = percent(share, 1).replace(" ", "");
   meter.setAttribute("aria-valuenow", (100 * share).toFixed(0));
   if (news.steps_total) fact("step", `${news.steps_done} of ${news.steps_total}`);
-  if (news.final) fact("left", "–");
-  else if (news.phase) fact("left", news.left ?? "–");
-  if (news.points.length) fact("loss", news.points.at(-1)[1].toFixed(3));
-  if (news.evaluations.length) fact("accuracy", `${(100 * news.evaluations.at(-1)[2]).toFixed(1)} %`);
-  if (news.rate != null) fact("rate", news.rate.toFixed(0));
-  if (news.memory) fact("memory", size(news.memory));
-  for (const text of news.notices) {
+  fact("left", news.left ?? "–");
+  fact("loss", known(news.loss, (loss) => loss.toFixed(3)));
+  fact("accuracy", known(news.accuracy, (right) => percent(right, 1)));
+  fact("rate", known(news.rate, (rate) => rate.toFixed(0)));
+  fact("memory", known(news.memory, size));
+  for (const name of ["use", "memory", "heat", "power"]) $(`[data-fact="gpu-${name}"]`).parentElement.hidden = !news.gpu;
+  if (news.gpu) {
+    fact("gpu-use", known(news.gpu.utilization, percent));
+    fact("gpu-memory", known(news.gpu.memory_bytes, size));
+    fact("gpu-heat", known(news.gpu.celsius, (degrees) => `${degrees.toFixed(0)} °C`));
+    fact("gpu-power", known(news.gpu.watts, (watts) => `${watts.toFixed(0)} W`));
+  }
+  for (const [text] of news.notices) {
     const item = document.createElement("li");
     item.textContent = text;
     notices.append(item);
   }
+  if (!news.final) { active = true; entitle(percent(share)); }
+  else if (active) {
+    active = false;
+    entitle(news.state === "done" ? "✓ done" : `✗ ${news.state}`);
+    if (controls.sound.checked) beep(news.state === "done" ? 880 : 330);
+  }
+}
+
+async function show(news) {
+  if (news.fresh) { figure.begin(run); pinned.clear(); notices.replaceChildren(); }
+  if (news.back_to != null) { figure.goBack(news.back_to); pinned.goBack(news.back_to); }
+  const levels = JSON.stringify([news.chance, news.baselines]);
+  const moved = news.fresh || news.back_to != null || news.points.length || news.evaluations.length || levels !== show.levels;
+  show.levels = levels;
+  ({ after, born } = news);
+  total = news.steps_total ?? 0;
+  figure.extend(news);
+  pinned.extend(news);
+  if (moved) await figure.draw(total);
 }
 
 async function poll(mine) {
   // A newer run has taken the figure, or the page has left it.
   if (mine !== epoch || !element.isConnected) return;
-  let wait = 1000;
-  if (!document.hidden) {
-    try {
-      const news = await server.since({ run, after });
-      if (mine !== epoch) return;
-      if (news.error) { badge.textContent = "gone"; badge.dataset.state = "failed"; phase.textContent = news.error; return; }
-      if (news.chance) await draw(news.chance);
-      if (news.back_to != null) await goBack(news.back_to);
-      after = news.after;
-      tell(news);
-      extend(news);
-      if (news.more) wait = 0;
-      else if (news.final) { trigger("settled"); return; }
-    } catch (error) {
-      phase.textContent = "The app does not answer; trying again.";
-      wait = 3000;
-    }
+  // In a hidden tab only the title and the sound are waited for.
+  let wait = document.hidden ? 5000 : 1000;
+  try {
+    const news = await server.since({ run, after, born });
+    if (mine !== epoch) return;
+    if (news.error) { badge.textContent = "gone"; badge.dataset.state = "failed"; say(phase, news.error); active = false; seen(); return; }
+    await show(news);
+    if (mine !== epoch) return;
+    tell(news);
+    if (news.more) wait = 0;
+    else if (news.final) { trigger("settled"); return; }
+  } catch (error) {
+    say(phase, "The app does not answer; trying again.");
+    wait = 3000;
   }
   timer = setTimeout(() => poll(mine), wait);
 }
@@ -120,20 +136,23 @@ async function poll(mine) {
 function attach() {
   clearTimeout(timer);
   run = props.value || "";
-  after = 0;
+  after = total = 0;
+  born = "";
   epoch += 1;
+  active = false;
+  seen();
+  say(reading, "");
   notices.replaceChildren();
   for (const name of ["step", "left", "loss", "accuracy", "rate", "memory"]) fact(name, "–");
+  figure.begin(run);
+  pinned.clear();
   if (run) poll(epoch);
-  else draw({ labels: 5, loss: Math.log(5), accuracy: 0.2 });
+  else figure.draw(0);
 }
 
-// Light and dark: the graph takes its ink from the page's own colours.
-new MutationObserver(() => {
-  if (!graph.layout) return;
-  const { ink, axis } = theme();
-  Plotly.relayout(graph, { "font.color": ink, ...Object.fromEntries(["xaxis", "yaxis", "yaxis2", "yaxis3"].flatMap((name) =>
-    Object.entries(axis).map(([key, value]) => [`${name}.${key}`, value]))) });
-}).observe(document.body, { attributes: true, attributeFilter: ["class"] });
+// Light and dark: the graph takes its ink from the page's own colours. A tab that is shown again may have another width.
+new MutationObserver(() => figure.draw(total)).observe(document.body, { attributes: true, attributeFilter: ["class"] });
+recall();
+choose();
 watch("value", attach);
 attach();

@@ -1,25 +1,31 @@
 """Train: settings, Start and Stop, and the live figure of one run.
 
-A run is a job that goes on without this page; the page only attaches to it by its id.
+A run is a job that goes on without this page; the page only attaches to it by its id. Handlers hand back what changes on the page,
+by component.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
 
 from ..config import PRESETS, RunConfig
 from ..errors import DemoError, SettingsError
-from ..jobs.queue import LONGEST_NAME
 from ..jobs.store import Job
 from ..records import Download
 from ..services import Services
-from .form import FIRST, build_fields, other_fields
+from ..text import describe_changes
+from .form import TYPED, build_form, form_values, keep_in_browser, problems_list
 from .handlers import shown
+from .judgement import judgement
 from .live_plot import live_plot
-from .views import view_doomed, view_downloads, view_problems, view_report
+from .run_tools import Changes, build_run_tools, run_choices
+from .views import view_downloads, view_problems, view_report
+
+# What a fresh adapter must have in common with the one it starts from, and what goes with it.
+INHERITED = ("model", "revision", "precision", "rank", "alpha", "targets", "max_length")
 
 
 def build_train_tab(services: Services, page: gr.Blocks, keys: gr.BrowserState, adapters: gr.Dropdown) -> None:
@@ -33,8 +39,12 @@ def build_train_tab(services: Services, page: gr.Blocks, keys: gr.BrowserState, 
             with gr.Row():
                 start = gr.Button("Start training", variant="primary", elem_id="train-start")
                 stop = gr.Button("Stop and keep", interactive=False, elem_id="train-stop")
+            with gr.Row():
                 resume = gr.Button("Resume", visible=False, elem_id="train-resume")
-            problems = gr.HTML(elem_id="train-problems")
+                onward = gr.Button("Start from this adapter", visible=False, elem_id="train-start-from")
+                apply = gr.Button("Start with what fits", variant="primary", visible=False, elem_id="train-apply")
+            problems = problems_list()
+            own = gr.Button("Resume with the run's own settings", visible=False, elem_id="train-resume-own")
             with gr.Group(visible=False) as asking:
                 ask = gr.HTML(elem_id="train-ask")
                 with gr.Row():
@@ -43,52 +53,78 @@ def build_train_tab(services: Services, page: gr.Blocks, keys: gr.BrowserState, 
         with gr.Column(elem_classes="train-watch", min_width=0):
             live = live_plot(services)
             report = gr.HTML(elem_id="train-report")
+            judged = judgement(services)
             run = gr.Dropdown([], label="Show another run", info="Newest first; a run goes on when this page is closed.",
                               elem_id="train-run")  # fmt: skip
-            with gr.Accordion("Rename or delete this run", open=False):
-                name = gr.Textbox(label="Name", max_length=LONGEST_NAME, elem_id="train-name")
-                with gr.Row():
-                    rename = gr.Button("Rename", size="sm", elem_id="train-rename")
-                    delete = gr.Button("Delete …", size="sm", elem_id="train-delete")
-                with gr.Group(visible=False) as sure:
-                    doomed = gr.HTML(elem_id="train-doomed")
-                    with gr.Row():
-                        really = gr.Button("Delete it", variant="stop", elem_id="train-really-delete")
-                        keep = gr.Button("Keep it", elem_id="train-keep")
+            shows = [live, run, stop, resume, onward, apply, own, report, judged, adapters]
+            build_run_tools(services, live, run, adapters, keys, shows, lambda: newest())
         with gr.Column(elem_classes="train-settings", min_width=0):
-            fields = build_fields(["model", "data"])
-            with gr.Row(elem_classes="pairs"):
-                fields |= build_fields(FIRST)
-            with gr.Accordion("All other settings", open=False):
-                fields |= build_fields(other_fields())
+            fields = build_form()
+    keep_in_browser(page, {"preset": preset, **fields})
+    typed = gr.Checkbox(visible=False)  # whether the browser keeps a form; its value comes from there
+    figure = live  # handlers have its value under that name
 
-    outputs = [live, run, keys, stop, resume, problems, asking, ask, report]
+    def show(job: Job) -> Changes:
+        """All that the page shows of a run."""
+        state, found = job.state(), job.report()
+        ended = state.is_final
+        suggested = services.suggestion(job.id) if ended else None
+        return {
+            live: job.id,
+            run: gr.Dropdown(run_choices(services), value=job.id),
+            stop: gr.Button(interactive=not ended),
+            resume: gr.Button(visible=ended and state.state != "done"),
+            onward: gr.Button(visible=ended and (job.folder / "adapter").is_dir()),
+            apply: gr.Button(fitting_words(services.settings(job.id), suggested), visible=suggested is not None),
+            own: gr.Button(visible=False),
+            report: view_report(found),
+            judged: job.id if found and ended else "",
+            adapters: gr.Dropdown(services.adapters()),
+        }
 
-    def attach(found: str, known: dict[str, str]) -> list[Any]:
-        """The page shows the run `found`."""
-        choices = gr.Dropdown(run_choices(services), value=found)
-        return [found, choices, known, gr.Button(interactive=True), gr.Button(visible=False), "", gr.Group(visible=False), "", ""]
+    def newest() -> Changes:
+        """The active run, else the newest."""
+        job = services.latest("train")
+        if job is not None:
+            return show(job)
+        return {live: "", run: gr.Dropdown([], value=None), stop: gr.Button(interactive=False), report: "", judged: "",
+                **{button: gr.Button(visible=False) for button in (resume, onward, apply, own)},
+                adapters: gr.Dropdown(services.adapters())}  # fmt: skip
 
-    def submit(known: dict[str, str], settings: dict[str, Any], confirmed: bool) -> list[Any]:
+    def begin(config: RunConfig, known: dict[str, str]) -> Changes:
+        """The run is submitted, and shown."""
+        started = services.start_run(config)
+        return {**show(services.job(started.run)), keys: {**(known or {}), started.run: started.key}, problems: "",
+                asking: gr.Group(visible=False)}  # fmt: skip
+
+    def refused(error: DemoError, title: str = "") -> Changes:
+        """All problems of the form, and the fields that they are about; everything else stays as it is."""
+        found = error.problems if isinstance(error, SettingsError) else [str(error)]
+        return {problems: view_problems(found, title), asking: gr.Group(visible=False)}
+
+    def submit(known: dict[str, str], settings: dict[str, Any], confirmed: bool) -> Changes:
         try:
             config = RunConfig.read(settings)
-            downloads = [] if confirmed else services.needed_downloads(config)
+            downloads: Sequence[Download] = [] if confirmed else services.needed_downloads(config)
             if downloads:
-                return asked(downloads)
-            started = services.start_run(config)
-        except SettingsError as error:
-            return refused(list(error.problems.values()))
+                return {problems: "", asking: gr.Group(visible=True), ask: view_downloads(downloads)}
+            return begin(config, known)
         except DemoError as error:
-            return refused([str(error)])
-        return attach(started.run, {**(known or {}), started.run: started.key})
+            return refused(error)
 
     @shown
-    def on_start(keys: dict[str, str], **settings: Any) -> list[Any]:
+    def on_start(keys: dict[str, str], **settings: Any) -> Changes:
         return submit(keys, settings, confirmed=False)
 
     @shown
-    def on_fetch(keys: dict[str, str], **settings: Any) -> list[Any]:
+    def on_fetch(keys: dict[str, str], **settings: Any) -> Changes:
         return submit(keys, settings, confirmed=True)
+
+    @shown
+    def on_apply(live: str, keys: dict[str, str]) -> Changes:
+        """The run whose memory ran out, once more, with the change that is predicted to fit; the form shows it."""
+        config = services.suggestion(live)
+        return {**begin(config, keys), **form_values(config, fields)} if config else gr.skip()
 
     @shown
     def on_stop(live: str, keys: dict[str, str]) -> Any:
@@ -96,108 +132,86 @@ def build_train_tab(services: Services, page: gr.Blocks, keys: gr.BrowserState, 
         return gr.Button(interactive=False)
 
     @shown
-    def on_resume(live: str, keys: dict[str, str]) -> list[Any]:
-        """The figure is emptied, and filled anew by `on_show`: it watches its value, and the run stays the same."""
+    def on_resume(live: str, keys: dict[str, str], **settings: Any) -> Changes:
+        """Goes on where the form says what the run was started with; else says what differs, and loses nothing."""
+        try:
+            services.resume_run(live, (keys or {}).get(live, ""), RunConfig.read(settings), at_home=True)
+        except SettingsError as error:
+            return {**refused(error, "A run is resumed with its own settings, and the form differs:"), own: gr.Button(visible=True)}
+        return again(live)
+
+    @shown
+    def on_own(live: str, keys: dict[str, str]) -> Changes:
         services.resume_run(live, (keys or {}).get(live, ""), at_home=True)
-        return ["", gr.Dropdown(run_choices(services), value=live)]
+        return {**again(live), **form_values(services.settings(live), fields)}
+
+    def again(run_id: str) -> Changes:
+        """The figure is emptied, and filled anew by `on_show`: it watches its value, and the run stays the same."""
+        return {live: "", run: gr.Dropdown(run_choices(services), value=run_id), problems: "", own: gr.Button(visible=False)}
 
     @shown
-    def on_rename(live: str, name: str, keys: dict[str, str]) -> list[Any]:
-        services.rename_run(live, name, (keys or {}).get(live, ""), at_home=True)
-        return ["", gr.Dropdown(run_choices(services), value=live), gr.Dropdown(services.adapters())]
+    def on_onward(live: str) -> Changes:
+        """The form is made to fit the shown run's adapter; the rest of it stays."""
+        values = form_values(services.settings(live).model_copy(update={"start_from": live}), fields)
+        told = f'<p class="quiet">The next run starts from the adapter of {live}: change what you like, then start it.</p>'
+        return {reason: told, **{fields[name]: values[fields[name]] for name in (*INHERITED, "start_from")}}
 
     @shown
-    def on_delete(live: str) -> list[Any]:
-        """Asks first, and says what would go."""
-        job = services.job(live)
-        return [gr.Group(visible=True), view_doomed(job.summary(), job.size_bytes())]
-
-    @shown
-    def on_really(live: str, keys: dict[str, str]) -> list[Any]:
-        services.delete_run(live, (keys or {}).get(live, ""), at_home=True)
-        return [gr.Group(visible=False), *on_load()]
-
-    @shown
-    def on_show(run: str | None) -> list[Any]:
+    def on_show(run: str | None) -> Changes:
         """Another run into the figure."""
-        if not run:
-            return [gr.skip()] * 4
-        job = services.job(run)
-        return [run, *buttons(job), view_report(job.report())]
+        return show(services.job(run)) if run else gr.skip()
 
     @shown
-    def on_settled(live: str) -> list[Any]:
+    def on_again(live: str, run: str | None) -> Changes:
+        """After a resumption, which has emptied the figure; one that was refused has not."""
+        return show(services.job(run)) if run and not live else gr.skip()
+
+    @shown
+    def on_settled(live: str) -> Changes:
         """The run in the figure has ended: its report, and its adapter among those to classify with."""
-        job = services.job(live)
-        return [*buttons(job), view_report(job.report()), gr.Dropdown(run_choices(services), value=live),
-                gr.Dropdown(services.adapters())]  # fmt: skip
+        return {name: value for name, value in show(services.job(live)).items() if name is not figure}
 
     @shown
-    def on_load() -> list[Any]:
-        """Re-attach: to the active run, else to the newest."""
-        job = services.latest("train")
-        if job is None:
-            return ["", gr.Dropdown(run_choices(services)), *[gr.skip()] * 3, gr.Dropdown(services.adapters())]
-        return [job.id, gr.Dropdown(run_choices(services), value=job.id), *buttons(job),
-                view_report(job.report()), gr.Dropdown(services.adapters())]  # fmt: skip
+    def on_load() -> Changes:
+        return newest()
 
     @shown
-    def on_machine() -> list[Any]:
-        """The preset that fits this machine, and why; the form is left alone where that is what it shows already."""
+    def on_machine(typed: Any) -> Changes:
+        """The preset that fits this machine, and why; a form that was typed into is left alone."""
         machine = services.machine()
-        why = f'<p class="quiet">Chosen because {machine.preset_reason}.</p>'
-        if machine.preset == "sample":
-            return [why, gr.skip(), *[gr.skip()] * len(fields)]
-        return [why, gr.Dropdown(value=machine.preset), *preset_values(machine.preset)]
+        why = {reason: f'<p class="quiet">Chosen because {machine.preset_reason}.</p>'}
+        if machine.preset == "sample" or typed:
+            return why
+        return {**why, preset: gr.Dropdown(value=machine.preset), **form_values(PRESETS[machine.preset].config, fields)}
 
     @shown
-    def on_preset(preset: str) -> list[Any]:
-        return [gr.Dropdown(info=PRESETS[preset].summary), "", *preset_values(preset)]
+    def on_preset(preset_name: str) -> Changes:
+        chosen = PRESETS[preset_name]
+        return {preset: gr.Dropdown(info=chosen.summary), reason: "", problems: "", **form_values(chosen.config, fields)}
 
     private: dict[str, Any] = {"api_visibility": "private", "concurrency_limit": 20}
-    start.click(on_start, inputs_kwargs={"keys": keys, **fields}, outputs=outputs, **private)
-    fetch.click(on_fetch, inputs_kwargs={"keys": keys, **fields}, outputs=outputs, **private)
+    form: dict[str, Any] = {"keys": keys, **fields}
+    begins = [*shows, keys, problems, asking, ask]
+    start.click(on_start, inputs_kwargs=form, outputs=begins, **private)
+    fetch.click(on_fetch, inputs_kwargs=form, outputs=begins, **private)
     refuse.click(lambda: gr.Group(visible=False), None, asking, queue=False, api_visibility="private")
+    apply.click(on_apply, [live, keys], [*begins, *fields.values()], **private)
     stop.click(on_stop, [live, keys], stop, **private)
-    resumed = resume.click(on_resume, [live, keys], [live, run], **private)
-    shows = [live, run, stop, resume, report, adapters]
-    rename.click(on_rename, [live, name, keys], [name, run, adapters], **private)
-    delete.click(on_delete, live, [sure, doomed], **private)
-    keep.click(lambda: gr.Group(visible=False), None, sure, queue=False, api_visibility="private")
-    really.click(on_really, [live, keys], [sure, *shows], **private)
-    for chosen in (run.input, resumed.success):
-        chosen(on_show, run, [live, stop, resume, report], show_progress="hidden", **private)
-    live.settled(on_settled, live, [stop, resume, report, run, adapters], show_progress="hidden", **private)
-    preset.input(on_preset, preset, [preset, reason, *fields.values()], show_progress="hidden", **private)
+    onward.click(on_onward, live, [reason, *fields.values()], **private)
+    resumed = resume.click(on_resume, inputs_kwargs={"live": live, **form}, outputs=[live, run, own, problems, asking], **private)
+    owned = own.click(on_own, [live, keys], [live, run, own, problems, *fields.values()], **private)
+    run.input(on_show, run, shows, show_progress="hidden", **private)
+    for again_shown in (resumed, owned):
+        again_shown.success(on_again, [live, run], shows, show_progress="hidden", **private)
+    live.settled(on_settled, live, [*shows, keys], show_progress="hidden", **private)
+    preset.input(on_preset, preset, [preset, reason, problems, *fields.values()], show_progress="hidden", **private)
     page.load(on_load, None, shows, show_progress="hidden", **private)
-    page.load(on_machine, None, [reason, preset, *fields.values()], show_progress="hidden", **private)
+    page.load(on_machine, typed, [reason, preset, *fields.values()], js=TYPED, show_progress="hidden", **private)
 
 
-def buttons(job: Job) -> tuple[gr.Button, gr.Button]:
-    """Stop for a run that goes on, Resume for one that ended before it was done."""
-    state = job.state()
-    return gr.Button(interactive=not state.is_final), gr.Button(visible=state.is_final and state.state != "done")
-
-
-def preset_values(name: str) -> list[Any]:
-    """The preset's settings, in the order of the form."""
-    settings = PRESETS[name].config.to_dict()
-    return [settings[field] for field in ("model", "data", *FIRST, *other_fields())]
-
-
-def run_choices(services: Services) -> list[tuple[str, str]]:
-    """(what to show, id) of the training runs, newest first."""
-    def words(run: dict[str, Any]) -> str:
-        return f"{run['name'] or run['run']} · {Path(str(run['model'])).name} on {Path(str(run['data'])).name} · {run['state']}"
-
-    return [(words(run), run["run"]) for run in services.runs()]
-
-
-def refused(sentences: list[str]) -> list[Any]:
-    """All problems of the form; everything else stays as it is."""
-    return [*[gr.skip()] * 5, view_problems(sentences), gr.Group(visible=False), gr.skip(), gr.skip()]
-
-
-def asked(downloads: list[Download]) -> list[Any]:
-    """The question before anything is fetched."""
-    return [*[gr.skip()] * 5, "", gr.Group(visible=True), view_downloads(downloads), gr.skip()]
+def fitting_words(config: RunConfig, suggested: RunConfig | None) -> str:
+    """What the button says that starts a run with what is predicted to fit."""
+    if suggested is None:
+        return "Start with what fits"
+    had, new = config.to_dict(), suggested.to_dict()
+    return f"Start with {describe_changes({name: new[name] for name in new if new[name] != had[name]})}"

@@ -21,6 +21,14 @@ STAGE_NAMES = {
     "prepared": ("Prepared for training", "what is not quantized cast to FP32"),
     "lora": ("With LoRA", "adapters and a trainable head added"),
 }
+# By their name in a report: the title of the column, and the form of its numbers.
+METRICS = {
+    "accuracy": ("Accuracy", "%"),
+    "macro_f1": ("Macro-F1", ".3f"),
+    "mae_stars": ("Stars off", ".2f"),
+    "within_one": ("Within one star", "%"),
+    "quadratic_kappa": ("Quadratic kappa", ".3f"),
+}
 PARTS = (("weights", "weights"), ("constants", "quantization constants"), ("buffers", "buffers"), ("adapter", "LoRA and head"))
 
 
@@ -161,9 +169,23 @@ def view_certainty(tuned: Prediction, seconds: float) -> str:
     return f'<p class="quiet">{words}: {percent(share)} on {escape(tuned.label)}. Answered in {1000 * seconds:.0f} ms.{cut}</p>'
 
 
-def view_problems(problems: Sequence[str]) -> str:
-    """All that is wrong with a form, at once."""
-    return '<ul class="problems" role="alert">' + "".join(f"<li>{escape(text)}</li>" for text in problems) + "</ul>" if problems else ""
+def view_temperature(temperature: float) -> str:
+    """What calibrated probabilities are; plain text."""
+    how = "softer" if temperature > 1 else "sharper"
+    return (
+        f"The tuned network's logits divided by {temperature:.2f}, as fitted on the run's validation reviews: the likeliest star stays, "
+        f"the shares become {how} and the expected stars follow them."
+    )
+
+
+def view_problems(problems: Mapping[str, str] | Sequence[str], title: str = "") -> str:
+    """All that is wrong with a form, at once; by field where it is known which one each is about."""
+    if not problems:
+        return ""
+    named = problems.items() if isinstance(problems, Mapping) else (("", text) for text in problems)
+    items = "".join(f'<li{f" data-field={name!r}" if name else ""}>{escape(text)}</li>' for name, text in named)
+    head = f'<p class="problem">{escape(title)}</p>' if title else ""
+    return f'<div role="alert">{head}<ul class="problems">{items}</ul></div>'
 
 
 def view_report(report: dict[str, Any] | None) -> str:
@@ -171,11 +193,11 @@ def view_report(report: dict[str, Any] | None) -> str:
     if not report:
         return ""
     test, training = report["final"]["test"], report["training"]
-    judged = [("This run", test), ("Untrained head", report["base"]), *((_baseline(name), m) for name, m in report["baselines"].items())]
+    begun = [("The adapter it started from", report["start"])] if report.get("start") else []
+    baselines = [(_baseline(name), metrics) for name, metrics in report["baselines"].items()]
+    judged = [("This run", test), *begun, ("Untrained head", report["base"]), *baselines]
     rows = "".join(
-        f"<tr><td>{escape(name)}</td><td class='number'>{percent(m['accuracy'])}</td><td class='number'>{number(m['macro_f1'])}</td>"
-        f"<td class='number'>{number(m['mae_stars'], '.2f')}</td><td class='number'>{percent(m['within_one'])}</td>"
-        f"<td class='number'>{number(m['quadratic_kappa'])}</td></tr>"
+        f"<tr><th scope='row'>{escape(name)}</th>" + "".join(_judged(m, metric, form) for metric, (_, form) in METRICS.items()) + "</tr>"
         for name, m in judged
     )
     sample = (
@@ -183,15 +205,36 @@ def view_report(report: dict[str, Any] | None) -> str:
         if report["data"]["name"].startswith("sample")
         else ""
     )
+    meaning = (
+        " Small below each number: where it would lie with other reviews of the same kind, 95 times of 100 (by bootstrap); another seed "
+        "of the training is not in it."
+        if test.get("intervals")
+        else ""
+    )
     return (
         f"<h3>Judged on {test['rows']:,} test reviews</h3>"
-        '<div class="scroll"><table class="plain"><thead><tr><th></th>'
-        + "".join(f"<th class='number'>{name}</th>" for name in ("Accuracy", "Macro-F1", "Stars off", "Within one star", "Quadratic kappa"))
+        '<div class="scroll"><table class="plain judged-table"><thead><tr><td></td>'
+        + "".join(f"<th scope='col' class='number'>{title}</th>" for title, _ in METRICS.values())
         + f"</tr></thead><tbody>{rows}</tbody></table></div>"
         f'<p class="quiet">{training["steps"]:,} steps in {duration(training["seconds"])}; {escape(report["kept"])} was kept. '
         f"The adapter was loaded again in a fresh process under another seed: its logits differ by at most "
-        f"{report['reload']['max_logit_difference']:.2g}. {_receipt(report['memory'])}{sample}</p>"
+        f"{report['reload']['max_logit_difference']:.2g}. {_receipt(report['memory'])}{meaning}{sample}</p>"
     )
+
+
+def _judged(metrics: Mapping[str, Any], metric: str, form: str) -> str:
+    """A number of the table, and its interval beneath; reports of older runs have none."""
+
+    def word(value: float | None) -> str:
+        return percent(value) if form == "%" else number(value, form)
+
+    def end(value: float) -> str:
+        # Coarser than the number: its last digit is what the interval puts in doubt.
+        return f"{100 * value:.0f}" if form == "%" else number(value, ".2f")
+
+    ends = (metrics.get("intervals") or {}).get(metric)
+    small = f"<small>{end(ends[0])}–{end(ends[1])}</small>" if ends else ""
+    return f"<td class='number'>{word(metrics[metric])}{small}</td>"
 
 
 def _receipt(memory: dict[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """Written into a folder on PYTHONPATH as sitecustomize.py: every worker then finds this engine in place of the real one.
 
-What it does is said by the run's `model`: quick, slow, deaf (never looks at a stop), or the name of a way to fail.
+What it does is said by the run's `model`: quick, slow, deaf (never looks at a stop), silent (tells of its first step only and writes
+checkpoints for ever), or the name of a way to fail.
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ def train(config: Any, folder: Path, emit: Any, should_stop: Any, *_: Any) -> st
         if config.model != "deaf" and should_stop():
             return "stopped"
         emit(Step(step, step / 10, float("nan") if step == 2 else 1 / step, 1e-3, None, 10.0, 100.0, 1024))
+        while config.model == "silent":
+            (folder / "checkpoints" / "checkpoint-1").mkdir(parents=True, exist_ok=True)
+            (folder / "checkpoints" / "checkpoint-1" / "weights").write_bytes(b"0")
         time.sleep(0.001 if config.model == "quick" else 0.1)
     emit(Evaluation(config.max_steps, 0.5, 0.9, 0.8, 0.1, "test"))
     (folder / "report.json").write_text('{"final": {"test": {"accuracy": 0.9, "loss": 0.5, "macro_f1": 0.8, "mae_stars": 0.1}}}')

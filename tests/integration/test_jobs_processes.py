@@ -166,6 +166,31 @@ def test_settings_that_do_not_hold_fail_the_run(store: Store) -> None:
     assert job.state().state == "failed" and "LoRA rank r is 0" in (job.state().error or "")
 
 
+@pytest.mark.parametrize("model", ["slow", "silent"])
+def test_a_worker_whose_run_is_deleted_ends_and_the_line_moves_on(store: Store, model: str) -> None:
+    from qlora_demo.services import Services
+    from qlora_demo.ui.live_plot import news
+
+    job = queue.submit(store, "train", settings(model))
+    waiting = queue.submit(store, "train", settings("quick", 5))
+    pid = running(job)
+    shutil.rmtree(job.folder, ignore_errors=True)  # its worker may be writing into it
+    answer = news(Services(store), {"run": job.id, "after": 1})
+    assert list(answer) == ["error"] and answer["error"].startswith(f"There is no run '{job.id}'") and "\n" not in answer["error"]
+    wait_for(lambda: not psutil.pid_exists(pid), 5)
+    assert not job.folder.exists()
+    wait_for(lambda: waiting.state().state == "done")
+    assert [found.id for found in store.jobs()] == [waiting.id]
+
+
+def test_a_worker_does_not_bring_a_deleted_home_back(store: Store) -> None:
+    job = queue.submit(store, "train", settings("silent"))
+    pid = running(job)
+    shutil.rmtree(store.home, ignore_errors=True)
+    wait_for(lambda: not psutil.pid_exists(pid), 5)
+    assert not job.folder.exists() and store.jobs() == []
+
+
 def test_two_processes_submitting_at_once_start_one_job(store: Store) -> None:
     script = (
         "import sys; from pathlib import Path; from qlora_demo.jobs import queue; from qlora_demo.jobs.store import Store\n"
@@ -206,7 +231,7 @@ def test_train_prints_events_alone_and_ends_with_finished(store: Store) -> None:
     done = command("train", "--model", "quick", "--max-steps", "5", "--json")
     events = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 0 and [event["event"] for event in events] == ["phase", *["step"] * 5, "evaluation", "finished"]
-    assert {"seq", "time", "run", "event", "state", "error", "report"} == set(events[-1]) and events[-1]["state"] == "done"
+    assert {"seq", "time", "run", "event", "state", "error", "report", "suggestion"} == set(events[-1]) and events[-1]["state"] == "done"
     assert events == store.job(events[0]["run"]).events()
     people = command("train", "--model", "quick", "--max-steps", "5")
     assert people.returncode == 0 and "5 steps" not in people.stdout and "test after step 5: accuracy 90.0 %" in people.stdout

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from qlora_demo.config import RunConfig
-from qlora_demo.engine import training
+from qlora_demo.engine import checkpoints, training
 from qlora_demo.engine.inference import Classifier
 from qlora_demo.errors import RunError
 from qlora_demo.jobs import queue
@@ -78,14 +78,16 @@ def test_a_half_written_checkpoint_is_passed_over(tmp_path: Path) -> None:
     for step in (5, 10, 15):
         folder = tmp_path / "checkpoints" / f"checkpoint-{step}"
         folder.mkdir(parents=True)
-        for name in (*training.CHECKPOINT_FILES, "trainer_state.json"):
+        for name in (*checkpoints.CHECKPOINT_FILES, "trainer_state.json"):
             (folder / name).write_text("{}")
-    assert training.last_checkpoint(tmp_path) == tmp_path / "checkpoints" / "checkpoint-15"
+    assert checkpoints.last_checkpoint(tmp_path) == tmp_path / "checkpoints" / "checkpoint-15"
     (tmp_path / "checkpoints" / "checkpoint-15" / "trainer_state.json").write_text('{"log_his')
     (tmp_path / "checkpoints" / "checkpoint-10" / "optimizer.pt").unlink()
-    assert training.last_checkpoint(tmp_path) == tmp_path / "checkpoints" / "checkpoint-5"
-    assert training.last_checkpoint(tmp_path, below=5) is None
-    assert training.last_checkpoint(tmp_path / "nowhere") is None
+    assert checkpoints.last_checkpoint(tmp_path) == tmp_path / "checkpoints" / "checkpoint-5"
+    assert checkpoints.last_checkpoint(tmp_path, below=5) is None
+    assert checkpoints.last_checkpoint(tmp_path / "nowhere") is None
+    checkpoints.drop_half_written(tmp_path)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["checkpoint-5"]
 
 
 def wait(store: Store, job: Any, until: Any, seconds: float = 120) -> None:
@@ -100,7 +102,7 @@ def test_a_killed_run_is_resumed_to_its_end(tmp_path: Path, reviews: Path, monke
     monkeypatch.setenv("QLORA_DEMO_OFFLINE", "1")
     store = Store(tmp_path)
     job = queue.submit(store, "train", config(reviews, max_steps=40, evaluations=10).to_dict())
-    wait(store, job, lambda: training.last_checkpoint(job.folder) is not None)
+    wait(store, job, lambda: checkpoints.last_checkpoint(job.folder) is not None)
     with pytest.raises(RunError, match="only a run that has ended can be resumed"):
         queue.resume(store, job.id)
     os.kill(job.state().pid or 0, signal.SIGKILL)

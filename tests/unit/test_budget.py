@@ -104,7 +104,7 @@ def test_optimizer_states(optimizer: str, count: int, expected: int) -> None:
 @pytest.mark.parametrize("name", ["adamw_torch_fused", "adamw_torch", "adamw_8bit", "paged_adamw_32bit", "paged_adamw_8bit"])
 def test_the_states_of_a_real_optimizer_are_as_large(name: str) -> None:
     from qlora_demo.engine.probe import make_optimizer
-    from qlora_demo.engine.training import OPTIMIZERS
+    from qlora_demo.engine.trainer import OPTIMIZERS
 
     parameters = [torch.nn.Parameter(torch.zeros(shape)) for shape in ((100,), (64, 65), (128, 40))]
     optimizer = make_optimizer(OPTIMIZERS.get(name, name), parameters)

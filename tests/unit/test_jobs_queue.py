@@ -12,7 +12,8 @@ import pytest
 from qlora_demo.errors import RunError
 from qlora_demo.jobs import queue
 from qlora_demo.jobs.state import write_state
-from qlora_demo.jobs.store import Job, Store
+from qlora_demo.jobs.store import EventWriter, Job, Kind, Store
+from qlora_demo.records import Phase
 
 
 class Launcher:
@@ -119,6 +120,50 @@ def test_a_claim_is_for_the_job_whose_turn_it_is(store: Store, launch: Launcher)
     with store.lock():
         first.finish(first.state(), "done")
     assert queue.claim(store, second).state == "running", "a queued job may be claimed while the device is free"
+
+
+def ended(store: Store, kind: Kind, seconds: float, final: str = "done") -> None:
+    """A run that has come to its end, `seconds` after it began."""
+    job = store.create(kind, {})
+    state = job.finish(job.state(), final)
+    write_state(job.folder, replace(state, started=state.ended - seconds))  # type: ignore[operator]
+
+
+def test_the_wait_is_what_the_active_run_has_left_and_what_runs_ahead_usually_take(store: Store, launch: Launcher) -> None:
+    active, first, second = (queue.submit(store, "train", {}, launch=launch) for _ in range(3))
+    measured = queue.submit(store, "memory", {}, launch=launch)
+    beside = queue.submit(store, "memory", {}, beside=True, launch=launch)
+    assert [queue.expected_wait(store, job) for job in (active, first, second, measured, beside)] == [None] * 5, "nothing is known yet"
+
+    EventWriter(active.folder).write(Phase("training", "step 1 of 9", 0.1, seconds_left=40.0))
+    EventWriter(active.folder).write(Phase("evaluating", "says nothing of the time"))
+    assert queue.expected_wait(store, first) == pytest.approx(40, abs=1)
+    assert queue.expected_wait(store, second) is None, "no run has told how long the one ahead may take"
+
+    for seconds in (1000, 100, 300, 200, 100, 200):  # the first is too long ago
+        ended(store, "train", seconds)
+    ended(store, "train", 5, "failed")
+    ended(store, "memory", 7)
+    assert queue.expected_wait(store, second) == pytest.approx(40 + 200, abs=1)
+    assert measured.summary()["wait_seconds"] == pytest.approx(40 + 2 * 200, abs=1)
+    assert (active.summary()["wait_seconds"], active.summary()["position"]) == (None, None)
+
+
+def test_before_training_has_begun_the_active_run_is_taken_for_a_usual_one(store: Store, launch: Launcher) -> None:
+    active, waiting = (queue.submit(store, "train", {}, launch=launch) for _ in range(2))
+    ended(store, "train", 100)
+    state = active.state()
+    write_state(active.folder, replace(state, started=time.time() - 30))
+    assert queue.expected_wait(store, waiting) == pytest.approx(70, abs=1)
+    # What it said before it was resumed is no longer true.
+    EventWriter(active.folder).write(Phase("training", "", 0.1, seconds_left=9.0))
+    write_state(active.folder, replace(state, started=time.time() + 1))
+    assert queue.expected_wait(store, waiting) == pytest.approx(101, abs=1)
+    write_state(active.folder, replace(state, started=time.time() - 300))
+    assert queue.expected_wait(store, waiting) == pytest.approx(9, abs=1)
+    with store.lock():
+        active.finish(active.state(), "stopped")
+    assert queue.expected_wait(store, waiting) == 0
 
 
 def test_advance_takes_no_lock_while_there_is_nothing_to_do(store: Store, launch: Launcher) -> None:

@@ -111,7 +111,7 @@ def test_a_home_that_cannot_be_written_is_one_sentence(tmp_path: Path, write: Ca
 
 
 def test_a_disk_error_under_the_lock_is_a_run_error(store: Store) -> None:
-    with pytest.raises(RunError, match="No space left"), store.lock():
+    with pytest.raises(RunError, match=r"The disk of .*home is full; free some space and try again\."), store.lock():
         raise OSError(28, "No space left on device")
 
 
@@ -190,6 +190,30 @@ def test_a_worker_that_died_between_its_last_two_writes_had_finished(store: Stor
     with store.lock():
         assert job.settle().state == "done"
     assert len(job.events()) == 1
+
+
+def test_the_end_before_a_resumed_run_is_not_its_end(store: Store) -> None:
+    job = store.create("train", {})
+    job.finish(as_running(job), "failed", "The disk is full.")
+    # As if who resumed it had died before the event that says so, and its worker before any event at all.
+    as_running(job, pid=4_000_001, started=time.time() + 1, ended=None, error=None)
+    with store.lock():
+        assert job.settle().state == "interrupted"
+    assert [event["state"] for event in job.events()] == ["failed", "interrupted"]
+
+
+def test_the_end_leaves_no_drafts_and_no_reserve(store: Store) -> None:
+    job = store.create("train", {})
+    assert (job.folder / ".reserve").stat().st_size == 64 * 1024
+    as_running(job, pid=4_000_001)
+    for name in ("adapter.draft", "adapter.old", "adapter"):
+        (job.folder / name).mkdir()
+        (job.folder / name / "weights").write_bytes(b"0")
+    for name in ("report.json.draft", ".report.json", ".state.7.8"):
+        (job.folder / name).write_text("{")
+    with store.lock():
+        job.settle()
+    assert sorted(path.name for path in job.folder.iterdir()) == ["adapter", "config.json", "events.jsonl", "state.json"]
 
 
 def test_summary_prefers_the_reports_test_metrics(store: Store) -> None:

@@ -1,0 +1,129 @@
+"""Where a run errs: its confusion matrix, whose cells list their reviews, its worst mistakes, and how far it can be believed.
+
+A gr.HTML whose value is a run's id. The browser asks for an overview, and for reviews a page at a time; drawing is in judgement.js.
+Knows job folders through the services. What the browser sends comes from anyone, and reviews are handed over as plain text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from ..errors import DemoError
+from ..services import Services
+from .judgement_views import view_reliability
+
+HERE = Path(__file__).parent
+SPLITS = ("test", "validation")
+PAGE, LONGEST = 10, 1_000  # reviews in one answer, characters of each: under 50 kB
+WORST = 20
+MOST_LABELS = 30  # more make no matrix that one could read
+TEMPLATE = """
+<div class="judged" hidden>
+  <div class="judged-head"><h3>Where it errs</h3><label>Judged on <select class="judged-split"></select></label></div>
+  <div id="train-confusion"></div>
+  <div id="train-cell"></div>
+  <h3>The worst mistakes</h3>
+  <div id="train-mistakes"></div>
+  <div id="train-reliability"></div>
+</div>
+"""
+
+
+def judgement(services: Services) -> gr.HTML:
+    """The component; its value is a run's id, "" shows nothing."""
+
+    def overview(query: Any) -> dict[str, Any]:
+        """A run's confusion matrices and its reliability curve."""
+        return look(services, query)
+
+    def reviews(query: Any) -> dict[str, Any]:
+        """Reviews of one cell of a matrix, or the worst mistakes."""
+        return find(services, query)
+
+    return gr.HTML(
+        value="",
+        html_template=TEMPLATE,
+        js_on_load=(HERE / "judgement.js").read_text(encoding="utf-8"),
+        server_functions=[overview, reviews],
+        apply_default_css=False,
+        elem_id="train-judgement",
+    )
+
+
+def look(services: Services, query: Any) -> dict[str, Any]:
+    """The answer to {run}: labels, confusion by split, whether there are reviews to list, the reliability curve as HTML.
+
+    A run without a report has no splits.
+    """
+    try:
+        job = services.job(_text(query, "run"))
+        report = job.report() or {}
+    except DemoError as error:
+        return {"error": str(error)}
+    judged = _judged(report)
+    labels = next((list(metrics["labels"]) for metrics in judged.values()), [])
+    return {
+        "labels": labels,
+        "ordinal": bool((report.get("data") or {}).get("ordinal")),
+        "splits": {split: metrics["confusion"] if len(labels) <= MOST_LABELS else [] for split, metrics in judged.items()},
+        "listed": (job.folder / "answers.jsonl").is_file(),
+        "reliability": view_reliability(judged["test"], report.get("calibration")) if "test" in judged else "",
+    }
+
+
+def find(services: Services, query: Any) -> dict[str, Any]:
+    """The answer to {run, split, after} with {label, guess}, or without them for the worst mistakes: how many, and one page of them.
+
+    The surest come first; of the worst mistakes those that are off by the most stars. Labels are indices.
+    """
+    split, after, cell = _text(query, "split"), _number(query, "after"), (_number(query, "label"), _number(query, "guess"))
+    if split not in SPLITS or after is None or (None in cell and cell != (None, None)):
+        return {"error": "These are no reviews of a run."}
+    try:
+        job = services.job(_text(query, "run"))
+        answers = [answer for answer in job.answers() if answer["split"] == split]
+        ordinal = bool(((job.report() or {}).get("data") or {}).get("ordinal"))
+    except DemoError as error:
+        return {"error": str(error)}
+
+    def badness(answer: dict[str, Any]) -> tuple[int, float]:
+        off = abs(answer["guess"] - answer["label"]) if ordinal else 0
+        return -off, -answer["probabilities"][answer["guess"]]
+
+    if cell == (None, None):
+        found = sorted((answer for answer in answers if answer["guess"] != answer["label"]), key=badness)[:WORST]
+    else:
+        found = sorted((answer for answer in answers if (answer["label"], answer["guess"]) == cell), key=badness)
+    return {"total": len(found), "reviews": [_shortened(answer) for answer in found[after : after + PAGE]]}
+
+
+def _judged(report: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The report's metrics by split, of those that have a confusion matrix."""
+    final = report.get("final") or {}
+    return {split: final[split] for split in SPLITS if (final.get(split) or {}).get("confusion")}
+
+
+def _shortened(answer: dict[str, Any]) -> dict[str, Any]:
+    text = answer["text"]
+    return {
+        "text": text if len(text) <= LONGEST else text[: LONGEST - 1] + "…",
+        "label": answer["label"],
+        "guess": answer["guess"],
+        "probabilities": [round(share, 3) for share in answer["probabilities"]],
+    }
+
+
+def _text(query: Any, name: str) -> str:
+    """A text of the query; "" where there is none, which is no run and no split."""
+    value = query.get(name) if isinstance(query, dict) else None
+    return value if isinstance(value, str) else ""
+
+
+def _number(query: Any, name: str) -> int | None:
+    """A whole number from 0 on; None where there is none."""
+    value = query.get(name) if isinstance(query, dict) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

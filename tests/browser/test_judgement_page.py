@@ -1,0 +1,200 @@
+"""Where a run errs, in a browser: the matrix, the reviews of its cells, the worst mistakes, the curve; and calibrated answers.
+
+A page of its own with the two components, on one finished run that is written here: no training, no model but the shipped one.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import gradio as gr
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, Page
+
+from qlora_demo.engine import calibration, data, evaluation
+from qlora_demo.jobs.state import write_state
+from qlora_demo.jobs.store import Job, Store
+from qlora_demo.services import Services
+from qlora_demo.ui.classify_tab import build_classify_tab
+from qlora_demo.ui.judgement import judgement
+from qlora_demo.ui.theme import HERE as STYLES
+from qlora_demo.ui.views import view_report
+from tests.serving import ROOT
+
+pytestmark = pytest.mark.browser
+SHIPPED = ROOT / "assets" / "adapter"
+NASTY = [
+    '<script>document.title = "taken"</script><img src=x onerror="document.title = \'taken\'">',
+    "**bold** [a link](javascript:alert(1)) \u202egnp.exe\u202c `code`",
+    "\u202bשלום עולם, זה לא טוב\u202c",
+    "long " * 3000,
+]
+
+
+def write_run(store: Store, name: str, calibrated: bool = True) -> Job:
+    """A finished run as training writes it: the sample's reviews, logits of a network that is mostly right and too sure of it."""
+    sample, drawing = data.load("sample"), np.random.default_rng(3)
+    job = store.create("train", {"model": "sample", "data": "sample"}, name=name)
+    looked: dict[str, tuple[data.Reviews, Any]] = {}
+    for split in ("validation", "test"):
+        texts, labels = list(sample.splits[split].texts), np.asarray(sample.splits[split].labels)
+        logits = drawing.normal(0, 2.4, (len(labels), 5)) - 2.2 * np.abs(np.arange(5) - labels[:, None])
+        for i, text in enumerate(NASTY):  # one star, called five, the surest of all
+            row = int(np.flatnonzero(labels == 0)[i])
+            texts[row], logits[row] = text, [0, 0, 0, 0, 12 - i]
+        looked[split] = (data.Reviews(texts, labels.tolist()), logits)
+    report = json.loads((SHIPPED / "report.json").read_text())
+    shutil.copytree(SHIPPED, job.folder / "adapter")
+    if calibrated:
+        (validation, fitted), (test, judged) = looked["validation"], looked["test"]
+        report["final"] = {
+            split: evaluation.judge(reviews.labels, logits, sample.labels, True).to_dict() for split, (reviews, logits) in looked.items()
+        }
+        guessing = drawing.normal(0, 0.1, judged.shape)
+        report["base"] = evaluation.judge(test.labels, guessing, sample.labels, True).to_dict()
+        report["baselines"] = {
+            "majority": evaluation.judge(test.labels, np.zeros(judged.shape), sample.labels, True).to_dict(),
+            "tfidf-logistic-regression": evaluation.judge(test.labels, judged + guessing, sample.labels, True).to_dict(),
+        }
+        report["calibration"] = calibration.calibrate(validation.labels, fitted, test.labels, judged)
+        evaluation.write_answers(job.folder / "answers.jsonl", looked)
+    else:
+        report.pop("calibration", None)
+        for metrics in report["final"].values():
+            metrics.update(intervals={}, calibration={})
+    for folder in (job.folder, job.folder / "adapter"):
+        (folder / "report.json").write_text(json.dumps(report))
+    write_state(job.folder, replace(job.state(), state="done"))
+    return job
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Job, Job]:
+    """One that tells everything, and one whose report is as old as the shipped adapter's."""
+    store = Store(tmp_path_factory.mktemp("runs"))
+    return write_run(store, "new"), write_run(store, "old", calibrated=False)
+
+
+@pytest.fixture(scope="module")
+def url(runs: tuple[Job, Job]) -> Iterator[str]:
+    services = Services(Store(runs[0].folder.parent))
+    with gr.Blocks(analytics_enabled=False) as page:
+        run = gr.Textbox(label="Run")
+        report = gr.HTML(elem_id="train-report")
+        shown = judgement(services)
+        build_classify_tab(services)
+        run.submit(lambda name: [name, view_report(services.job(name).report()) if name else ""], run, [shown, report])
+    page.launch(server_name="127.0.0.1", prevent_thread_lock=True, ssr_mode=False, quiet=True, enable_monitoring=False,
+                css=(STYLES / "style.css").read_text(), theme=gr.themes.Base(font=("system-ui", "sans-serif")))  # fmt: skip
+    yield str(page.local_url)
+    page.close()
+
+
+@pytest.fixture(scope="module")
+def page(browser: Browser, url: str) -> Iterator[Page]:
+    """One page for all tests: opening it is what takes time. A fault in its scripts fails the last of them."""
+    faults: list[str] = []
+    context = browser.new_context(viewport={"width": 1000, "height": 900})
+    page = context.new_page()
+    page.set_default_timeout(30_000)
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.goto(url)
+    page.wait_for_selector("#train-judgement .judged", state="attached")
+    yield page
+    context.close()
+    assert faults == []
+
+
+@pytest.fixture
+def new(page: Page, runs: tuple[Job, Job]) -> Iterator[Job]:
+    """The run that tells everything, freshly shown."""
+    choose(page, runs[0].id)
+    page.wait_for_selector("#train-mistakes li:nth-child(10)")
+    yield runs[0]
+    choose(page, "")
+    page.wait_for_selector("#train-confusion", state="hidden")
+
+
+def choose(page: Page, run: str) -> None:
+    box = page.get_by_label("Run", exact=True)
+    box.fill(run)
+    box.press("Enter")
+
+
+def cell(page: Page, label: str, guess: str) -> Any:
+    return page.get_by_role("button", name=f"of {label} ").and_(page.get_by_role("button", name=f"called {guess}"))
+
+
+def test_a_click_on_a_cell_lists_its_reviews(page: Page, new: Job) -> None:
+    confusion = (new.report() or {})["final"]["test"]["confusion"]
+    assert page.locator("#train-confusion button").all_inner_texts() == [str(count) for row in confusion for count in row]
+    right = confusion[1][1]
+    assert right > 20, "this is to be more than two pages"
+    chosen = cell(page, "2 stars", "2 stars")
+    assert chosen.get_attribute("aria-label") == f"{right} of 80 reviews of 2 stars were called 2 stars"
+    chosen.click()
+    page.wait_for_selector("#train-cell li:nth-child(10)")
+    page.get_by_role("button", name=f"Show more ({right - 10} left)").click()
+    page.wait_for_selector("#train-cell li:nth-child(20)")
+    assert chosen.get_attribute("aria-pressed") == "true"
+    sure = page.eval_on_selector_all("#train-cell .judged-facts", "found => found.map((one) => +/(\\d+) %/.exec(one.innerText)[1])")
+    assert sure == sorted(sure, reverse=True) and len(sure) == 20
+
+
+def test_reviews_are_text_and_nothing_else(page: Page, new: Job) -> None:
+    worst = page.locator("#train-mistakes .judged-text")
+    assert worst.nth(0).text_content() == NASTY[0] and worst.nth(1).text_content() == NASTY[1] and worst.nth(2).text_content() == NASTY[2]
+    assert (worst.nth(3).text_content() or "").endswith("long…") and len(worst.nth(3).text_content() or "") == 1000
+    cell(page, "1 star", "5 stars").click()
+    page.wait_for_selector("#train-cell li")
+    assert page.locator("#train-cell .judged-text").first.text_content() == NASTY[0]
+    assert page.title() != "taken" and page.locator("#train-judgement script, #train-judgement img, #train-judgement a").count() == 0
+    assert worst.nth(2).evaluate("one => getComputedStyle(one).direction") == "rtl"
+
+
+def test_other_reviews_and_other_runs(page: Page, new: Job, runs: tuple[Job, Job]) -> None:
+    judged, older = ((job.report() or {})["final"] for job in runs)
+    page.get_by_label("Judged on").select_option("validation")
+    page.wait_for_function(f"document.querySelector('#train-confusion button').innerText === '{judged['validation']['confusion'][0][0]}'")
+    assert "When it says" in page.inner_text("#train-reliability") and page.locator("#train-reliability circle").count() > 10
+    # An older run: its matrix is there, its reviews and its curve are not.
+    choose(page, runs[1].id)
+    page.wait_for_function("document.querySelector('#train-mistakes').innerText.includes('kept no reviews')")
+    assert page.inner_text("#train-confusion button >> nth=0") == str(older["test"]["confusion"][0][0])
+    assert page.locator("#train-confusion button:disabled").count() == 25 and page.inner_text("#train-reliability") == ""
+
+
+def test_it_fits_a_phone(page: Page, new: Job) -> None:
+    page.set_viewport_size({"width": 390, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    for part in ("#train-report .scroll", "#train-confusion .scroll"):
+        assert page.eval_on_selector(part, "one => one.scrollWidth - one.clientWidth") <= 0, f"{part} has to be scrolled sideways"
+
+
+def test_calibrated_answers(page: Page, runs: tuple[Job, Job]) -> None:
+    page.locator("#classify-review textarea").fill("Great sound, but the battery barely lasts an afternoon.")
+    answered = "document.querySelector('#classify-certainty').innerText.includes('Answered')"
+    page.wait_for_function(answered)
+    use(page, runs[0])
+    box = page.get_by_label("Calibrated probabilities")
+    box.wait_for()
+    page.wait_for_function(answered)
+    before = page.inner_text("#classify-probabilities")
+    box.check()
+    page.wait_for_function("before => document.querySelector('#classify-probabilities').innerText !== before", arg=before)
+    box.uncheck()
+    page.wait_for_function("before => document.querySelector('#classify-probabilities').innerText === before", arg=before)
+    # A run that fitted no temperature offers none.
+    use(page, runs[1])
+    box.wait_for(state="hidden")
+
+
+def use(page: Page, job: Job) -> None:
+    box = page.locator("#classify-adapter input")
+    box.fill(job.id)
+    box.press("Enter")
