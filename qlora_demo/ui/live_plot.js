@@ -4,7 +4,7 @@ const $ = (selector) => element.querySelector(selector);
 const badge = $("#train-status"), phase = $(".live-phase"), notices = $(".notices"), reading = $(".live-reading");
 const meter = $(".meter"), bar = $(".meter > div");
 const color = (name) => getComputedStyle(element).getPropertyValue(name).trim();
-const figure = liveFigure($("#train-figure .graph"), color), pinned = pinnedReviews($("#train-pinned"));
+const figure = liveFigure($("#train-figure .graph"), color), pinned = pinnedReviews($("#train-pinned-figure"));
 let run = "", after = 0, born = "", total = 0, timer = null, epoch = 0, active = false;
 
 const fact = (name, text) => { $(`[data-fact="${name}"]`).textContent = text; };

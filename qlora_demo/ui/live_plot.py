@@ -47,7 +47,7 @@ TEMPLATE = """
     <span><i class="live-validation"></i>validation</span><span><i class="live-level"></i>without a network</span>
   </p>
   <div id="train-figure" role="img" aria-label="Loss and accuracy over the steps"><div class="graph"></div></div>
-  <div id="train-pinned" hidden></div>
+  <div id="train-pinned-figure" hidden></div>
   <ul class="notices" aria-live="polite"></ul>
 </div>
 """

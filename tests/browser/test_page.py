@@ -79,7 +79,7 @@ def test_the_page_says_where_it_runs_and_what_fits(app: App, open_page: Callable
     wait_for_text(page, "#header-machine", "CPU")
     open_tab(page, "Train")
     wait_for_text(page, "#train-reason", "there is no GPU")
-    assert page.locator("#train-preset input").input_value().startswith("Sample")
+    assert page.locator("#train-preset input").input_value().startswith("Short")
 
 
 def test_measure(app: App, open_page: Callable[..., Page]) -> None:
