@@ -1,11 +1,11 @@
-# make run | test | check | fix | bench | sample | space REPO=user/name
+# make run | test | check | fix | bench | soak | sample | space REPO=user/name
 PYTHON ?= python3
 HOST ?= 127.0.0.1
 PORT ?= 7860
 PY := .venv/bin/python
 INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run test check fix bench sample space setup setup-dev
+.PHONY: run test check fix bench soak sample space setup setup-dev
 
 run: setup
 	GRADIO_SERVER_NAME=$(HOST) GRADIO_SERVER_PORT=$(PORT) $(PY) app.py
@@ -22,6 +22,10 @@ fix: setup-dev
 
 bench: setup-dev
 	$(PY) -m benchmarks.cpu
+
+# Two hundred kills -9 of workers and apps in the middle of real runs (over an hour on two cores).
+soak: setup-dev
+	$(PY) -m tests.faults --kills 200 --report benchmarks/soak.md
 
 # Retrains the adapter that is shipped in assets/adapter (four minutes, on one core).
 sample: setup

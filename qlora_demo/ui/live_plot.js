@@ -123,9 +123,11 @@ async function poll(mine) {
     if (news.error) { badge.textContent = "gone"; badge.dataset.state = "failed"; say(phase, news.error); active = false; seen(); return; }
     await show(news);
     if (mine !== epoch) return;
+    const watched = active;
     tell(news);
     if (news.more) wait = 0;
-    else if (news.final) { trigger("settled"); return; }
+    // One that had ended when it was chosen is shown whole already: to say so now could come after the choice of another.
+    else if (news.final) { if (watched) trigger("settled"); return; }
   } catch (error) {
     say(phase, "The app does not answer; trying again.");
     wait = 3000;

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from qlora_demo.config import RunConfig
-from qlora_demo.engine import batches, modeling, sources, training
+from qlora_demo.engine import batches, modeling, sources, trainer, training
 from qlora_demo.engine.data import Reviews
 from qlora_demo.engine.device import choose_device
 from qlora_demo.engine.inference import Classifier
@@ -203,7 +203,7 @@ def test_loss_divides_by_the_whole_accumulated_batch() -> None:
 
 def test_reviews_keep_order_and_length() -> None:
     reviews = Reviews(["aaa", "b", "cc"], [0, 1, 2])
-    assert training._by_length(reviews) == Reviews(["b", "cc", "aaa"], [1, 2, 0])
+    assert trainer._by_length(reviews) == Reviews(["b", "cc", "aaa"], [1, 2, 0])
 
 
 def test_batches_hold_like_lengths_in_random_order() -> None:

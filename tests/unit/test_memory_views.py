@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from qlora_demo.heap import COMPACT, TUNABLES, with_compact_heap
+from qlora_demo.heap import ARROW_POOL, COMPACT, TUNABLES, with_compact_heap
 from qlora_demo.records import Budget, BudgetReading, ProcessReading
 from qlora_demo.ui.memory_views import view_process, view_step
 
@@ -63,5 +63,5 @@ def test_whether_the_whole_model_was_ever_held() -> None:
 
 
 def test_a_process_that_trains_has_a_compact_heap_unless_told_otherwise() -> None:
-    assert with_compact_heap({"A": "1"}) == {"A": "1", TUNABLES: COMPACT}
-    assert with_compact_heap({TUNABLES: "glibc.malloc.tcache_count=7"}) == {TUNABLES: "glibc.malloc.tcache_count=7"}
+    assert with_compact_heap({"A": "1"}) == {"A": "1", TUNABLES: COMPACT, **ARROW_POOL}
+    assert with_compact_heap({TUNABLES: "glibc.malloc.tcache_count=7"})[TUNABLES] == "glibc.malloc.tcache_count=7"

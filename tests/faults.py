@@ -1,0 +1,476 @@
+"""Kills -9 at random moments of short real runs, of the worker, of the app and of both; what must hold afterwards is checked.
+
+`python -m tests.faults --kills N --seed S [--report FILE]`. Each core works through a chain of its own: an app, a home, one run after
+the other. A killed run is resumed and killed again, until it comes to its end; kills are drawn in rounds that visit every phase of a run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import random
+import sys
+import tempfile
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from qlora_demo.config import RunConfig
+from qlora_demo.jobs import queue
+from qlora_demo.jobs.store import Job, Store
+from tests.serving import ROOT, App, start_app, stop_app
+
+STEPS, EVERY = 60, 5  # of a run; a checkpoint each EVERY
+TEXTS = ["I love it.", "It broke after a day."]
+PATIENCE = 120  # seconds that any wait may take
+# Where a run is hit, and over how many seconds from there on: a whole phase, or the little that a file takes to be written.
+SPREAD = {
+    "queued": 0.02,
+    "starting": 1.0,
+    "loading": 0.8,
+    "training": 0.01,
+    "evaluating": 0.012,
+    "saving": 0.035,
+    "proving the reload": 4.0,
+    "reporting": 0.006,
+}
+VICTIMS = {"worker": 5, "app": 2, "both": 3}  # and how often, of ten
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A kill that is planned. `share`: which of the many steps or evaluations; `delay_seconds`: how long after it."""
+
+    where: str
+    victim: str
+    share: float
+    delay_seconds: float
+
+
+@dataclass(frozen=True)
+class Kill:
+    """A kill that was done. `where`: as the run's files tell; `seconds`: until its state was true."""
+
+    victim: str
+    where: str
+    outcome: str
+    seconds: float
+
+
+@dataclass
+class Findings:
+    """What a chain did and found."""
+
+    kills: list[Kill] = field(default_factory=list)
+    checks: Counter[str] = field(default_factory=Counter)
+    violations: list[str] = field(default_factory=list)
+    done: int = 0
+
+    def check(self, name: str, holds: bool, told: object = "") -> None:
+        self.checks[name] += 1
+        if not holds:
+            self.violations.append(f"{name}: {told}")
+            print(f"VIOLATION {name}: {told}", file=sys.stderr, flush=True)
+
+
+class LeftToTheAppError(BaseException):
+    """Raised in place of starting a worker, past what the queue expects of a start that fails."""
+
+
+def plan(seed: int, kills: int) -> list[Moment]:
+    """Rounds over all places in random order; each round begins with a new run, whose start is asked for while the app is killed."""
+    draw, places, moments = random.Random(seed), list(SPREAD)[1:], []
+    while len(moments) < kills:
+        draw.shuffle(places)
+        for where in ["queued", *places]:
+            victim = "app" if where == "queued" else draw.choices(list(VICTIMS), list(VICTIMS.values()))[0]
+            moments.append(Moment(where, victim, draw.random(), draw.random() * SPREAD[where]))
+    return moments[:kills]
+
+
+def whereabouts(events: list[dict[str, Any]], folder: Path) -> str:
+    """Where a run is by its events since it was last started, and by its drafts."""
+    if not events:
+        return "starting"
+    last = events[-1]
+    phase = next((event["name"] for event in reversed(events) if event["event"] == "phase"), "")
+    if last["event"] == "finished":
+        return "ended"
+    if phase == "proving the reload":
+        proved = (folder / "adapter.draft" / "report.json").exists() or not (folder / "adapter.draft").exists()
+        return "reporting" if proved else phase
+    if phase.startswith("evaluating"):
+        return "saving" if any(event["event"] == "memory" for event in events) else "evaluating"
+    if phase != "training":
+        return "loading"
+    step = next((event["step"] for event in reversed(events) if event["event"] == "step"), 0)
+    if last["event"] in ("step", "phase"):
+        return "evaluating" if step and step % EVERY == 0 else "training"
+    return "training" if last["event"] == "resumed" else "saving"
+
+
+def ask(app: App, endpoint: str, *values: Any, wait: bool = True) -> Any:
+    """The app's answer over HTTP."""
+    address = f"{app.url}gradio_api/call/{endpoint}"
+    request = urllib.request.Request(address, json.dumps({"data": values}).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        number = json.load(answer)["event_id"]
+    if not wait:
+        return None
+    with urllib.request.urlopen(f"{address}/{number}", timeout=60) as answer:
+        lines = answer.read().decode().splitlines()
+    if "event: complete" not in lines:
+        raise AssertionError(f"The app answered {endpoint} with {lines}")
+    return json.loads(lines[lines.index("event: complete") + 1].removeprefix("data: "))[0]
+
+
+class Chain:
+    """One home with one app, and the runs that are started, killed and resumed there."""
+
+    def __init__(self, home: Path, seed: int):
+        self.store, self.found = Store(home), Findings()
+        self.settings = write_inputs(home.parent, seed)
+        self.app = self._start_app()
+        self.rounds = 0
+
+    def work(self, moments: list[Moment]) -> Findings:
+        """All the kills, then the last run to its end."""
+        job: Job | None = None
+        for number, moment in enumerate(moments, 1):
+            began = time.monotonic()
+            if moment.where == "queued":
+                if job:
+                    self.finish(job)
+                job = self.begin(moment)
+            else:
+                while job is None or not self.reach(job, moment):
+                    if job:  # this start of it was past the place, and nothing ended it
+                        self.finish(job)
+                    job = self.start()
+                self.kill(job, moment)
+            kill, took = self.found.kills[-1], time.monotonic() - began
+            told = f"{number:>3}/{len(moments)} {kill.victim:<6} while {kill.where:<18} {kill.outcome:<12} {took:5.1f} s  {job.id}"
+            print(told, file=sys.stderr, flush=True)
+        if job:
+            self.finish(job)
+        return self.found
+
+    def close(self) -> None:
+        stop_app(self.app)
+        for pid in self.workers():
+            with suppress(psutil.NoSuchProcess):
+                psutil.Process(pid).kill()
+
+    # --- a run's way ---------------------------------------------------------------------------------------------------
+
+    def start(self) -> Job:
+        """A run of which nothing is killed at its start. Each third is stopped first: from then on it has an adapter to lose."""
+        answer = ask(self.app, "start_run", self.settings)
+        job = self.store.job(answer["run"])
+        self.rounds += 1
+        if self.rounds % 3 == 0:
+            self.wait(lambda: any(event["event"] == "step" for event in job.events()), job)
+            ask(self.app, "stop_run", job.id, answer["key"])
+            self.wait(lambda: job.state().is_final, job)
+            self.found.check("a run that is stopped keeps its adapter", loads(job), job.state())
+            self.resume(job)
+        return job
+
+    def begin(self, moment: Moment) -> Job:
+        """A run whose start is asked for while the app is killed: it must be there and start later, or not be there at all."""
+        before = {job.id for job in self.store.jobs()}
+        self.store.home.mkdir(exist_ok=True)
+        folders = len(os.listdir(self.store.home))
+        ask(self.app, "start_run", self.settings, wait=False)
+        # From the first trace of the run on: what comes before it, the app's imports, takes seconds.
+        self.wait(lambda: len(os.listdir(self.store.home)) > folders, pause=0.0005)
+        time.sleep(moment.delay_seconds)
+        self._kill_app()
+        begun = [job for job in self.store.jobs() if job.id not in before]
+        where = begun[0].state().state if begun else "not begun"
+        self.app = self._start_app()
+        self.found.kills.append(Kill("app", "queued" if where in ("queued", "not begun") else "starting", f"{where}", 0.0))
+        self.agree()
+        self.found.check("one request starts at most one run", len(begun) <= 1, begun)
+        if not begun:
+            return self.start()
+        self.found.check("a queued run starts once there is an app again", begun[0].state().state != "queued", begun[0].state())
+        return begun[0]
+
+    def reach(self, job: Job, moment: Moment) -> bool:
+        """Wait until the run is where it is to be hit; False where this start of it did not come by there."""
+        began = job.state().started or time.time()
+        left = [step for step in range(STEPS + 1) if step % EVERY == 0 or moment.where == "training"]
+
+        def is_there() -> bool:
+            events = [event for event in job.events() if event["time"] >= began]
+            steps = [event["step"] for event in events if event["event"] == "step"]
+            base = next((event["step"] for event in events if event["event"] == "resumed"), 0)
+            ahead = [step for step in left if step > base] or [STEPS]
+            step = ahead[int(moment.share * len(ahead))]
+            if moment.where == "starting":
+                return job.state().is_active
+            if moment.where == "loading":
+                return bool(events)
+            if moment.where in ("training", "evaluating"):
+                return bool(steps) and steps[-1] >= step
+            if moment.where == "saving":
+                judged = [e["step"] for e in events if e["event"] == "evaluation" and e["split"] == "validation"]
+                if moment.share > 0.7:  # the adapter, not a checkpoint
+                    return any(event["event"] == "memory" for event in events)
+                return bool(judged) and judged[-1] >= step > 0
+            if moment.where == "reporting":
+                return (job.folder / "adapter.draft" / "report.json").exists()
+            return any(event.get("name") == moment.where for event in events)
+
+        self.wait(lambda: is_there() or job.state().is_final, job, pause=0.0005)
+        events = [event for event in job.events() if event["time"] >= began]
+        reached = list(SPREAD).index(moment.where)
+        return not job.state().is_final and list(SPREAD).index(whereabouts(events, job.folder)) <= reached
+
+    def kill(self, job: Job, moment: Moment) -> None:
+        """The kill, what must hold after it, and the run on its way again."""
+        time.sleep(moment.delay_seconds)
+        before, state = read_bytes(job), job.state()
+        lived = False
+        if moment.victim != "app" and state.pid and is_worker(state.pid, job):
+            os.kill(state.pid, 9)
+            lived = True
+        if moment.victim != "worker":
+            self._kill_app()
+        killed_at = time.monotonic()
+        events = [event for event in job.events() if event["time"] >= (state.started or 0)]
+        where = whereabouts(events, job.folder)
+        if lived:
+            self.wait(lambda: job.state().is_final, job)
+        seconds = time.monotonic() - killed_at
+        self.found.check("the state is true within 5 s", seconds < 5, f"{seconds:.1f} s {job.state()}")
+        if moment.victim != "worker":
+            self.app = self._start_app()
+        after = job.state()
+        outcome = "went on" if not lived and not after.is_final else after.state
+        self.found.kills.append(Kill(moment.victim, where, outcome, seconds))
+        self.inspect(job, before)
+        self.agree()
+        if moment.victim == "app":
+            same = after.pid == state.pid and after.started == state.started
+            self.found.check("a worker outlives the app", same and after.state in ("starting", "running", "done"), (state, after))
+        elif lived:
+            self.found.check("a killed run is interrupted, or had ended", after.state in ("interrupted", "done"), after)
+        if after.is_final and after.state != "done":
+            self.resume(job)
+
+    def resume(self, job: Job) -> None:
+        """Back into the line, and started by the app, as a child of its own."""
+
+        def leave(_: Path) -> int:
+            raise LeftToTheAppError
+
+        with suppress(LeftToTheAppError):
+            queue.resume(self.store, job.id, launch=leave)
+        ask(self.app, "runs")
+        self.found.check("a resumed run starts", job.state().is_active, job.state())
+
+    def finish(self, job: Job) -> None:
+        """Wait for the run's end, which must be a good one."""
+        self.wait(lambda: job.state().is_final, job)
+        self.inspect(job, b"")
+        self.agree()
+        state, events = job.state(), job.events()
+        self.found.check("a run comes to its end", state.state == "done" and state.error is None, state)
+        self.found.check("its last event says so", (events[-1]["event"], events[-1].get("state")) == ("finished", "done"), events[-1])
+        self.found.check("its report and its adapter are there", job.report() is not None and loads(job), sorted(job.folder.iterdir()))
+        self.found.check("its curve has every step once", told_steps(events) == list(range(1, STEPS + 1)), told_steps(events))
+        left = [path.name for path in job.folder.iterdir() if path.name.startswith(".") or path.suffix in (".draft", ".old")]
+        self.found.check("no draft is left", not left, left)
+        self.found.done += 1
+
+    # --- what must hold --------------------------------------------------------------------------------------------------
+
+    def inspect(self, job: Job, before: bytes) -> None:
+        """The run's files as a reader finds them at any moment."""
+        check, content = self.found.check, read_bytes(job)
+        whole = before[: before.rfind(b"\n") + 1]
+        check("no event that was written is lost", content.startswith(whole), f"{job.folder}: {len(whole)} bytes before")
+        numbers = [event["seq"] for event in job.events()]
+        check("events are numbered without a gap", numbers == list(range(1, len(numbers) + 1)), f"{job.folder}: {numbers[-20:]}")
+        if (job.folder / "adapter").exists():
+            check("an adapter that is there loads and classifies", loads(job), job.folder)
+        workers = self.workers()
+        for other, state in self.store.states():
+            if state.is_active:
+                check("a run is active only while its worker lives", state.pid in workers, (other.id, state, workers))
+        if job.state().is_final:  # a worker that has written its end needs a moment to go
+            self.wait(lambda: not self.workers(job), job, what="a run that has ended has no worker")
+
+    def agree(self) -> None:
+        """The app, over HTTP, tells of the runs what their folders tell."""
+        listed = {run["run"]: run for run in ask(self.app, "runs")}
+        self.found.check("the app lists every run", set(listed) == {job.id for job in self.store.jobs()}, sorted(listed))
+        for job in self.store.jobs()[:1]:
+            for _ in range(50):  # until nothing happened in between
+                before, shown, after = job.state(), ask(self.app, "run", job.id), job.state()
+                if before.state == after.state:
+                    break
+            self.found.check("the app tells the state", shown["state"] == after.state, (shown["state"], after))
+            told = {event["seq"]: event for event in job.events()}
+            self.found.check("the app tells the events", all(told[event["seq"]] == event for event in shown["events"]), job.folder)
+
+    def wait(self, condition: Callable[[], bool], job: Job | None = None, pause: float = 0.01, what: str = "nothing is for ever") -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not (met := condition()) and time.monotonic() < deadline:
+            time.sleep(pause)
+        self.found.check(what, met, job and (job.id, job.state()))
+
+    def workers(self, job: Job | None = None) -> list[int]:
+        """The pids of the workers of a run, or of all of this home."""
+        place = str(job.folder if job else self.store.home)
+        with_lines = ((process.info["pid"], process.info["cmdline"] or []) for process in psutil.process_iter(["pid", "cmdline"]))
+        return [pid for pid, line in with_lines if "qlora_demo.worker" in line and line[-1].startswith(place)]
+
+    def _start_app(self) -> App:
+        return start_app(self.store.home, self.store.home.parent / "app.log", QLORA_DEMO_OFFLINE="1", HF_ENDPOINT="http://127.0.0.1:9")
+
+    def _kill_app(self) -> None:
+        self.app.process.kill()
+        self.app.process.wait()
+
+
+def write_inputs(place: Path, seed: int) -> dict[str, Any]:
+    """A tiny random model and a few reviews; the settings of the runs on them."""
+    from qlora_demo.engine import quiet
+    from tests.families import make_family
+
+    quiet()
+    rows = [json.loads(line) for line in (ROOT / "assets" / "sample_reviews" / "train.jsonl").read_text().splitlines()]
+    chosen = [row for label in range(5) for row in [row for row in rows if row["label"] == label][:14]]
+    reviews = place / "mine.jsonl"
+    reviews.write_text("".join(json.dumps({"text": row["text"], "stars": row["label"] + 1}) + "\n" for row in chosen))
+    model = make_family("bert", place / "model")
+    sizes = {"batch_size": 4, "rank": 2, "max_length": 16, "max_steps": STEPS, "evaluations": STEPS // EVERY, "log_every": 1}
+    return RunConfig.read({"model": str(model), "data": str(reviews), "seed": seed, **sizes}).to_dict()
+
+
+def read_bytes(job: Job) -> bytes:
+    path = job.folder / "events.jsonl"
+    return path.read_bytes() if path.exists() else b""
+
+
+def is_worker(pid: int, job: Job) -> bool:
+    """Whether the process is the run's worker: no other is ever killed."""
+    try:
+        return str(job.folder) in psutil.Process(pid).cmdline()
+    except psutil.Error:
+        return False
+
+
+def loads(job: Job) -> bool:
+    """Whether the run's adapter loads and classifies."""
+    from qlora_demo.engine.inference import Classifier
+
+    try:
+        return Classifier(str(job.folder / "adapter"), on_cpu=True).logits(TEXTS).shape == (len(TEXTS), 5)
+    except Exception as error:
+        print(f"{job.folder}: {type(error).__name__}: {error}", file=sys.stderr)
+        return False
+
+
+def told_steps(events: list[dict[str, Any]]) -> list[int]:
+    """The steps of the loss curve; what a resumed run tells again is void."""
+    steps: list[int] = []
+    for event in events:
+        if event["event"] == "resumed":
+            steps = [step for step in steps if step <= event["step"]]
+        elif event["event"] == "step":
+            steps.append(event["step"])
+    return steps
+
+
+def work_chain(moments: list[Moment], seed: int, core: int) -> Findings:
+    """A chain, in a process of its own that keeps to one core, as do the processes it starts."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {core})
+    os.environ |= {"OMP_NUM_THREADS": "1", "QLORA_DEMO_OFFLINE": "1"}
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place:
+        chain = Chain(Path(place) / "runs", seed)
+        try:
+            return chain.work(moments)
+        finally:
+            chain.close()
+
+
+def work(kills: int, seed: int) -> Findings:
+    """As many chains as cores, at most two."""
+    cores = sorted(os.sched_getaffinity(0))[:2] if hasattr(os, "sched_getaffinity") else [0, 1]
+    shares = [kills // len(cores) + (number < kills % len(cores)) for number in range(len(cores))]
+    total = Findings()
+    with ProcessPoolExecutor(len(cores), multiprocessing.get_context("spawn")) as pool:
+        seeds = [seed * 100 + number for number in range(len(cores))]
+        for found in pool.map(work_chain, [plan(s, share) for s, share in zip(seeds, shares, strict=True)], seeds, cores):
+            total.kills += found.kills
+            total.checks += found.checks
+            total.violations += found.violations
+            total.done += found.done
+    return total
+
+
+def describe(found: Findings, kills: int, seed: int, seconds: float) -> str:
+    """The findings as a page."""
+    places = [place for place in [*SPREAD, "ended"] if any(kill.where == place for kill in found.kills)]
+    count = Counter((kill.where, kill.victim) for kill in found.kills)
+    rows = [f"| {place} | {' | '.join(str(count[place, victim]) for victim in VICTIMS)} |" for place in places]
+    sums = " | ".join(str(sum(kill.victim == victim for kill in found.kills)) for victim in VICTIMS)
+    outcomes = Counter(f"{kill.victim}: {kill.outcome}" for kill in found.kills)
+    slowest = max((kill.seconds for kill in found.kills if kill.victim != "app"), default=0.0)
+    return "\n".join([
+        "# Kills -9 at random moments of real runs",
+        "",
+        f"`python -m tests.faults --kills {kills} --seed {seed}`, {date.today()}: {len(found.kills)} kills in {seconds / 60:.0f} min, "
+        f"{found.done} runs of {STEPS} steps brought to their end, {sum(found.checks.values()):,} checks, "
+        f"{len(found.violations)} violations.",
+        "",
+        f"| where the run was | {' | '.join(VICTIMS)} |",
+        "|---|---|---|---|",
+        *rows,
+        f"| in all | {sums} |",
+        "",
+        f"After a worker's death its run's state was true within {slowest:.2f} s at most. What became of the run:",
+        "",
+        *(f"- {name}: {number}" for name, number in sorted(outcomes.items())),
+        "",
+        "| check | times |",
+        "|---|---|",
+        *(f"| {name} | {number:,} |" for name, number in sorted(found.checks.items())),
+        *(f"- VIOLATION {violation}" for violation in found.violations),
+        "",
+    ])  # fmt: skip
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--report", type=Path, help="where to write the findings")
+    options = parser.parse_args()
+    began = time.monotonic()
+    found = work(options.kills, options.seed)
+    page = describe(found, options.kills, options.seed, time.monotonic() - began)
+    print(page)
+    if options.report:
+        options.report.write_text(page)
+    return 1 if found.violations else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
