@@ -118,7 +118,9 @@ function liveFigure(graph, color) {
       const made = layout(), before = graph.layout;
       for (const name of before?.uirevision === run ? Object.keys(made).filter((name) => /^[xy]axis/.test(name)) : []) {
         const old = before[name];
-        if (old?.autorange === false && (old.type ?? "linear") === (made[name].type ?? "linear")) made[name].range = old.range;
+        const same = (old?.type ?? "linear") === (made[name].type ?? "linear");
+        // Both: a range without the word would not be known as a zoom when it is drawn next.
+        if (same && old?.autorange === false) Object.assign(made[name], { range: old.range, autorange: false });
       }
       return Plotly.react(graph, traces(total || points.at(-1)?.[0] || 1), made,
         { responsive: true, displaylogo: false, modeBarButtons: [["toImage", "zoomIn2d", "zoomOut2d", "resetScale2d"]] });

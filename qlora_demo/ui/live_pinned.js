@@ -63,8 +63,9 @@ function pinnedReviews(container) {
     const x = (step) => last > first ? ((step - first) / (last - first) * 100).toFixed(2) : 0;
     const drawn = last > first ? rows.map((row) => [x(row[0]), row]) : [[0, rows[0]], [100, rows[0]]];
     let floor = drawn.map(() => 0);
+    const whole = drawn.map(([, [, , ...shares]]) => shares.reduce((sum, share) => sum + share));  // 1, but for their rounding
     const bands = labels.map((label, n) => {
-      const roof = drawn.map(([, row], i) => floor[i] + 100 * row[2 + n]);
+      const roof = drawn.map(([, row], i) => floor[i] + 100 * row[2 + n] / whole[i]);
       const corner = (heights) => drawn.map(([at], i) => `${at},${(100 - heights[i]).toFixed(2)}`);
       const band = draw("polygon", { points: [...corner(floor), ...corner(roof).reverse()].join(" "), fill: shadeOf(n, labels.length) });
       floor = roof;

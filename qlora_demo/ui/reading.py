@@ -95,7 +95,7 @@ def _guessing(steps: Sequence[Step], evaluations: Sequence[Evaluation], chance: 
     # A learning rate that still warms up moves nothing yet: a quarter of the run, and thirty losses, are patience enough.
     patient = ended or (len(losses) >= 30 and steps[-1][0] >= 0.25 * (steps_total or 0))
     if patient and not _fell(losses[:half], losses[half:], scatter):
-        return f"Not moving: after {steps[-1][0]} steps the loss is that of chance ({chance:.3f}): raise the learning rate."
+        return f"Not moving: after {steps[-1][0]} steps the loss is no better than chance ({chance:.3f}): raise the learning rate."
     if now > chance + max(VISIBLE, SURE * error):
         return f"Still guessing: the loss ({now:.3f}) is not below that of chance ({chance:.3f})."
     return f"Still guessing: the loss is that of chance ({chance:.3f})."
@@ -107,11 +107,14 @@ def _levelled(evaluations: Sequence[Evaluation], step: int) -> str:
     if len(losses) < 4:
         return ""
     within = max(SURE * _scatter_around_trend(losses), VISIBLE)
-    first = len(losses) - 1
-    while first and max(losses[first - 1 :]) - min(losses[first - 1 :]) <= within:
-        first -= 1
-    flat, since = losses[first:], evaluations[first][0]
-    if len(flat) < 3 or step - since < step / 4:
+    first, low, high = len(losses), math.inf, -math.inf
+    for n in reversed(range(len(losses))):
+        low, high = min(low, losses[n]), max(high, losses[n])
+        if high - low > within:
+            break
+        first = n
+    since = evaluations[first][0]
+    if len(losses) - first < 3 or step - since < step / 4:
         return ""
     return f"Levelled off since step {since}: more steps bring little."
 
@@ -122,10 +125,10 @@ def _learning(steps: Sequence[Step], evaluations: Sequence[Evaluation], ended: b
         now = evaluations[-1]
         scatter = _scatter_around_trend([loss for _, loss, _ in evaluations])
         earlier = [one for one in evaluations[:-1] if one[0] <= now[0] / 2] or [evaluations[0]]
-        for step, loss, _ in (earlier[-1], evaluations[0]):
+        for still, (step, loss, _) in ((True, earlier[-1]), (False, evaluations[0])):
             if loss - now[1] > max(SURE * scatter, VISIBLE):
                 fell = f"the validation loss fell from {loss:.2f} to {now[1]:.2f} since step {step}"
-                return f"Learned: {fell}, and was still falling at the end." if ended else f"Learning: {fell}."
+                return f"Learned: {fell}{', and was still falling at the end' if still else ''}." if ended else f"Learning: {fell}."
     losses = [loss for _, loss in steps]
     begin, now_recent = losses[: max(FEW, len(losses) // 4)], _recent(losses)
     if len(losses) >= 4 * FEW and _fell(begin, now_recent, _scatter(losses)):

@@ -39,7 +39,7 @@ def test_guessing_and_not_moving(seed: int) -> None:
     flat = steps(lambda _: CHANCE, noise=0.08, seed=seed)
     assert read_curves(flat[:20], [], labels=5, steps_total=200) == "Still guessing: the loss is that of chance (1.609)."
     assert read_curves(flat[:40], [], labels=5, steps_total=2000).startswith("Still guessing")  # the learning rate still warms up
-    moving = "Not moving: after 200 steps the loss is that of chance (1.609): raise the learning rate."
+    moving = "Not moving: after 200 steps the loss is no better than chance (1.609): raise the learning rate."
     assert read_curves(flat, judged([1.61, 1.608, 1.611]), labels=5, steps_total=300) == moving
     assert read_curves(flat[:20], [], labels=5, ended=True).startswith("Not moving: after 20 steps")
 
