@@ -215,11 +215,8 @@ class RunConfig(Settings):
 
 def refuse_changes(asked: RunConfig, had: RunConfig) -> None:
     """Raises SettingsError with each setting of `asked` that is not as in `had`: a run is resumed with its own."""
-    def shown(value: Any) -> str:
-        return repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
-
     new, old = asked.to_dict(), had.to_dict()
-    changes = {name: f"{RunConfig.model_fields[name].title} is {shown(new[name])}, but the run has {shown(old[name])}."
+    changes = {name: f"{RunConfig.model_fields[name].title} is {_shown(new[name])}, but the run has {_shown(old[name])}."
                for name in new if new[name] != old[name]}  # fmt: skip
     if changes:
         raise SettingsError(changes)
@@ -253,6 +250,10 @@ def choices(name: str) -> tuple[str, ...]:
     return tuple(value for value in get_args(RunConfig.model_fields[name].annotation) if isinstance(value, str))
 
 
+def _shown(value: Any) -> str:
+    return repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
+
+
 def _sentence(settings: type[Settings], name: str, item: Any) -> str:
     """One sentence from one pydantic error: what, the value, what to do."""
     value, kind, context = item.get("input"), item["type"], item.get("ctx", {})
@@ -261,7 +262,7 @@ def _sentence(settings: type[Settings], name: str, item: Any) -> str:
     known = name in settings.model_fields
     title = settings.model_fields[name].title if known else name
     limits = bounds(name, settings) if known else Bounds(None, None)
-    shown = repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
+    shown = _shown(value)
     if kind == "literal_error":
         return f"{title} is {shown}; choose one of {context['expected']}."
     if kind in ("greater_than_equal", "greater_than", "less_than_equal", "less_than"):

@@ -234,8 +234,9 @@ class Services:
 
     def suggestion(self, run: str) -> RunConfig | None:
         """The run's settings with the change that is predicted to fit, where its memory ran out; else None. Raises RunError."""
-        last = self.store.job(run).last_event() or {}
-        return RunConfig.read({**self.store.job(run).settings(), **last["suggestion"]}) if last.get("suggestion") else None
+        job = self.store.job(run)
+        found = (job.last_event() or {}).get("suggestion")
+        return RunConfig.read({**job.settings(), **found}) if found else None
 
     def _submit(self, kind: Kind, settings: dict[str, Any], beside: bool = False) -> Started:
         key = secrets.token_urlsafe(18)

@@ -29,7 +29,8 @@ import psutil
 from qlora_demo.config import RunConfig
 from qlora_demo.jobs import queue
 from qlora_demo.jobs.store import Job, Store
-from tests.serving import ROOT, App, start_app, stop_app
+from tests.reviews import write_reviews
+from tests.serving import App, start_app, stop_app
 
 STEPS, EVERY = 60, 5  # of a run; a checkpoint each EVERY
 TEXTS = ["I love it.", "It broke after a day."]
@@ -353,10 +354,7 @@ def write_inputs(place: Path, seed: int) -> dict[str, Any]:
     from tests.families import make_family
 
     quiet()
-    rows = [json.loads(line) for line in (ROOT / "assets" / "sample_reviews" / "train.jsonl").read_text().splitlines()]
-    chosen = [row for label in range(5) for row in [row for row in rows if row["label"] == label][:14]]
-    reviews = place / "mine.jsonl"
-    reviews.write_text("".join(json.dumps({"text": row["text"], "stars": row["label"] + 1}) + "\n" for row in chosen))
+    reviews = write_reviews(place / "mine.jsonl", 14)
     model = make_family("bert", place / "model")
     sizes = {"batch_size": 4, "rank": 2, "max_length": 16, "max_steps": STEPS, "evaluations": STEPS // EVERY, "log_every": 1}
     return RunConfig.read({"model": str(model), "data": str(reviews), "seed": seed, **sizes}).to_dict()

@@ -55,7 +55,8 @@ def run_resume(options: argparse.Namespace, out: Output) -> int:
     """Back into the line, then as `run_train`, from the event that says so."""
     store = Store(default_home())
     job = store.job(options.run)
-    refuse_changes(RunConfig.read({**job.settings(), **_given(options)}), RunConfig.read(job.settings()))
+    if given := _given(options):
+        refuse_changes(RunConfig.read({**job.settings(), **absolute_settings(given)}), RunConfig.read(job.settings()))
     told = job.last_event()
     with _counted_interrupts() as interrupts:
         queue.resume(store, options.run)
@@ -132,8 +133,8 @@ def read_config(options: argparse.Namespace) -> RunConfig:
 
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:
-    """The settings named on the command line, paths made absolute."""
-    return absolute_settings({name: value for name in RunConfig.model_fields if (value := getattr(options, name)) is not None})
+    """The settings named on the command line."""
+    return {name: value for name in RunConfig.model_fields if (value := getattr(options, name)) is not None}
 
 
 def _add_settings(parser: argparse.ArgumentParser, summary: str = "") -> None:

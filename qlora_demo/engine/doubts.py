@@ -26,21 +26,20 @@ def check_data(data: DataSet) -> list[str]:
     return found
 
 
-def has_moved(losses: Sequence[float]) -> bool:
-    """Whether the last third of logged losses lies below the first by more than chance (Welch's standard error of two means)."""
-    third = len(losses) // 3
-    first, last = losses[:third], losses[-third:]
-    error = math.sqrt(variance(first) / third + variance(last) / third)
-    return fmean(first) - fmean(last) > SURE * error
-
-
 def check_losses(losses: Sequence[float], learning_rate: float) -> str | None:
-    """A sentence where the training loss has not fallen; None where it has, or where it is too early to say."""
-    if len(losses) < FEWEST or has_moved(losses):
+    """A sentence where the training loss has not fallen; None where it has, or where it is too early to say.
+
+    It has where the last third of the logged losses lies below the first by more than chance (Welch's standard error of two means).
+    """
+    if len(losses) < FEWEST:
         return None
     third = len(losses) // 3
+    first, last = losses[:third], losses[-third:]
+    was, now, error = fmean(first), fmean(last), math.sqrt(variance(first) / third + variance(last) / third)
+    if was - now > SURE * error:
+        return None
     return (
-        f"The training loss has not fallen: it was {fmean(losses[:third]):.3f} and is {fmean(losses[-third:]):.3f}; "
+        f"The training loss has not fallen: it was {was:.3f} and is {now:.3f}; "
         f"try another learning rate (it is {learning_rate:g}), and look whether texts and labels belong together."
     )
 

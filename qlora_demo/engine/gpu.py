@@ -14,10 +14,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from ..records import GpuReading
+from ..text import MiB
 
 EVERY_SECONDS = 5.0
 FIELDS = ("utilization.gpu", "memory.used", "temperature.gpu", "power.draw")
-MiB = 1024**2
 
 
 def read_gpu() -> GpuReading | None:

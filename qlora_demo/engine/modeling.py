@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..errors import AdapterError, ModelError
+from ..text import shorten
 from .device import Device
 from .layers import LayerPlan, Storage, load_config, load_model, lora_targets, plan_layers
 from .sources import ModelSource, resolve
@@ -160,25 +161,19 @@ def start_from(model: PeftModel, base: Base, folder: Path, labels: Sequence[str]
     """
     note, config = read_note(folder), cast(LoraConfig, model.peft_config["default"])
     stated = json.loads((folder / "adapter_config.json").read_text())
-    asked_targets, had_targets = sorted(config.target_modules or ()), sorted(stated["target_modules"])
     pairs = (
         ("base model", base.source.base_name, note.base_name),
-        ("labels", list(labels), note.labels),
-        ("rank", config.r, stated["r"]),
-        ("target modules", asked_targets, had_targets),
+        ("labels", ", ".join(labels), ", ".join(note.labels)),
+        ("rank", str(config.r), str(stated["r"])),
+        ("target modules", ", ".join(sorted(config.target_modules or ())), ", ".join(sorted(stated["target_modules"]))),
     )
-    wrong = [f"{what} {_brief(asked)} (it has {_brief(had)})" for what, asked, had in pairs if asked != had]
+    wrong = [f"{what} {shorten(asked, 80)} (it has {shorten(had, 80)})" for what, asked, had in pairs if asked != had]
     if wrong:
         raise AdapterError(f"The adapter to start from does not fit this run: {', '.join(wrong)}; take its own settings.")
     incompatible: Any = set_peft_model_state_dict(model, load_file(folder / "adapter_model.safetensors"))
     if incompatible.unexpected_keys:
         raise AdapterError(f"The adapter to start from holds weights that this model has not ({incompatible.unexpected_keys[0]}).")
     _restore_head(model, folder)
-
-
-def _brief(value: Any) -> str:
-    shown = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-    return shown if len(shown) <= 80 else shown[:77] + "..."
 
 
 def _ready(model: PeftModel, base: Base) -> PeftModel:

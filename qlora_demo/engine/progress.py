@@ -78,8 +78,8 @@ class Events(TrainerCallback):
         should_stop: Callable[[], bool],
         meter: Meter,
         learning_rate: float,
-        on_judged: Callable[[int], None] = lambda step: None,
-        doubt: Callable[[str], None] = lambda sentence: None,
+        on_judged: Callable[[int], None],
+        doubt: Callable[[str], None],
     ):
         self.emit, self.should_stop, self.meter, self.learning_rate = emit, should_stop, meter, learning_rate
         self.on_judged, self.doubt = on_judged, doubt

@@ -15,6 +15,7 @@ import gradio as gr
 from ..errors import DemoError
 from ..services import Services
 from .judgement_views import view_reliability
+from .queries import number_of, text_of
 
 HERE = Path(__file__).parent
 SPLITS = ("test", "validation")
@@ -60,7 +61,7 @@ def look(services: Services, query: Any) -> dict[str, Any]:
     A run without a report has no splits.
     """
     try:
-        job = services.job(_text(query, "run"))
+        job = services.job(text_of(query, "run"))
         report = job.report() or {}
     except DemoError as error:
         return {"error": str(error)}
@@ -80,11 +81,11 @@ def find(services: Services, query: Any) -> dict[str, Any]:
 
     The surest come first; of the worst mistakes those that are off by the most stars. Labels are indices.
     """
-    split, after, cell = _text(query, "split"), _number(query, "after"), (_number(query, "label"), _number(query, "guess"))
+    split, after, cell = text_of(query, "split"), number_of(query, "after"), (number_of(query, "label"), number_of(query, "guess"))
     if split not in SPLITS or after is None or (None in cell and cell != (None, None)):
         return {"error": "These are no reviews of a run."}
     try:
-        job = services.job(_text(query, "run"))
+        job = services.job(text_of(query, "run"))
         answers = [answer for answer in job.answers() if answer["split"] == split]
         ordinal = bool(((job.report() or {}).get("data") or {}).get("ordinal"))
     except DemoError as error:
@@ -115,15 +116,3 @@ def _shortened(answer: dict[str, Any]) -> dict[str, Any]:
         "guess": answer["guess"],
         "probabilities": [round(share, 3) for share in answer["probabilities"]],
     }
-
-
-def _text(query: Any, name: str) -> str:
-    """A text of the query; "" where there is none, which is no run and no split."""
-    value = query.get(name) if isinstance(query, dict) else None
-    return value if isinstance(value, str) else ""
-
-
-def _number(query: Any, name: str) -> int | None:
-    """A whole number from 0 on; None where there is none."""
-    value = query.get(name) if isinstance(query, dict) else None
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

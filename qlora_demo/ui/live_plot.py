@@ -15,6 +15,7 @@ from ..errors import DemoError
 from ..jobs import queue
 from ..services import Services
 from ..text import duration
+from .queries import number_of
 from .timeline import timeline_of
 
 HERE = Path(__file__).parent
@@ -77,8 +78,8 @@ def news(services: Services, query: Any) -> dict[str, Any]:
     The query comes from anyone's browser: what is not a run's id and a whole number is answered as an unknown run.
     """
     asked = query if isinstance(query, dict) else {}
-    run, after, born = asked.get("run"), asked.get("after"), asked.get("born", "")
-    if not isinstance(run, str) or not isinstance(born, str) or not isinstance(after, int) or isinstance(after, bool) or after < 0:
+    run, after, born = asked.get("run"), number_of(asked, "after"), asked.get("born", "")
+    if not isinstance(run, str) or not isinstance(born, str) or after is None:
         return {"error": "This is not a run."}
     try:
         job = services.job(run)

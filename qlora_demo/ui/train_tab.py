@@ -75,7 +75,7 @@ def build_train_tab(services: Services, page: gr.Blocks, keys: gr.BrowserState, 
             stop: gr.Button(interactive=not ended),
             resume: gr.Button(visible=ended and state.state != "done"),
             onward: gr.Button(visible=ended and (job.folder / "adapter").is_dir()),
-            apply: gr.Button(fitting_words(services.settings(job.id), suggested), visible=suggested is not None),
+            apply: gr.Button(fitting_words(services.settings(job.id), suggested), visible=True) if suggested else gr.Button(visible=False),
             own: gr.Button(visible=False),
             report: view_report(found),
             judged: job.id if found and ended else "",
@@ -203,15 +203,13 @@ def build_train_tab(services: Services, page: gr.Blocks, keys: gr.BrowserState, 
     run.input(on_show, run, shows, show_progress="hidden", **private)
     for again_shown in (resumed, owned):
         again_shown.success(on_again, [live, run], shows, show_progress="hidden", **private)
-    live.settled(on_settled, live, [*shows, keys], show_progress="hidden", **private)
+    live.settled(on_settled, live, shows, show_progress="hidden", **private)
     preset.input(on_preset, preset, [preset, reason, problems, *fields.values()], show_progress="hidden", **private)
     page.load(on_load, None, shows, show_progress="hidden", **private)
     page.load(on_machine, typed, [reason, preset, *fields.values()], js=TYPED, show_progress="hidden", **private)
 
 
-def fitting_words(config: RunConfig, suggested: RunConfig | None) -> str:
+def fitting_words(config: RunConfig, suggested: RunConfig) -> str:
     """What the button says that starts a run with what is predicted to fit."""
-    if suggested is None:
-        return "Start with what fits"
     had, new = config.to_dict(), suggested.to_dict()
     return f"Start with {describe_changes({name: new[name] for name in new if new[name] != had[name]})}"

@@ -14,6 +14,7 @@ import pytest
 from playwright.sync_api import Page
 
 from tests.browser.waiting import open_tab, wait_for_text
+from tests.reviews import first_reviews
 from tests.serving import ROOT, App, start_app, stop_app
 
 pytestmark = pytest.mark.browser
@@ -65,9 +66,7 @@ def start_small_run(page: Page, reviews: Path, steps: int) -> None:
 def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A spreadsheet of a user's own: the first reviews of each star of the sample."""
     path = tmp_path_factory.mktemp("reviews") / "mine.csv"
-    lines = (ROOT / "assets" / "sample_reviews" / "train.jsonl").read_text().splitlines()
-    rows = [json.loads(line) for line in lines]
-    chosen = [row for label in range(5) for row in [row for row in rows if row["label"] == label][:24]]
+    chosen = first_reviews(24)
     quoted = "\n".join(f'"{row["text"].replace(chr(34), chr(34) * 2)}",{row["label"] + 1}' for row in chosen)
     path.write_text("text,stars\n" + quoted + "\n")
     return path

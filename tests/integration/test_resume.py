@@ -19,7 +19,7 @@ from qlora_demo.errors import RunError
 from qlora_demo.jobs import queue
 from qlora_demo.jobs.store import Store
 from qlora_demo.records import Event, Resumed, Step
-from tests.serving import ROOT
+from tests.reviews import write_reviews
 
 TEXTS = ["I love it.", "It broke after a day.", "It is fine, nothing more."]
 REVIEWS = 96
@@ -27,11 +27,7 @@ REVIEWS = 96
 
 @pytest.fixture(scope="module")
 def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    rows = [json.loads(line) for line in (ROOT / "assets" / "sample_reviews" / "train.jsonl").read_text().splitlines()]
-    chosen = [row for label in range(5) for row in [row for row in rows if row["label"] == label][: REVIEWS // 5 + 4]]
-    path = tmp_path_factory.mktemp("reviews") / "mine.jsonl"
-    path.write_text("".join(json.dumps({"text": row["text"], "stars": row["label"] + 1}) + "\n" for row in chosen))
-    return path
+    return write_reviews(tmp_path_factory.mktemp("reviews") / "mine.jsonl", REVIEWS // 5 + 4)
 
 
 def config(reviews: Path, **more: Any) -> RunConfig:

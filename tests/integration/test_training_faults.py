@@ -21,18 +21,14 @@ from qlora_demo.jobs.launch import start_worker
 from qlora_demo.jobs.store import Job, Store
 from qlora_demo.records import Event, Notice, Phase, Probe
 from tests.families import make_family
-from tests.serving import ROOT
+from tests.reviews import write_reviews
 
 MiB = 1024**2
 
 
 @pytest.fixture(scope="module")
 def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    rows = [json.loads(line) for line in (ROOT / "assets" / "sample_reviews" / "train.jsonl").read_text().splitlines()]
-    chosen = [row for label in range(5) for row in [row for row in rows if row["label"] == label][:24]]
-    path = tmp_path_factory.mktemp("reviews") / "mine.jsonl"
-    path.write_text("".join(json.dumps({"text": row["text"], "stars": row["label"] + 1}) + "\n" for row in chosen))
-    return path
+    return write_reviews(tmp_path_factory.mktemp("reviews") / "mine.jsonl", 24)
 
 
 def config(reviews: Path, **more: Any) -> RunConfig:
