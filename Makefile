@@ -10,8 +10,9 @@ INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --constraint
 run: setup
 	GRADIO_SERVER_NAME=$(HOST) GRADIO_SERVER_PORT=$(PORT) $(PY) app.py
 
+# A file's tests stay together: they share an app. Each process computes on one thread, as many processes as cores.
 test: setup-dev
-	$(PY) -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 check: setup-dev
 	$(PY) -m ruff check .

@@ -99,10 +99,12 @@ class RunConfig(Settings):
         ge=0,
         le=10_000_000,
         title="Training reviews",
-        description="How many reviews to train on, shuffled and balanced as the whole; 0 = all.",
+        description="How many reviews to train on, shuffled and balanced as the whole; 0 = all. Fewer is faster, and over-fits sooner.",
     )
     precision: Precision = Field(
-        "nf4-dq", title="Precision", description="How the frozen base is held: nf4-dq is QLoRA; fp16 and fp32 are plain LoRA."
+        "nf4-dq",
+        title="Precision",
+        description="How the frozen base is held: nf4-dq is QLoRA; fp16 and fp32 are plain LoRA. Try fp32 when the loss becomes NaN.",
     )
     rank: int = Field(
         16,
@@ -112,7 +114,11 @@ class RunConfig(Settings):
         description="Width of the two small matrices. More learns finer detail and costs memory; try 8 to 32.",
     )
     alpha: float = Field(
-        32, gt=0, le=1024, title="LoRA alpha", description="The update is scaled by alpha / rank; twice the rank is a good start."
+        32,
+        gt=0,
+        le=1024,
+        title="LoRA alpha",
+        description="The update is scaled by alpha / rank; twice the rank is a good start. Lower it when the loss jumps.",
     )
     dropout: float = Field(
         0,
@@ -126,10 +132,14 @@ class RunConfig(Settings):
         min_length=1,
         max_length=400,
         title="Target modules",
-        description="`all-linear`, or module names separated by commas (query,value).",
+        description="`all-linear`, or module names separated by commas (query,value). Fewer save memory; more learn more.",
     )
     learning_rate: float = Field(
-        1e-3, gt=0, le=0.1, title="Learning rate", description="Size of a step. LoRA likes 1e-4 to 1e-3; lower it when the loss jumps."
+        1e-3,
+        gt=0,
+        le=0.1,
+        title="Learning rate",
+        description="Size of a step. LoRA likes 1e-4 to 1e-3; lower it when the loss jumps, raise it when the loss hardly falls.",
     )
     batch_size: int = Field(
         32, ge=1, le=1024, title="Batch size", description="Reviews per device and step. Halve it when memory runs out."
@@ -141,37 +151,76 @@ class RunConfig(Settings):
         title="Gradient accumulation",
         description="Batches added up before each step: the same result as a larger batch, in less memory.",
     )
-    epochs: float = Field(2, gt=0, le=100, title="Epochs", description="Passes over the training reviews.")
+    epochs: float = Field(
+        2,
+        gt=0,
+        le=100,
+        title="Epochs",
+        description="Passes over the training reviews. More while the validation loss still falls; fewer once it rises.",
+    )
     max_steps: int = Field(0, ge=0, le=1_000_000, title="Maximum steps", description="Ends the run after this many steps; 0 = by epochs.")
     max_length: int = Field(
         128,
         ge=8,
         le=8192,
         title="Maximum length",
-        description="Tokens kept of a review; what is longer is cut. Batches pad only to their longest.",
+        description="Tokens kept of a review; what is longer is cut. Halve it when memory runs out, unless most reviews are longer.",
     )
     schedule: Literal["cosine", "linear", "constant"] = Field(
-        "cosine", title="Schedule", description="How the learning rate falls after warm-up."
+        "cosine",
+        title="Schedule",
+        description="How the learning rate falls after warm-up. constant tells most when you try learning rates; cosine ends best.",
     )
-    warmup: float = Field(0.1, ge=0, le=0.5, title="Warm-up", description="Share of the steps in which the learning rate rises.")
-    weight_decay: float = Field(0.01, ge=0, le=1, title="Weight decay", description="Pulls trained weights towards zero.")
+    warmup: float = Field(
+        0.1,
+        ge=0,
+        le=0.5,
+        title="Warm-up",
+        description="Share of the steps in which the learning rate rises. More of it when the loss jumps in the first steps.",
+    )
+    weight_decay: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        title="Weight decay",
+        description="Pulls trained weights towards zero. Try 0.1 when over-fitting, 0 when the loss hardly falls.",
+    )
     label_smoothing: float = Field(
         0,
         ge=0,
         le=0.5,
         title="Label smoothing",
-        description="Share of the target given to the neighbouring stars (to all other labels where they are no stars).",
+        description="Share of the target given to the neighbouring stars (to all other labels where they are no stars). "
+        "Try 0.1 when the network is too sure of what it gets wrong.",
     )
     gradient_checkpointing: bool = Field(
-        False, title="Gradient checkpointing", description="Recomputes activations: less memory, about a third slower."
+        False,
+        title="Gradient checkpointing",
+        description="Recomputes activations: less memory, about a third slower. Tick it when memory runs out at a batch of 1.",
     )
     optimizer: Optimizer = Field(
-        "adamw_torch_fused", title="Optimizer", description="With LoRA's few parameters the paged and 8-bit ones save next to nothing."
+        "adamw_torch_fused",
+        title="Optimizer",
+        description="With LoRA's few parameters the paged and 8-bit ones save next to nothing. adamw_torch_fused when in doubt.",
     )
-    evaluations: int = Field(4, ge=1, le=1000, title="Evaluations", description="How often the validation reviews are scored during a run.")
-    log_every: int = Field(5, ge=1, le=1000, title="Log every", description="Steps between two points of the loss curve.")
+    evaluations: int = Field(
+        4,
+        ge=1,
+        le=1000,
+        title="Evaluations",
+        description="How often the validation reviews are scored during a run. More find the best checkpoint; fewer cost less time.",
+    )
+    log_every: int = Field(
+        5,
+        ge=1,
+        le=1000,
+        title="Log every",
+        description="Steps between two points of the loss curve. 1 shows where a loss jumps; more is calmer.",
+    )
     best_metric: Literal["accuracy", "macro_f1", "mae_stars", "loss"] = Field(
-        "accuracy", title="Best checkpoint by", description="Validation metric that decides which checkpoint is kept."
+        "accuracy",
+        title="Best checkpoint by",
+        description="Validation metric that decides which checkpoint is kept. mae_stars for stars; macro_f1 when labels are uneven.",
     )
     patience: int = Field(
         0,
@@ -196,7 +245,13 @@ class RunConfig(Settings):
         title="Pinned reviews",
         description="Scored at every evaluation, and drawn as they move: one a line, at most five.",
     )
-    seed: int = Field(42, ge=0, le=2**32 - 1, title="Seed", description="Fixes the head's start, the order of reviews and dropout.")
+    seed: int = Field(
+        42,
+        ge=0,
+        le=2**32 - 1,
+        title="Seed",
+        description="Fixes the head's start, the order of reviews and dropout. Try three: what one seed gains may be luck.",
+    )
 
     @field_validator("pinned", mode="before")
     @classmethod

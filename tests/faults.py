@@ -341,7 +341,8 @@ class Chain:
         return [pid for pid, line in with_lines if "qlora_demo.worker" in line and line[-1].startswith(place)]
 
     def _start_app(self) -> App:
-        return start_app(self.store.home, self.store.home.parent / "app.log", QLORA_DEMO_OFFLINE="1", HF_ENDPOINT="http://127.0.0.1:9")
+        return start_app(self.store.home, self.store.home.parent / "app.log", QLORA_DEMO_OFFLINE="1",
+                         HF_ENDPOINT="http://127.0.0.1:9", OMP_NUM_THREADS="1")  # fmt: skip
 
     def _kill_app(self) -> None:
         self.app.process.kill()
@@ -395,11 +396,10 @@ def told_steps(events: list[dict[str, Any]]) -> list[int]:
     return steps
 
 
-def work_chain(moments: list[Moment], seed: int, core: int) -> Findings:
-    """A chain, in a process of its own that keeps to one core, as do the processes it starts."""
-    if hasattr(os, "sched_setaffinity"):
+def work_chain(moments: list[Moment], seed: int, core: int | None = None) -> Findings:
+    """A chain. With `core` it is in a process of its own that keeps to that core, as do the processes it starts."""
+    if core is not None and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {core})
-    os.environ |= {"OMP_NUM_THREADS": "1", "QLORA_DEMO_OFFLINE": "1"}
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place:
         chain = Chain(Path(place) / "runs", seed)
         try:
@@ -410,6 +410,7 @@ def work_chain(moments: list[Moment], seed: int, core: int) -> Findings:
 
 def work(kills: int, seed: int) -> Findings:
     """As many chains as cores, at most two."""
+    os.environ["OMP_NUM_THREADS"] = "1"  # of the chains' own processes, before they import torch
     cores = sorted(os.sched_getaffinity(0))[:2] if hasattr(os, "sched_getaffinity") else [0, 1]
     shares = [kills // len(cores) + (number < kills % len(cores)) for number in range(len(cores))]
     total = Findings()

@@ -217,7 +217,7 @@ class Store:
             if read_state(folder):
                 return Job(folder)
         shown = repr(run_id) if len(repr(run_id)) <= 60 else repr(run_id)[:57] + "..."
-        raise RunError(f"There is no run {shown} in {self.home}; `python -m qlora_demo runs` lists those there are.")
+        raise RunError(f"There is no run {shown}; `python -m qlora_demo runs` lists those there are.")
 
     def jobs(self, kind: Kind | None = None) -> list[Job]:
         """Newest first. An absent home holds none; one that cannot be read raises RunError."""

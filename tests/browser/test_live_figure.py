@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -67,6 +68,22 @@ def test_a_second_browser_is_in_step_with_the_first_and_a_zoom_stays(app: App, o
     for page in pages:
         page.wait_for_function("document.querySelector('#train-status').innerText === 'done'")
         page.wait_for_function("document.title.includes('done')")
+
+
+def test_a_run_whose_folder_goes_is_said_to_be_gone(app: App, open_page: Callable[..., Page]) -> None:
+    job = make_run(app.home, "running", story(20, 100, 4), 20, 100)
+    page = open_page(app.url)
+    open_run(page, job)
+    page.wait_for_function(f"{LAST} === 20")
+    shutil.rmtree(job.folder)
+    wait_for_text(page, "#train-status", "gone", seconds=10)
+    wait_for_text(page, ".live-phase", f"There is no run '{job.id}'")
+    page.reload()
+    open_tab(page, "Train")
+    page.wait_for_selector("#train-figure .js-plotly-plot")
+    assert page.inner_text("#train-status") != "gone"
+    page.locator("#train-run input").click()
+    assert page.get_by_role("option", name=job.id).count() == 0
 
 
 def test_what_is_typed_survives_a_reload(app: App, open_page: Callable[..., Page]) -> None:

@@ -38,6 +38,12 @@ def wait_for_state(page: Page, *wanted: str, seconds: float = 240) -> str:
     return state(page)
 
 
+def choose_run(page: Page, name: str | re.Pattern[str]) -> None:
+    """Another run into the figure, by what the list of runs says of it."""
+    page.locator("#train-run input").click()
+    page.get_by_role("option", name=name).click()
+
+
 def stars(page: Page) -> float:
     """The expected stars, once there are any."""
     page.wait_for_function(r"/^\d\.\d$/.test(document.querySelector('#classify-stars').innerText.trim())")
@@ -144,6 +150,11 @@ def test_train_watch_reload_and_classify_with_it(app: App, open_page: Callable[.
     assert all(0 < loss < 5 for loss in trace["y"])
     wait_for_text(page, "#train-report", "This run")
     assert "logits differ by at most" in page.inner_text("#train-report")
+    assert page.inner_text("#train-pinned-figure").count(" stars at step 0") == 3
+    confused = page.locator("#train-confusion button").filter(has_text=re.compile("[1-9]")).first
+    confused.click()
+    page.wait_for_selector("#train-cell li")
+    assert page.locator("#train-cell li").count() == min(int(confused.inner_text()), 10)
 
     open_tab(page, "Classify")
     page.locator("#classify-adapter input").click()
@@ -152,21 +163,29 @@ def test_train_watch_reload_and_classify_with_it(app: App, open_page: Callable[.
     assert 1 <= stars(page) <= 5
 
 
-def test_stop_keeps_a_usable_adapter_and_a_second_start_waits(app: App, open_page: Callable[..., Page], reviews: Path) -> None:
-    page = open_page(app.url)
+def test_a_queue_of_three_on_a_phone_and_a_stop_keeps_a_usable_adapter(app: App, open_page: Callable[..., Page], reviews: Path) -> None:
+    page = open_page(app.url, 390, 844, "dark")
     start_small_run(page, reviews, steps=2000)
     page.wait_for_function("!document.querySelector('#train-stop').disabled")
     wait_for_state(page, "running")
     first = json.loads((sorted(app.home.glob("2*"))[-1] / "state.json").read_text())
     page.wait_for_function(f"{POINTS} >= 2", timeout=120_000)
-    page.click("#train-start")  # the device is busy
-    wait_for_state(page, "queued")
-    assert "waiting line" in page.inner_text(".live-phase")
+    waiting = []
+    for place in ("next in the waiting line", "number 2 in the waiting line"):
+        page.click("#train-start")  # the device is busy
+        wait_for_text(page, ".live-phase", place)
+        assert state(page) == "queued"
+        waiting.append(page.input_value("#train-run input"))
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    # One's own is cancelled; the one before it keeps its place.
+    page.click("#train-stop")
+    wait_for_state(page, "stopped")
+    choose_run(page, waiting[0])
+    wait_for_text(page, ".live-phase", "next in the waiting line")
     page.click("#train-stop")
     wait_for_state(page, "stopped")
 
-    page.locator("#train-run input").click()
-    page.get_by_role("option", name=re.compile("running")).click()
+    choose_run(page, re.compile("running"))
     wait_for_state(page, "running")
     page.click("#train-stop")
     wait_for_state(page, "stopped")
@@ -245,8 +264,7 @@ def test_another_app_on_the_same_home_shows_the_last_run(app: App, open_page: Ca
     try:
         page = open_page(other.url)
         open_tab(page, "Train")
-        page.locator("#train-run input").click()
-        page.get_by_role("option", name=re.compile("done")).click()
+        choose_run(page, re.compile("done"))
         wait_for_state(page, "done", seconds=30)
         page.wait_for_function(f"{POINTS} == 10")
         wait_for_text(page, "#train-report", "This run")

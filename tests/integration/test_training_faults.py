@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import resource
 import shutil
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,11 @@ from qlora_demo.engine import training
 from qlora_demo.errors import AdapterError, ModelError
 from qlora_demo.jobs import queue
 from qlora_demo.jobs.launch import start_worker
-from qlora_demo.jobs.store import Job, Store
+from qlora_demo.jobs.store import Store
 from qlora_demo.records import Event, Notice, Phase, Probe
 from tests.families import make_family
 from tests.reviews import write_reviews
+from tests.waiting_jobs import ended
 
 MiB = 1024**2
 
@@ -41,15 +41,6 @@ def run(folder: Path, settings: RunConfig) -> list[Event]:
     events: list[Event] = []
     training.train(settings, folder, events.append, lambda: False)
     return events
-
-
-def ended(store: Store, job: Job, seconds: float = 120) -> str:
-    deadline = time.monotonic() + seconds
-    while not job.state().is_final:
-        assert time.monotonic() < deadline, job.state()
-        queue.advance(store)
-        time.sleep(0.1)
-    return job.state().state
 
 
 def test_memory_runs_out_and_what_is_suggested_fits(tmp_path: Path, reviews: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,188 @@
+"""What the live page costs: `python -m benchmarks.live`. Writes benchmarks/live.md.
+
+An answer to one poll at 5,000 steps, and a real run's speed while ten pages watch it, in blocks that take turns with blocks that nobody
+watches. A page is its requests: a browser's own work is done on another machine.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import statistics
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+from qlora_demo.jobs.store import EventWriter, Store, to_json
+from qlora_demo.services import Services
+from qlora_demo.ui.live_plot import news
+from tests.drawn_runs import TEXTS, judged, make_run, one_step, story
+from tests.serving import App, start_app, stop_app
+
+RESULT = Path(__file__).parent / "live.md"
+STEPS, TICKS = 5_000, 300
+PAGES, BLOCKS, BLOCK_SECONDS = 10, 12, 15
+LIMIT_SECONDS, LIMIT_BYTES = 0.030, 50_000
+
+
+def main() -> int:
+    rows = [*answer_polls(), *watch_a_run()]
+    table = "\n".join(f"| {what} | {value} |" for what, value in rows)
+    RESULT.write_text(
+        f"# What the live page costs\n\n`python -m benchmarks.live`, {datetime.now(UTC):%Y-%m-%d}, {psutil.cpu_count()} cores.\n\n"
+        f"| what | measured |\n|---|---|\n{table}\n"
+    )
+    print(RESULT.read_text())
+    return 0
+
+
+def answer_polls() -> Iterator[tuple[str, str]]:
+    """The server's side of a poll, to the JSON that is sent."""
+    with tempfile.TemporaryDirectory() as place:
+        services = Services(Store(Path(place)))
+        job = make_run(Path(place), "running", story(STEPS, 2 * STEPS, 80, TEXTS, gpu=True), STEPS, 2 * STEPS)
+        took, size, told = poll(services, {"run": job.id, "after": 0, "born": ""})
+        yield f"the first page of a run of {STEPS:,} steps: its file is read once, {size_of(job.folder)}", f"{1000 * took:.0f} ms"
+        refill, answers = [], 0
+        query = {"run": job.id, "after": 0, "born": ""}
+        while not answers or told["more"]:
+            took, size, told = poll(services, query)
+            query = {"run": job.id, "after": told["after"], "born": told["born"]}
+            refill.append((took, size))
+            answers += 1
+        yield f"a reload: answers until all is there ({sum(size for _, size in refill):,} bytes)", f"{answers}"
+        yield "the slowest of them", f"{1000 * max(took for took, _ in refill):.1f} ms"
+        yield "the largest of them", f"{max(size for _, size in refill):,} bytes"
+        writer, chance, ticks = EventWriter(job.folder), random.Random(1), []
+        for step in range(STEPS + 1, STEPS + 1 + TICKS):
+            writer.write(one_step(step, 2 * STEPS, chance))
+            if step % 50 == 0:
+                for event in judged(step, 2 * STEPS, TEXTS):
+                    writer.write(event)
+            took, size, told = poll(services, query)
+            query["after"] = told["after"]
+            ticks.append((took, size))
+        slowest, largest = np.percentile([took for took, _ in ticks], 95), max(size for _, size in ticks)
+        yield f"a tick, median of {TICKS}", f"{1000 * statistics.median(took for took, _ in ticks):.1f} ms"
+        yield f"a tick, 95th percentile (limit {1000 * LIMIT_SECONDS:.0f} ms)", f"{1000 * slowest:.1f} ms"
+        yield f"a tick, largest (limit {LIMIT_BYTES:,} bytes)", f"{largest:,} bytes"
+        if slowest > LIMIT_SECONDS or largest > LIMIT_BYTES:
+            sys.exit("A tick is over its limit.")
+
+
+def poll(services: Services, query: dict[str, Any]) -> tuple[float, int, dict[str, Any]]:
+    """(seconds, bytes, answer) of one poll."""
+    began = time.perf_counter()
+    told = news(services, dict(query))
+    sent = to_json(told)
+    return time.perf_counter() - began, len(sent.encode()), told
+
+
+def size_of(folder: Path) -> str:
+    return f"{(folder / 'events.jsonl').stat().st_size / 1024**2:.1f} MiB"
+
+
+def watch_a_run() -> Iterator[tuple[str, str]]:
+    """A real run on the sample, watched and not watched in turn."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place:
+        app = start_app(Path(place) / "runs", Path(place) / "log", QLORA_DEMO_OFFLINE="1", HF_ENDPOINT="http://127.0.0.1:9")
+        try:
+            run = start_run(app)
+            store = Store(app.home)
+            wait_for_steps(store, run, 10)
+            watched: list[float] = []
+            alone: list[float] = []
+            waits: list[float] = []
+            for block in range(BLOCKS):
+                is_watched = block % 2 == 1
+                enough = threading.Event()
+                pages = [threading.Thread(target=watch, args=(app, run, enough, waits)) for _ in range(PAGES if is_watched else 0)]
+                for page in pages:
+                    page.start()
+                (watched if is_watched else alone).append(measure_speed(store, run))
+                enough.set()
+                for page in pages:
+                    page.join()
+        finally:
+            end_workers(Store(app.home))
+            stop_app(app)
+    ratios = [one / (before + after) * 2 for one, before, after in zip(watched, alone, [*alone[1:], alone[-1]], strict=True)]
+    error = statistics.stdev(ratios) / len(ratios) ** 0.5
+    yield f"training, {len(alone)} blocks of {BLOCK_SECONDS} s, nobody watches: median", f"{statistics.median(alone):.1f} reviews/s"
+    yield f"training, {len(watched)} blocks between them, {PAGES} pages watch: median", f"{statistics.median(watched):.1f} reviews/s"
+    yield "watched / not watched, mean of neighbouring blocks", f"{statistics.mean(ratios):.3f} ± {error:.3f}"
+    yield (
+        f"a watching page's wait for its answer meanwhile, over HTTP, {len(waits):,} polls: median",
+        f"{1000 * statistics.median(waits):.0f} ms",
+    )
+    yield "the same, 95th percentile", f"{1000 * float(np.percentile(waits, 95)):.0f} ms"
+
+
+def start_run(app: App) -> str:
+    settings = {"max_steps": 5_000, "epochs": 100, "evaluations": 1, "log_every": 1, "batch_size": 16, "max_length": 64}
+    address = f"{app.url}gradio_api/call/start_run"
+    request = urllib.request.Request(address, json.dumps({"data": [settings]}).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        number = json.load(answer)["event_id"]
+    with urllib.request.urlopen(f"{address}/{number}", timeout=120) as answer:
+        lines = answer.read().decode().splitlines()
+    return str(json.loads(lines[lines.index("event: complete") + 1].removeprefix("data: "))[0]["run"])
+
+
+def wait_for_steps(store: Store, run: str, steps: int) -> None:
+    deadline = time.monotonic() + 300
+    while (store.job(run).state().steps_done or 0) < steps:
+        if time.monotonic() > deadline or store.job(run).state().is_final:
+            sys.exit(f"The run did not come to step {steps}: {store.job(run).state()}")
+        time.sleep(0.5)
+
+
+def measure_speed(store: Store, run: str) -> float:
+    """Reviews per second over a block, from the steps' own times."""
+    job = store.job(run)
+    began = len(job.events())
+    time.sleep(BLOCK_SECONDS)
+    rates = [event["reviews_per_second"] for event in job.events()[began:] if event["event"] == "step"]
+    return len(rates) / sum(1 / rate for rate in rates)
+
+
+def watch(app: App, run: str, enough: threading.Event, waits: list[float]) -> None:
+    """What a page asks: once a second for what is new."""
+    with urllib.request.urlopen(f"{app.url}config", timeout=60) as answer:
+        component = next(it["id"] for it in json.load(answer)["components"] if it["props"].get("elem_id") == "train-live")
+    query: dict[str, Any] = {"run": run, "after": 0, "born": ""}
+    while not enough.is_set():
+        body = {"data": query, "component_id": component, "fn_name": "since", "session_hash": f"page{threading.get_ident()}"}
+        began = time.monotonic()
+        address = f"{app.url}gradio_api/component_server/"
+        request = urllib.request.Request(address, json.dumps(body).encode(), {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            told = json.load(answer)
+        waits.append(time.monotonic() - began)
+        query |= {"after": told["after"], "born": told["born"]}
+        if not told["more"]:
+            enough.wait(1)
+
+
+def end_workers(store: Store) -> None:
+    """The run is not wanted any longer."""
+    for _, state in store.states():
+        if state.is_active and state.pid:
+            with suppress(psutil.NoSuchProcess):
+                worker = psutil.Process(state.pid)
+                worker.kill()
+                worker.wait(10)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
