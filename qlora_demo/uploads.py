@@ -1,0 +1,72 @@
+"""Files that a browser has sent: kept beside the runs under a name nobody can guess, and deleted after a day.
+
+A run keeps the path of its file, so a file that a run still needs outlives the day. Knows nothing of what is in them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import shutil
+import time
+from pathlib import Path
+
+from .errors import DataError
+
+KEPT_SECONDS = 24 * 3600
+MAX_UPLOAD_BYTES = 200 * 1024**2
+_NAME_CHARACTERS = 100
+
+
+def keep(sent: str | Path, home: Path) -> Path:
+    """A copy of the file that the browser has sent, in `home`/.cache/uploads. Raises DataError where it is too large or cannot be kept."""
+    source = Path(sent)
+    try:
+        size = source.stat().st_size
+        if size > MAX_UPLOAD_BYTES:
+            raise DataError(f"The file has {size / 1024**2:,.0f} MiB; give one of at most {MAX_UPLOAD_BYTES // 1024**2} MiB.")
+        folder = _folder(home) / secrets.token_hex(16)
+        folder.mkdir(parents=True)
+        return Path(shutil.copyfile(source, folder / safe_name(source.name)))
+    except OSError as error:
+        raise DataError(f"The file could not be kept: {error.strerror or 'input or output error'}; try again.") from None
+
+
+def safe_name(name: str) -> str:
+    """A file's name without what a path, a shell or a page could take for something else; its ending stays."""
+    clean = re.sub(r"[^\w.\- ]", "_", Path(name.replace("\\", "/")).name).strip(". ") or "file"
+    return clean[-_NAME_CHARACTERS:]
+
+
+def is_upload(path: str | Path, home: Path) -> bool:
+    """Whether `path` is a file that was kept here."""
+    found = Path(path)
+    return found.is_file() and found.resolve().parent.parent == _folder(home).resolve()
+
+
+def sweep(home: Path, now: float | None = None) -> int:
+    """Deletes uploads older than a day that no run which may still start or be resumed names; how many."""
+    deleted, before = 0, (time.time() if now is None else now) - KEPT_SECONDS
+    wanted = _named_by_runs(home)
+    for folder in _folder(home).glob("*"):
+        if folder.stat().st_mtime < before and not any(str(file) in wanted for file in folder.iterdir()):
+            shutil.rmtree(folder, ignore_errors=True)
+            deleted += 1
+    return deleted
+
+
+def _folder(home: Path) -> Path:
+    return home / ".cache" / "uploads"
+
+
+def _named_by_runs(home: Path) -> set[str]:
+    named = set()
+    for path in home.glob("*/config.json"):
+        try:
+            state = json.loads((path.parent / "state.json").read_text(encoding="utf-8"))
+            if state.get("state") != "done":
+                named |= {value for value in json.loads(path.read_text(encoding="utf-8")).values() if isinstance(value, str)}
+        except (OSError, ValueError, AttributeError):
+            continue
+    return named
