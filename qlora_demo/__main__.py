@@ -15,6 +15,8 @@ import warnings
 from . import __version__
 from .cli import models, runs
 from .cli.base import PROGRAM, Output, Parser, clean_stdout
+from .cli.data import add_commands as add_data
+from .cli.explain import add_commands as add_explain
 from .engine import quiet
 from .errors import DemoError, SettingsError
 from .worker import explain
@@ -55,7 +57,9 @@ def build_parser() -> Parser:
     parser.set_defaults(command=None)
     commands = parser.add_subparsers(metavar="COMMAND")
     models.add_commands(commands)
+    add_data(commands)
     runs.add_commands(commands)
+    add_explain(commands)
     return parser
 
 

@@ -69,6 +69,27 @@ class MemoryRequest(Settings):
     optimizer: Optimizer = Field("adamw_torch_fused", title="Optimizer", description="AdamW of that step, in 32 or 8 bits.")
 
 
+class ClassifyRequest(Settings):
+    """What classifying a file of reviews is asked for."""
+
+    file: str = Field(min_length=1, max_length=1000, title="File", description="A .csv .tsv .json .jsonl or .parquet, also .gz or .zip.")
+    adapter: str = Field(
+        "sample", min_length=1, max_length=400, title="Adapter", description="`sample` (the shipped one), a run's id, or a local folder."
+    )
+    text_column: str = Field("", max_length=200, title="Text column", description="Empty = found by name, else by what it holds.")
+    title_column: str = Field("", max_length=200, title="Title column", description="Joined before the text; empty = found, - = none.")
+    label_column: str = Field(
+        "", max_length=200, title="Label column", description="The right labels, to judge the adapter by; empty = found, - = none."
+    )
+    encoding: str = Field("", max_length=40, title="Encoding", description="Such as utf-8, utf-16 or cp1252; empty = found.")
+    delimiter: str = Field("", max_length=20, title="Delimiter", description="Between a text file's columns: , ; | or tab; empty = found.")
+    header: bool | None = Field(None, title="Header", description="Whether the first row names the columns; empty = found.")
+    base: bool = Field(False, title="Untrained", description="By the same network as it was before training.")
+    calibrated: bool = Field(
+        False, title="Calibrated", description="Logits divided by the temperature that the adapter's run fitted, where it fitted one."
+    )
+
+
 class RunConfig(Settings):
     """The settings of one training run."""
 
@@ -92,8 +113,19 @@ class RunConfig(Settings):
     data_config: str = Field("", max_length=100, title="Data configuration", description="A Hub data set's configuration.")
     data_revision: str = Field("", max_length=100, title="Data revision", description="A Hub data set's commit, tag or branch.")
     text_column: str = Field("", max_length=200, title="Text column", description="Empty = found by name.")
-    title_column: str = Field("", max_length=200, title="Title column", description="Joined before the text; empty = none.")
+    title_column: str = Field(
+        "", max_length=200, title="Title column", description="Joined before the text. Empty = found by name; - = none."
+    )
     label_column: str = Field("", max_length=200, title="Label column", description="Empty = found by name.")
+    encoding: str = Field("", max_length=40, title="Encoding", description="Of a file, such as utf-8 or cp1252; empty = found.")
+    delimiter: str = Field("", max_length=20, title="Delimiter", description="Between a file's columns: , ; | or tab; empty = found.")
+    header: Literal["found", "yes", "no"] = Field("found", title="Header", description="Whether a file's first row names its columns.")
+    labels: tuple[str, ...] = Field(
+        (), title="Labels", description="In order, one a line or with commas between; rows with others are left out. Empty = found."
+    )
+    mend: bool = Field(
+        False, title="Mend texts", description="HTML entities and letters of a wrong encoding (&amp;#39; and Ã©) become what they were."
+    )
     rows: int = Field(
         0,
         ge=0,
@@ -253,19 +285,29 @@ class RunConfig(Settings):
         description="Fixes the head's start, the order of reviews and dropout. Try three: what one seed gains may be luck.",
     )
 
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _read_labels(cls, value: Any) -> Any:
+        lines = value.split(",") if isinstance(value, str) and "\n" not in value.strip() else value
+        return _read_lines(lines)
+
     @field_validator("pinned", mode="before")
     @classmethod
-    def _read_lines(cls, value: Any) -> Any:
-        """A form and the command line give lines; a file may give a list."""
-        lines = value.splitlines() if isinstance(value, str) else value
-        if not isinstance(lines, list | tuple) or not all(isinstance(line, str) for line in lines):
-            raise ValueError("give text, one review a line")
-        found = tuple(line.strip() for line in lines if line.strip())
+    def _read_pinned(cls, value: Any) -> Any:
+        found = _read_lines(value)
         if len(found) > MOST_PINNED:
             raise ValueError(f"there are {len(found)} of them; give at most {MOST_PINNED}")
         if any(len(line) > LONGEST_PINNED for line in found):
             raise ValueError(f"one has {max(map(len, found)):,} characters; give at most {LONGEST_PINNED:,}")
         return found
+
+
+def _read_lines(value: Any) -> tuple[str, ...]:
+    """A form and the command line give lines; a file may give a list. Raises ValueError."""
+    lines = value.splitlines() if isinstance(value, str) else value
+    if not isinstance(lines, list | tuple) or not all(isinstance(line, str | int) for line in lines):
+        raise ValueError("give text, one a line")
+    return tuple(str(line).strip() for line in lines if str(line).strip())
 
 
 def refuse_changes(asked: RunConfig, had: RunConfig) -> None:
@@ -333,110 +375,3 @@ def _sentence(settings: type[Settings], name: str, item: Any) -> str:
     if kind == "value_error":
         return f"{title} cannot be used: {context['error']}."
     return f"{title} is {shown}: {item['msg'].lower()}."
-
-
-@dataclass(frozen=True)
-class Preset:
-    """A ready run: its settings, what it is for, and the least GPU memory (bytes; 0 = a CPU will do) it asks for."""
-
-    name: str
-    title: str
-    summary: str
-    config: RunConfig
-    needs_hub: bool = False
-    gpu_bytes: int = 0
-
-
-GiB = 1024**3
-
-
-def _amazon(model: str, **changes: Any) -> RunConfig:
-    return RunConfig(model=model, data="amazon-reviews", **changes)
-
-
-PRESETS: dict[str, Preset] = {
-    preset.name: preset
-    for preset in (
-        Preset(
-            "sample",
-            "Short: MiniLM on the sample's reviews",
-            "Runs anywhere in about two minutes: 3,197 reviews written for this project, 2 epochs.",
-            RunConfig(),
-        ),
-        Preset(
-            "smoke-test",
-            "Smoke test: ten steps, seconds",
-            "Shows within seconds that everything works, and learns next to nothing: ten steps on 160 of the sample's reviews.",
-            RunConfig(rows=160, max_steps=10, batch_size=16, rank=8, max_length=64, evaluations=2, log_every=1),
-        ),
-        Preset(
-            "gpt2-amazon",
-            "The tutorial's: GPT-2 on Amazon reviews, mended",
-            "The tutorial's recipe with its mistakes mended: 200,000 reviews, 3 epochs, rank 16, batch 224. Hours, on a GPU.",
-            _amazon(
-                "openai-community/gpt2",
-                dropout=0.1,
-                learning_rate=2e-5,
-                batch_size=224,
-                epochs=3,
-                max_length=256,
-                evaluations=6,
-                log_every=10,
-            ),
-            needs_hub=True,
-            gpu_bytes=14 * GiB,
-        ),
-        Preset(
-            "distilbert-amazon",
-            "DistilBERT on Amazon reviews",
-            "A small, quick encoder: 20,000 reviews, 1 epoch.",
-            _amazon("distilbert/distilbert-base-uncased", rows=20_000, learning_rate=5e-4, batch_size=64, epochs=1, max_length=256),
-            needs_hub=True,
-            gpu_bytes=6 * GiB,
-        ),
-        Preset(
-            "modernbert-amazon",
-            "ModernBERT on Amazon reviews",
-            "A modern encoder: 50,000 reviews, 1 epoch.",
-            _amazon("answerdotai/ModernBERT-base", rows=50_000, learning_rate=3e-4, batch_size=64, epochs=1, max_length=256),
-            needs_hub=True,
-            gpu_bytes=10 * GiB,
-        ),
-        Preset(
-            "qwen3-0.6b-amazon",
-            "Qwen3 0.6B on Amazon reviews",
-            "A small language model as a classifier: 50,000 reviews, 1 epoch.",
-            _amazon("Qwen/Qwen3-0.6B", rows=50_000, learning_rate=2e-4, batch_size=32, epochs=1, max_length=256),
-            needs_hub=True,
-            gpu_bytes=14 * GiB,
-        ),
-        Preset(
-            "qwen3-8b-amazon",
-            "Qwen3 8B on Amazon reviews",
-            "Where 4 bits pay: 8 billion parameters, 50,000 reviews, 1 epoch, for a GPU of 24 GB or more.",
-            _amazon(
-                "Qwen/Qwen3-8B",
-                rows=50_000,
-                learning_rate=1e-4,
-                batch_size=16,
-                accumulation=2,
-                epochs=1,
-                max_length=256,
-                gradient_checkpointing=True,
-            ),
-            needs_hub=True,
-            gpu_bytes=22 * GiB,
-        ),
-    )
-}
-
-
-def choose_preset(gpu_bytes: int, hub_reachable: bool) -> tuple[str, str]:
-    """The preset that fits a machine, and the reason in words."""
-    if gpu_bytes >= PRESETS["gpt2-amazon"].gpu_bytes and hub_reachable:
-        return "gpt2-amazon", f"a GPU with {gpu_bytes / GiB:.0f} GiB and the Hub are there: the tutorial's own recipe fits"
-    if not gpu_bytes:
-        return "sample", "there is no GPU: the sample run is sized for a CPU"
-    if not hub_reachable:
-        return "sample", "the Hub cannot be reached: the sample needs nothing from it"
-    return "sample", f"the GPU has {gpu_bytes / GiB:.0f} GiB, less than the tutorial's recipe asks for"

@@ -11,7 +11,13 @@ from typing import Any
 
 from .errors import DataError, ModelError
 
-DATA_FILES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
+_PLAIN = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
+DATA_FILES = (*_PLAIN, *(f"{suffix}.{packing}" for suffix in _PLAIN for packing in ("gz", "zip")), ".zip")
+
+
+def is_data_file(value: str) -> bool:
+    """Whether `value` is called as files of reviews are, there or not; no data set of the Hub is."""
+    return value.lower().endswith(DATA_FILES)
 
 
 def absolute(name: str, value: str) -> str:
@@ -24,7 +30,7 @@ def absolute(name: str, value: str) -> str:
         return value
     if os.path.isdir(path) or (name == "data" and os.path.exists(path)):
         return os.path.abspath(path)
-    if name == "data" and value.lower().endswith(DATA_FILES):
+    if name == "data" and is_data_file(value):
         raise DataError(f"The reviews {value} are not there; give a file that exists, `sample`, or a Hub data set.")
     if name == "model" and value.startswith((".", "/", "~")):
         raise ModelError(f"The model folder {value} is not there; give one that exists, `sample`, or a Hub id.")

@@ -12,29 +12,27 @@ import logging
 import os
 import secrets
 import threading
-from collections import OrderedDict
 from concurrent.futures import Future
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .config import MemoryRequest, RunConfig, choose_preset, refuse_changes
-from .errors import DemoError, DeviceError, HubError, ModelError, RunError, SettingsError
+from .classifying import SAMPLE, Classifiers
+from .config import MemoryRequest, RunConfig, refuse_changes
+from .errors import DemoError, HubError, ModelError, RunError, SettingsError
+from .examining import Examiner
+from .feedback import Feedback
 from .jobs import queue
 from .jobs.launch import start_worker
 from .jobs.store import Job, Kind, Store
 from .paths import absolute_settings
+from .presets import choose_preset
 from .records import Download, Event, Fit, Machine, Prediction
 from .weighing import predict_step, weigh
 
 if TYPE_CHECKING:
     from .engine.explore import Layer
-    from .engine.inference import Classifier
 
 log = logging.getLogger("qlora_demo")
-SAMPLE = "sample"
-CLASSIFIERS_KEPT = 2
-TYPED_LIMIT_PARAMETERS = 1_500_000_000  # above, a typed review takes seconds on a CPU
 MEASURE_BESIDE = 4  # a measurement that takes less than a quarter of the free memory need not wait for the device
 
 
@@ -47,19 +45,20 @@ class Started:
 
 
 class Services:
-    """The app's functions and the little state they share: the run store, loaded classifiers, facts about the machine."""
+    """The app's functions and the little state they share: the run store, classifiers, facts about the machine."""
 
     def __init__(self, store: Store, *, public: bool = False, launch: queue.Launch = start_worker):
         self.store = store
         self.public = public
         self._launch = launch
         self._machine: Future[Machine] = Future()
-        self._classifiers: OrderedDict[str, Classifier] = OrderedDict()
-        self._cached = threading.Lock()
         # PEFT and transformers patch torch's modules for the whole process while they build one: no two builds at a time.
         self._building = threading.Lock()
         # They import themselves in circles, too: two threads that begin at different ends break each other's import.
         self._importing = threading.Lock()
+        self.classifiers = Classifiers(store, lambda: self.public, self._building, self._import_engine)
+        self.examiner = Examiner(self._import_engine)
+        self.feedback = Feedback(store.home)
         self._fits: dict[tuple[Any, ...], list[Fit]] = {}
         self._shapes: dict[str, dict[str, Any]] = {}
         self._layers: dict[str, dict[str, Layer]] = {}  # by model
@@ -84,8 +83,7 @@ class Services:
             self._machine.set_exception(error)
             return
         try:
-            self.classify("Works well.", SAMPLE)
-            self.untrained("Works well.", SAMPLE)
+            self.classifiers.classify_both("Works well.")
         except Exception:
             log.exception("The shipped adapter could not be loaded")
 
@@ -295,72 +293,28 @@ class Services:
         except RunError as error:
             log.warning("%s", error)
 
-    # --- classification ----------------------------------------------------------------------------------------------
+    # --- classification: the page's short ways to `classifiers` ------------------------------------------------------
 
     def classify(self, text: str, adapter: str = SAMPLE, calibrated: bool = False) -> Prediction:
         """One typed review by a tuned network; `calibrated`: see Classifier.classify. Raises DemoErrors."""
-        return self._classifier(adapter).classify([text], calibrated=calibrated)[0]
+        return self.classifiers.classify(text, adapter, calibrated)
 
     def untrained(self, text: str, adapter: str = SAMPLE) -> Prediction:
         """The same review by the same network as it was before training."""
-        return self._classifier(adapter).classify([text], base=True)[0]
+        return self.classifiers.untrained(text, adapter)
 
     def temperature(self, adapter: str) -> float | None:
         """What the adapter's run fitted to divide its logits by; None where it fitted none, or cannot be used here."""
-        try:
-            return self._classifier(adapter).temperature
-        except DemoError:
-            return None
+        return self.classifiers.temperature(adapter)
 
     def adapters(self) -> list[tuple[str, str]]:
         """(what to show, name) of the shipped adapter and of every run that has one, newest first."""
-        usable = [job for job in self.store.jobs("train") if (job.folder / "adapter").is_dir()]
-        return [("Shipped with the app (MiniLM, sample reviews)", SAMPLE), *((_label(job), job.id) for job in usable)]
+        return self.classifiers.adapters()
 
-    def _classifier(self, adapter: str) -> Classifier:
-        """The adapter's classifier, loaded at its first use; the least recently used one makes room."""
-        adapter = adapter.strip()
-        version = self._version(adapter)
-        if (found := self._remembered(version)) is not None:
-            return found
-        with self._building:
-            # Who waited here may find that another has loaded it.
-            if (found := self._remembered(version)) is not None:
-                return found
-            loaded = self._load(adapter)
-            with self._cached:
-                self._classifiers[version] = loaded
-                while len(self._classifiers) > CLASSIFIERS_KEPT:
-                    self._classifiers.popitem(last=False)
-            return loaded
-
-    def _remembered(self, version: str) -> Classifier | None:
-        with self._cached:
-            if version in self._classifiers:
-                self._classifiers.move_to_end(version)
-            return self._classifiers.get(version)
-
-    def _version(self, adapter: str) -> str:
-        """The adapter's name, of a run with the time it was written: a resumed run writes another one under the same name."""
-        try:
-            return f"{adapter} {(self.store.home / adapter / 'adapter' / 'report.json').stat().st_mtime_ns}"
-        except (OSError, ValueError):
-            return adapter
-
-    def _load(self, adapter: str) -> Classifier:
-        self._import_engine()
-        from .engine import inference
-
-        if self.public and adapter not in {name for _, name in self.adapters()}:
-            raise RunError(f"There is no adapter {adapter[:60]!r} here; choose one of the list.")
-        folder = inference.find_adapter(adapter, self.store.home)
-        parameters = inference.count_parameters(folder)
-        if parameters is not None and parameters > TYPED_LIMIT_PARAMETERS:
-            raise DeviceError(
-                f"The base has {parameters / 1e9:.1f} billion parameters, too many to answer as you type; "
-                f"use `python -m qlora_demo classify --adapter {adapter} TEXT`."
-            )
-        return inference.Classifier(str(folder), on_cpu=True)
+    def correct(self, text: str, adapter: str, label: str) -> int:
+        """Keeps a user's word on which label a review should have had; how many are kept. Raises DemoErrors."""
+        self.classifiers.place_of(label, adapter)
+        return self.feedback.add(text, label, adapter=adapter, answered=self.classify(text, adapter).label)
 
 
 def bits_of_constants(block_size: int) -> tuple[float, float]:
@@ -383,13 +337,6 @@ def _look() -> Machine:
 
 def _with_absolute_paths(config: RunConfig) -> RunConfig:
     return RunConfig.read(absolute_settings(config.to_dict()))
-
-
-def _label(job: Job) -> str:
-    summary = job.summary()
-    accuracy = (summary["metrics"] or {}).get("accuracy")
-    judged = f", {accuracy:.0%} right" if accuracy is not None else ""
-    return f"{summary['name'] or f'Run {job.id}'}: {Path(str(summary['model'])).name} on {Path(str(summary['data'])).name}{judged}"
 
 
 def _hash(key: str) -> str:

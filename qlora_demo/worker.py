@@ -17,7 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .config import MemoryRequest, RunConfig
+from . import results
+from .config import ClassifyRequest, MemoryRequest, RunConfig
 from .engine import quiet
 from .errors import DemoError, MemoryRanOut, is_disk_full, is_out_of_memory
 from .jobs import queue
@@ -29,8 +30,9 @@ from .weighing import weigh
 ADVICE = {
     "train": "halve the batch size, lower the maximum length, turn on gradient checkpointing, or take a smaller model",
     "memory": "leave out the largest stages (fp32 first), or take a smaller model",
+    "classify": "take an adapter of a smaller model",
 }
-AGAIN = {"train": "resume the run", "memory": "measure again"}
+AGAIN = {"train": "resume the run", "memory": "measure again", "classify": "classify the file again"}
 log = logging.getLogger("qlora_demo.worker")
 
 
@@ -184,14 +186,34 @@ def _train(job: Job, recorder: Recorder) -> str:
 
 
 def _measure(job: Job, recorder: Recorder) -> str:
-    report = weigh(MemoryRequest.read(job.settings()), recorder.emit, recorder.should_stop)
-    draft = job.folder / ".report.json"
-    draft.write_text(to_json(report) + "\n", encoding="utf-8")
-    draft.replace(job.folder / "report.json")
+    _write_report(job, weigh(MemoryRequest.read(job.settings()), recorder.emit, recorder.should_stop))
     return "done"
 
 
-KINDS: dict[str, Callable[[Job, Recorder], str]] = {"train": _train, "memory": _measure}
+def _classify(job: Job, recorder: Recorder) -> str:
+    from .engine import exporting, filing, inference
+    from .engine.gathering import Columns
+
+    asked = ClassifyRequest.read(job.settings())
+    recorder.emit(Phase("load", "loading the adapter and its base"))
+    classifier = inference.Classifier(asked.adapter, runs_home=job.folder.parent, restored=True)
+    columns = Columns(asked.text_column, asked.title_column, asked.label_column, asked.encoding, asked.delimiter, asked.header)
+    report = filing.classify_file(Path(asked.file), columns, classifier, job.folder, base=asked.base, calibrated=asked.calibrated,
+                                  emit=recorder.emit, should_stop=recorder.should_stop)  # fmt: skip
+    recorder.emit(Phase("write", "writing the result as CSV and Parquet"))
+    exporting.write_csv(job.folder, job.folder / results.CSV, mark=True)
+    exporting.write_parquet(job.folder, job.folder / results.PARQUET)
+    _write_report(job, {"adapter": asked.adapter, **report})
+    return "stopped" if report["stopped"] else "done"
+
+
+def _write_report(job: Job, report: dict[str, Any]) -> None:
+    draft = job.folder / ".report.json"
+    draft.write_text(to_json(report) + "\n", encoding="utf-8")
+    draft.replace(job.folder / "report.json")
+
+
+KINDS: dict[str, Callable[[Job, Recorder], str]] = {"train": _train, "memory": _measure, "classify": _classify}
 
 
 if __name__ == "__main__":

@@ -6,9 +6,12 @@ They import the engine when they run, not before. Knows nothing of jobs, except 
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import shutil
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -21,9 +24,8 @@ from ..text import shorten
 from ..weighing import weigh
 from . import lines
 from .base import Output, add_command
-from .tables import rewrite
+from .data import add_reading, columns_of
 
-_BATCH = 256
 _LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes", "datasets", "accelerate", "huggingface_hub", "gradio")
 _ADAPTER_HELP = "`sample` (the shipped one), a run's id, a local folder, or a Hub id."
 
@@ -45,19 +47,20 @@ def add_commands(commands: Any) -> None:
     memory.add_argument("--gradient-checkpointing", action="store_true", default=None, help="Recompute activations in that step.")
     memory.add_argument("--optimizer", metavar="NAME", help="AdamW of that step, such as adamw_8bit [default adamw_torch_fused].")
     memory.add_argument("--random-weights", action="store_true", default=None, help="Weigh the shape alone; weights are made up.")
-    classify = add_command(commands, "classify", run_classify, "Classify texts, or the rows of a CSV file.")
+    classify = add_command(commands, "classify", run_classify, "Classify texts, or the rows of a file.")
     classify.add_argument("--adapter", metavar="ADAPTER", required=True, help=_ADAPTER_HELP)
     classify.add_argument("--base", action="store_true", help="The same network as it was before training.")
-    classify.add_argument("--file", metavar="IN.csv", help="Classify the rows of this file.")
-    classify.add_argument("--output", metavar="OUT.csv", help="Write the rows with their predictions here.")
-    classify.add_argument("--text", metavar="COL", help="The column with the texts; found by name without it.")
+    classify.add_argument("--file", metavar="IN", help="Classify the rows of this .csv .tsv .json .jsonl or .parquet, also .gz or .zip.")
+    classify.add_argument("--output", metavar="OUT", help="Write the rows with their predictions here: .csv, .tsv, .jsonl or .parquet.")
+    for name, what in (("text", "texts"), ("title", "titles, joined before the texts (- = none)"),
+                       ("label", "right labels, to judge by (- = none)")):  # fmt: skip
+        classify.add_argument(f"--{name}", metavar="COL", help=f"The file's column with the {what}; found by name without it.")
     classify.add_argument("texts", metavar="TEXT", nargs="*", help="A review.")
     evaluate = add_command(commands, "evaluate", run_evaluate, "Judge an adapter on labelled reviews.")
     evaluate.add_argument("--adapter", metavar="ADAPTER", required=True, help=_ADAPTER_HELP)
     evaluate.add_argument("--data", metavar="DATA", required=True, help="`sample`, a preset, a file, or a Hub data set.")
     evaluate.add_argument("--base", action="store_true", help="The same network as it was before training.")
-    for name in ("config", "split", "revision"):
-        evaluate.add_argument(f"--{name}", metavar=name.upper(), default="", help=f"The {name} of a Hub data set.")
+    add_reading(evaluate)
 
 
 def run_doctor(options: argparse.Namespace, out: Output) -> int:
@@ -101,7 +104,7 @@ def run_classify(options: argparse.Namespace, out: Output) -> int:
         if options.texts or options.output is None:
             raise SettingsError({"file": "Give --file IN.csv with --output OUT.csv, and no texts beside them."})
         return _classify_file(options, out)
-    if not options.texts or options.output is not None or options.text is not None:
+    if not options.texts or any(value is not None for value in (options.output, options.text, options.title, options.label)):
         raise SettingsError({"text": "Give one or more texts, or --file IN.csv --output OUT.csv."})
     for text in options.texts:
         # Before anything is loaded.
@@ -116,55 +119,67 @@ def run_evaluate(options: argparse.Namespace, out: Output) -> int:
     from ..engine import evaluation
 
     result = evaluation.evaluate(options.adapter, options.data, base=options.base, data_config=options.config, split=options.split,
-                                 revision=options.revision, runs_home=default_home()).to_dict()  # fmt: skip
+                                 revision=options.revision, columns=columns_of(options), runs_home=default_home()).to_dict()  # fmt: skip
     out.show(result, lambda: lines.metrics(result))
     return 0
 
 
 def _classify_file(options: argparse.Namespace, out: Output) -> int:
-    """Row by row in batches, so that a file of any length fits; a text that cannot be classified keeps its row without a prediction."""
+    """Into a folder beside the output, and renamed into place at the end: on any error nothing is left of it."""
+    from ..engine import exporting, filing
+    from ..engine.gathering import Columns
+
+    source, target = Path(options.file).expanduser(), Path(options.output).expanduser()
+    kind = target.suffix.lower().removeprefix(".")
+    if kind not in exporting.WRITERS:
+        raise SettingsError({"output": f"The output {target} is none of .{', .'.join(exporting.WRITERS)}; name one that is."})
+    if target.is_dir() or os.path.realpath(source) == os.path.realpath(target):
+        raise DataError(f"The output {target} is the input or a folder; give another file.")
+    columns = Columns(options.text or "", options.title or "", options.label or "")
+    filing.open_reviews(source, columns)  # before anything is loaded
     shown: list[dict[str, Any]] = []
-    rows = left_out = 0
-    with rewrite(Path(options.file), Path(options.output), options.text) as table:
-        classifier = _classifier(options)
-        limit = _longest_text()
-        table.write_header(["label", "stars", "expected_stars", *(f"probability_{label}" for label in classifier.labels)])
-        for batch in table.batches(_BATCH):
-            fit = [row for row in batch if not _problem(row.text) and len(row.text) <= limit]
-            predictions = _predict(classifier, [row.text for row in fit], options.base) if fit else []
-            found = dict(zip(map(id, fit), predictions, strict=True))
-            for row in batch:
-                table.write(row, _cells(found[id(row)]) if id(row) in found else [])
-            rows, left_out = rows + len(batch), left_out + len(batch) - len(fit)
-            shown += predictions if out.as_json else []
-    if left_out:
-        out.note(f"{left_out:,} of {rows:,} texts are empty or longer than {limit:,} characters; their rows have no prediction.")
-    out.show(shown, lambda: f"Wrote {rows:,} rows to {options.output}.")
+    with _draft_folder(target) as folder:
+        report = filing.classify_file(
+            source, columns, _classifier(options, many=True), folder, base=options.base, emit=_Progress(out),
+            on_predictions=lambda found: shown.extend(one.to_dict() for one in found if out.as_json),
+        )  # fmt: skip
+        exporting.WRITERS[kind](folder, folder / f"result.{kind}")
+        (folder / f"result.{kind}").replace(target)
+    for note in _notes(report):
+        out.note(note)
+    out.show(shown, lambda: f"Wrote {report['done']:,} rows to {options.output}.")
     return 0
 
 
-def _cells(prediction: dict[str, Any]) -> list[str]:
-    stars, expected = prediction["stars"], prediction["expected_stars"]
+def _notes(report: dict[str, Any]) -> list[str]:
+    """What one should know of a classified file."""
+    missing = report["without_prediction"]
+    why = ", ".join(f"{rows:,} {reason}" for reason, rows in missing.items())
     return [
-        str(prediction["label"]),
-        "" if stars is None else str(stars),
-        "" if expected is None else f"{expected:.4f}",
-        *(f"{share:.6f}" for share in prediction["probabilities"].values()),
-    ]
+        *([f"{sum(missing.values()):,} of {report['done']:,} rows have no prediction: {why}."] if missing else []),
+        *(f"Rows left out: {item['rows']:,}, because of {item['reason']} (line {', '.join(map(str, item['first_lines']))})."
+          for item in report["skipped"]),
+        *report["notes"],
+        *([report["judged"], lines.metrics(report["final"]["test"])] if report["final"] else []),
+    ]  # fmt: skip
 
 
-def _classifier(options: argparse.Namespace, texts: Sequence[str] = ()) -> Any:
-    """The adapter, loaded; not for texts that the engine refuses."""
+@contextmanager
+def _draft_folder(target: Path) -> Iterator[Path]:
+    """A folder beside `target`, removed at the end. What cannot be written is a DataError."""
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
+            yield Path(folder)
+    except OSError as error:
+        raise DataError(f"{error.filename or target} cannot be written: {error.strerror or 'input or output error'}.") from None
+
+
+def _classifier(options: argparse.Namespace, texts: Sequence[str] = (), *, many: bool = False) -> Any:
+    """The adapter, loaded; not for texts that the engine refuses. `many`: as it answers most quickly."""
     from ..engine import inference
 
     inference.check_texts(texts)
-    return inference.Classifier(options.adapter, runs_home=default_home())
-
-
-def _longest_text() -> int:
-    from ..engine import inference
-
-    return inference.MAX_CHARACTERS
+    return inference.Classifier(options.adapter, runs_home=default_home(), restored=many)
 
 
 def _predict(classifier: Any, texts: list[str], base: bool) -> list[dict[str, Any]]:

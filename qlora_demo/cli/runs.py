@@ -13,11 +13,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ..config import PRESETS, RunConfig, bounds, choices, refuse_changes
+from ..config import RunConfig, bounds, choices, refuse_changes
 from ..errors import RunError, SettingsError
 from ..jobs import queue
 from ..jobs.store import Job, Store, default_home
 from ..paths import absolute_settings
+from ..presets import PRESETS
 from . import lines
 from .base import PROGRAM, Output, add_command
 

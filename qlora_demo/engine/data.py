@@ -1,4 +1,4 @@
-"""Reviews from the sample, the Hub or a file: columns found, labels read, split, shuffled and counted.
+"""Reviews from the sample, the Hub or a file: read, split, shuffled and counted.
 
 Knows neither models nor tokenizers. A label is an index 0..k-1 everywhere inside the engine; `labels` holds the names.
 """
@@ -6,31 +6,36 @@ Knows neither models nor tokenizers. A label is an index 0..k-1 everywhere insid
 from __future__ import annotations
 
 import hashlib
-import json
 import random
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import DataError
-from ..paths import DATA_FILES as READERS
+from ..paths import DATA_FILES, is_data_file
+from .chunks import Tally
+from .dialects import Asked
+from .gathering import ALL_FOUND, Columns, Gathered, LabelValues, Places, find_places, gather, nothing_in
 from .hubdata import AMAZON, SPLITS, read_hub
 from .hubfiles import OnProgress, ShouldStop
+from .labels import Scale, find_scale
+from .splitting import divide, stratified
+from .tables import Rows, Table, open_table
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
 SAMPLE_LABELS = ("1 star", "2 stars", "3 stars", "4 stars", "5 stars")
-
-TEXT_NAMES = ("text", "review", "review_text", "reviewtext", "review_body", "body", "content", "comment", "verified_reviews", "sentence")
-TITLE_NAMES = ("title", "review_title", "summary", "headline")
-LABEL_NAMES = ("label", "stars", "star", "rating", "star_rating", "overall", "score", "sentiment", "class")
+_SAMPLES = ("sample", "sample-mix")
+_SHOWN_VALUES = 5  # values outside a scale that are named one by one
 
 
 @dataclass(frozen=True)
 class Reviews:
-    """Texts and their labels (indices), side by side."""
+    """Texts and their labels (indices), side by side. Those of `read_all` are packed: they read like a list."""
 
     texts: list[str]
     labels: list[int]
@@ -38,8 +43,33 @@ class Reviews:
     def __len__(self) -> int:
         return len(self.texts)
 
+    def listed(self) -> Reviews:
+        return Reviews(list(self.texts), self.labels)
+
     def take(self, order: Sequence[int]) -> Reviews:
         return Reviews([self.texts[i] for i in order], [self.labels[i] for i in order])
+
+
+@dataclass(frozen=True)
+class Origin:
+    """How the rows were read: the columns found, the way the file is written (None where that means nothing), the rule of the labels.
+
+    rows: all of them, also those left out. first_lines: by reason, where rows were left out (row numbers where there are no lines).
+    """
+
+    rows: int = 0
+    text_column: str = ""
+    title_column: str = ""
+    label_column: str = ""
+    columns: tuple[str, ...] = ()
+    label_rule: str = ""
+    kind: str = ""
+    packing: str = ""
+    encoding: str | None = None
+    encoding_guessed: bool = False
+    delimiter: str | None = None
+    header: bool | None = None
+    first_lines: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -56,6 +86,7 @@ class DataSet:
     skipped: dict[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     revision: str = ""
+    origin: Origin = Origin()
 
     def describe(self) -> dict[str, Any]:
         """What a report keeps: counts and a SHA-256 over all texts and labels in order, never the texts."""
@@ -68,6 +99,7 @@ class DataSet:
             "revision": self.revision,
             "labels": list(self.labels),
             "ordinal": self.ordinal,
+            "label_rule": self.origin.label_rule,
             "skipped": self.skipped,
             "notes": list(self.notes),
             "rows": {name: len(self.splits[name]) for name in SPLITS},
@@ -76,21 +108,12 @@ class DataSet:
         }
 
 
-@dataclass(frozen=True)
-class Columns:
-    """Column names that the user chose; empty = found by name."""
-
-    text: str = ""
-    title: str = ""
-    label: str = ""
-
-
 def load(
     data: str,
     *,
     config: str = "",
     revision: str = "",
-    columns: Columns = Columns(),
+    columns: Columns = ALL_FOUND,
     rows: int = 0,
     seed: int = 42,
     on_progress: OnProgress | None = None,
@@ -101,23 +124,13 @@ def load(
     A file without splits is divided 80 / 10 / 10 by class; identical texts stay in one split. Raises DataError, HubError, or
     DownloadStopped once `should_stop()` is true.
     """
-    if data in ("sample", "sample-mix"):
-        found = {name: _read_file(ASSETS / "sample_reviews" / f"{name}.jsonl") for name in SPLITS}
-        if data == "sample-mix":
-            found["train"] = _mixed(found["train"])
-        full = _build(data, found, columns, names=SAMPLE_LABELS)
-    elif _is_file(data):
-        full = _build(Path(data).name, _divide(_read_file(Path(data)), columns, seed), columns)
-    elif Path(data).is_dir():
-        full = _build(Path(data).name, _read_folder(Path(data)), columns)
+    if data not in _SAMPLES and _is_file(data):
+        full = _divided(Path(data), columns, seed)
     else:
-        name, at, found = read_hub(data, config, revision, on_progress=on_progress, should_stop=should_stop)
-        full = replace(_build(name, found, columns), revision=at)
-        if data == "amazon-reviews" and name != AMAZON:
-            full = replace(full, notes=(f"The Hub did not give {AMAZON}; the reviews come from {name}.", *full.notes))
+        full = _read_splits(data, config, revision, columns, on_progress=on_progress, should_stop=should_stop)
     train = full.splits["train"]
-    order = _stratified(train.labels, rows, seed) if rows else random.Random(seed).sample(range(len(train)), len(train))
-    return replace(full, splits={**full.splits, "train": train.take(order)})
+    order = stratified(train.labels, rows, seed) if rows else random.Random(seed).sample(range(len(train)), len(train))
+    return replace(full, splits={"train": train.take(order), **{name: full.splits[name].listed() for name in SPLITS[1:]}})
 
 
 def _mixed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -141,22 +154,32 @@ def _mixed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return kept + joined
 
 
-def load_rows(data: str, *, config: str = "", revision: str = "", split: str = "", columns: Columns = Columns()) -> DataSet:
+def load_rows(data: str, *, config: str = "", revision: str = "", split: str = "", columns: Columns = ALL_FOUND) -> DataSet:
     """The reviews of `data` to be judged, as split "test": all rows of a file, else `split` (test if empty)."""
-    if _is_file(data):
-        rows = _read_file(Path(data))
-        return _build(Path(data).name, {"train": [], "validation": [], "test": rows}, columns)
+    if data not in _SAMPLES and _is_file(data):
+        whole, _ = _read_whole(Path(data), columns)
+        return replace(whole, splits={"train": Reviews([], []), "validation": Reviews([], []), "test": whole.splits["all"].listed()})
     wanted = split or "test"
     if wanted not in SPLITS:
         raise DataError(f"There is no split {wanted!r}; choose train, validation or test.")
-    full = load(data, config=config, revision=revision, columns=columns)
+    full = _read_splits(data, config, revision, columns)
     empty = Reviews([], [])
-    return replace(full, splits={"train": empty, "validation": empty, "test": full.splits[wanted]})
+    return replace(full, splits={"train": empty, "validation": empty, "test": full.splits[wanted].listed()})
+
+
+def read_all(data: str, *, config: str = "", revision: str = "", columns: Columns = ALL_FOUND) -> DataSet:
+    """All reviews of `data` for a report, in the order of their rows: a file as one split "all", else the splits that there are.
+
+    Without a label column the data set has no labels, and every review the index -1. Raises DataError, HubError.
+    """
+    if data not in _SAMPLES and _is_file(data):
+        return _read_whole(Path(data), columns, need_label=False)[0]
+    return _read_splits(data, config, revision, columns, need_label=False)
 
 
 def is_on_hub(data: str) -> bool:
     """Whether `data` is neither the sample nor a file or folder of this machine. Raises DataError for a file that is not there."""
-    return data not in ("sample", "sample-mix") and not _is_file(data) and not Path(data).is_dir()
+    return data not in _SAMPLES and not _is_file(data) and not Path(data).is_dir()
 
 
 def align_labels(found: DataSet, names: Sequence[str]) -> Reviews:
@@ -175,175 +198,177 @@ def align_labels(found: DataSet, names: Sequence[str]) -> Reviews:
     )
 
 
-def read_labels(values: Sequence[Any], where: str) -> tuple[tuple[str, ...], list[int], bool]:
-    """(names, indices, ordinal) of raw label values; indices are -1 where a value is missing.
-
-    Whole numbers 0-4 that include 0 are the scale 0-4, within 1-5 the scale 1-5; "4 stars" counts as 4.
-    Other sets of 2 to 20 values are classes, in sorted order and not ordinal.
-    """
-    clean = [_label_text(value) for value in values]
-    seen = sorted({label for label in clean if label is not None})
-    numbers = {label: int(match[1]) for label in seen if (match := re.fullmatch(r"(\d+)(?:\.0+)?(?:[\s-]*stars?)?", label, re.I))}
-    if seen and len(numbers) == len(seen) and max(numbers.values()) <= 5:
-        low = 0 if 0 in numbers.values() else 1
-        if max(numbers.values()) <= low + 4:
-            names = tuple(str(star) for star in range(low, low + 5))
-            return names, [-1 if label is None else numbers[label] - low for label in clean], True
-    if not 2 <= len(seen) <= 20:
-        raise DataError(f"{where} has {len(seen)} different labels; give 2 to 20, such as the stars 1 to 5.")
-    index = {label: i for i, label in enumerate(seen)}
-    return tuple(seen), [-1 if label is None else index[label] for label in clean], False
-
-
-def _label_text(value: Any) -> str | None:
-    """A label as text; None for what is missing (NaN is not equal to itself)."""
-    if value is None or value != value:
-        return None
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return str(value).strip() or None
-
-
 def _is_file(data: str) -> bool:
     path = Path(data)
     if path.is_file():
         return True
-    if path.suffix.lower() in READERS:
+    if is_data_file(data) and not path.is_dir():
         raise DataError(f"There is no file {data}; check the path.")
     return False
 
 
-def _read_file(path: Path) -> list[dict[str, Any]]:
-    """Rows of one file as dictionaries. The Data tab's reader for messy files builds on this."""
-    suffix = path.suffix.lower()
-    if suffix not in READERS:
-        raise DataError(f"{path.name} ends in {suffix or 'nothing'}; give a .csv, .tsv, .json, .jsonl or .parquet file.")
-    try:
-        if suffix in (".json", ".jsonl"):
-            text = path.read_text(encoding="utf-8-sig")
-            rows = (
-                json.loads(text)
-                if suffix == ".json" and text.lstrip()[:1] == "["
-                else [json.loads(line) for line in text.splitlines() if line.strip()]
-            )
-            if not all(isinstance(row, dict) for row in rows):
-                raise DataError(f"{path.name} holds values that are no objects; give one object with a text and a label per review.")
-            return list(rows)
-        import pandas
-
-        if suffix == ".parquet":
-            return pandas.read_parquet(path).to_dict("records")  # type: ignore[return-value]
-        frame = pandas.read_csv(path, sep="\t" if suffix == ".tsv" else ",", dtype=str, keep_default_na=False, encoding="utf-8-sig")
-        return frame.to_dict("records")  # type: ignore[return-value]
-    except DataError:
-        raise
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path.name} is not UTF-8 (first bad byte at offset {error.start}); save it as UTF-8.") from None
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or 'input or output error'}.") from None
-    except Exception as error:  # each reader has its own errors for a malformed file
-        raise DataError(f"{path.name} is not a readable {suffix} file: {str(error).splitlines()[0][:120]}.") from None
+def _open(path: Path, columns: Columns) -> Table:
+    return open_table(path, Asked(columns.encoding, columns.delimiter, columns.header))
 
 
-def _read_folder(folder: Path) -> dict[str, list[dict[str, Any]]]:
+def _read_whole(path: Path, columns: Columns, need_label: bool = True) -> tuple[DataSet, NDArray[np.int64]]:
+    """(one file as the split "all", a key for each of its reviews that is equal where their texts are, whatever their titles)."""
+    table = _open(path, columns)
+    places, values = find_places(table, columns, need_label), LabelValues()
+    found = gather(table, places, values, mend=columns.mend)
+    data, kept = _build(path.name, {"all": found}, [table], places, values, columns)
+    keys = found.keys()
+    return data, keys if kept["all"] is None else keys[kept["all"]]
+
+
+def _divided(path: Path, columns: Columns, seed: int) -> DataSet:
+    whole, keys = _read_whole(path, columns)
+    reviews = whole.splits["all"]
+    return replace(whole, splits={name: reviews.take(order) for name, order in divide(reviews.labels, keys, whole.labels, seed).items()})
+
+
+def _read_splits(
+    data: str,
+    config: str,
+    revision: str,
+    columns: Columns,
+    *,
+    need_label: bool = True,
+    on_progress: OnProgress | None = None,
+    should_stop: ShouldStop | None = None,
+) -> DataSet:
+    """What comes in splits: the sample, a folder of files, the Hub's."""
+    name, at, names, notes = data, revision, None, ()
+    tables: dict[str, Table | Rows]
+    if data in _SAMPLES:
+        names = SAMPLE_LABELS
+        tables = {split: open_table(ASSETS / "sample_reviews" / f"{split}.jsonl") for split in SPLITS}
+        if data == "sample-mix":
+            tables["train"] = Rows(data, _mixed(_as_dicts(tables["train"])))
+    elif Path(data).is_dir():
+        name, tables = Path(data).name, {split: _open(path, columns) for split, path in _files_of(Path(data)).items()}
+    else:
+        name, at, rows = read_hub(data, config, revision, on_progress=on_progress, should_stop=should_stop)
+        tables = {split: Rows(name, rows.pop(split)) for split in list(rows)}
+        if data == "amazon-reviews" and name != AMAZON:
+            notes = (f"The Hub did not give {AMAZON}; the reviews come from {name}.",)  # type: ignore[assignment]
+    places, values = find_places(next(iter(tables.values())), columns, need_label), LabelValues()
+    found = {}
+    for split in SPLITS:
+        _refuse_other_columns(tables[split], places)
+        found[split] = gather(tables[split], places, values, mend=columns.mend)
+    full, _ = _build(name, found, list(tables.values()), places, values, columns, names)
+    return replace(full, revision=at, notes=(*notes, *full.notes))
+
+
+def _refuse_other_columns(table: Table | Rows, places: Places) -> None:
+    """A split may be empty; one with other columns than the first is no part of the same data."""
+    missing = [name for name in (places.text, places.title, places.label) if name and table.columns and name not in table.columns]
+    if missing:
+        raise DataError(f"{table.name} has no column {missing[0]!r}; its columns are {', '.join(map(str, table.columns))[:300]}.")
+
+
+def _as_dicts(table: Table | Rows) -> list[dict[str, Any]]:
+    return [dict(zip(table.columns, row, strict=True)) for chunk in table.chunks() for row in chunk.rows]
+
+
+def _files_of(folder: Path) -> dict[str, Path]:
     found = {}
     for name in SPLITS:
-        files = [folder / f"{name}{suffix}" for suffix in READERS if (folder / f"{name}{suffix}").is_file()]
+        files = [folder / f"{name}{suffix}" for suffix in DATA_FILES if (folder / f"{name}{suffix}").is_file()]
         if not files:
             raise DataError(f"The folder {folder} has no {name} file; give {', '.join(SPLITS)} as .jsonl, .csv or .parquet.")
-        found[name] = _read_file(files[0])
+        found[name] = files[0]
     return found
 
 
-def _divide(rows: list[dict[str, Any]], columns: Columns, seed: int) -> dict[str, list[dict[str, Any]]]:
-    """80 / 10 / 10, by class; identical texts fall into the same split, so that none is trained on and judged."""
+def _build(
+    name: str,
+    found: dict[str, Gathered],
+    tables: Sequence[Table | Rows],
+    places: Places,
+    values: LabelValues,
+    columns: Columns,
+    names: tuple[str, ...] | None = None,
+) -> tuple[DataSet, dict[str, NDArray[np.int64] | None]]:
+    """(the data set, which gathered rows of each split are in it; None = all). The scale is one for all splits."""
+    tally, rows = Tally(), sum(len(part.texts) for part in found.values())
+    for part in found.values():
+        tally.add_all(part.tally)
     if not rows:
-        return {name: [] for name in SPLITS}
-    text, _, label = _find_columns(rows, columns)
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        groups.setdefault(str(row.get(text, "")), []).append(row)
-    by_class: dict[str, list[str]] = {}
-    for key, members in groups.items():
-        by_class.setdefault(str(members[0].get(label)), []).append(key)
-    result: dict[str, list[dict[str, Any]]] = {name: [] for name in SPLITS}
-    for name in sorted(by_class):
-        keys = by_class[name]
-        random.Random(f"{seed} {name}").shuffle(keys)
-        cut = max(1, round(len(keys) / 10)) if len(keys) >= 3 else 0
-        for i, key in enumerate(keys):
-            result["validation" if i < cut else "test" if i < 2 * cut else "train"].extend(groups[key])
+        raise DataError(nothing_in(name, tally))
+    scale = _scale(name, found, values, columns) if places.label else Scale((), {}, False, "")
+    places_of = np.array([scale.index.get(value, -1) if value is not None else -1 for value in values.values], np.int64)
+    outside = _outside(scale, values, found) if places.label else {}
+    splits: dict[str, Reviews] = {}
+    kept: dict[str, NDArray[np.int64] | None] = {}
+    for split, part in found.items():
+        indices = places_of[np.frombuffer(part.codes, np.int32)] if places.label and part.codes else np.full(len(part.texts), -1)
+        whole = not places.label or not len(indices) or indices.min() >= 0
+        kept[split] = None if whole else np.flatnonzero(indices >= 0)
+        texts = part.texts if whole else part.texts.take(kept[split].tolist())  # type: ignore[union-attr]
+        splits[split] = Reviews(cast(list[str], texts), indices.tolist() if whole else indices[kept[split]].tolist())
+    for reason, (count, lines) in outside.items():
+        for i, line in enumerate(lines):
+            tally.add(reason, line, 0 if i else count)
+    if not any(len(reviews) for reviews in splits.values()):
+        raise DataError(nothing_in(name, tally))
+    origin = _origin(tables[0], places, scale, rows + sum(tally.counts.values()) - sum(count for count, _ in outside.values()), tally)
+    read = scale.names if places.label else ()
+    present = {label for reviews in splits.values() for label in set(reviews.labels)}
+    absent = [read[i] for i in range(len(read)) if i not in present]
+    late = sorted({str(column) for table in tables for column in table.late})
+    notes = (
+        *places.notes,
+        *((f"No review has the label {', '.join(absent)}.",) if absent else ()),
+        *((f"Columns that begin after the first rows are passed over: {', '.join(late)[:200]}.",) if late else ()),
+    )
+    return DataSet(name, (names or read) if read else (), scale.ordinal, splits, tally.counts, notes, origin=origin), kept
+
+
+def _scale(name: str, found: dict[str, Gathered], values: LabelValues, columns: Columns) -> Scale:
+    counts: Counter[str] = Counter()
+    for part in found.values():
+        if part.codes:
+            for value, rows in zip(values.values, np.bincount(np.frombuffer(part.codes, np.int32)).tolist(), strict=False):
+                if value is not None and rows:
+                    counts[value] += rows
+    return find_scale(counts, name, columns.labels)
+
+
+def _outside(scale: Scale, values: LabelValues, found: dict[str, Gathered]) -> dict[str, tuple[int, list[int]]]:
+    """Rows whose label is missing or outside the scale, by reason: (how many, their first lines)."""
+    result: dict[str, tuple[int, list[int]]] = {}
+    total = sum(np.bincount(np.frombuffer(part.codes, np.int32), minlength=len(values.values)) for part in found.values() if part.codes)
+    rarest_last = sorted(range(len(values.values)), key=lambda code: -int(total[code]))  # type: ignore[index]
+    for code in rarest_last:
+        value, rows = values.values[code], int(total[code])  # type: ignore[index]
+        if not rows or (value is not None and value in scale.index):
+            continue
+        reason = "no label" if value is None else f"label {value[:40]!r} outside {scale.names[0]} to {scale.names[-1]}"
+        if value is not None and not scale.ordinal:
+            reason = f"label {value[:40]!r} not among those given"
+        if len(result) >= _SHOWN_VALUES and reason not in result and value is not None:
+            reason = "other labels outside the scale"
+        before, lines = result.get(reason, (0, []))
+        result[reason] = (before + rows, sorted(lines + values.lines[code])[:5])
     return result
 
 
-def _find_columns(rows: list[dict[str, Any]], columns: Columns) -> tuple[str, str, str]:
-    """(text, title or "", label) column names. Raises DataError naming the columns that are there."""
-    names = list(rows[0])
-    lower = {str(name).strip().lower(): name for name in names}
-
-    def find(chosen: str, known: tuple[str, ...], what: str, needed: bool) -> str:
-        if chosen:
-            if chosen not in names:
-                raise DataError(f"There is no column {chosen!r} for the {what}; the columns are {', '.join(map(str, names))[:300]}.")
-            return chosen
-        for name in known:
-            if name in lower:
-                return str(lower[name])
-        if needed:
-            raise DataError(f"No column looks like the {what}; the columns are {', '.join(map(str, names))[:300]}: name it.")
-        return ""
-
-    return (
-        find(columns.text, TEXT_NAMES, "text", True),
-        find(columns.title, TITLE_NAMES, "title", False),
-        find(columns.label, LABEL_NAMES, "label", True),
+def _origin(table: Table | Rows, places: Places, scale: Scale, rows: int, tally: Tally) -> Origin:
+    dialect = table.dialect
+    return Origin(
+        rows=rows,
+        text_column=places.text,
+        title_column=places.title,
+        label_column=places.label,
+        columns=table.columns,
+        label_rule=scale.rule,
+        kind=dialect.kind,
+        packing=dialect.packing,
+        encoding=dialect.encoding.name if dialect.encoding else None,
+        encoding_guessed=dialect.guessed,
+        delimiter=dialect.delimiter,
+        header=dialect.header,
+        first_lines={reason: tuple(lines) for reason, lines in tally.lines.items()},
     )
-
-
-def _build(name: str, found: dict[str, list[dict[str, Any]]], columns: Columns, names: tuple[str, ...] | None = None) -> DataSet:
-    """Rows to reviews: titles joined, labels read over all splits at once, empty texts and missing labels counted."""
-    every = [row for split in SPLITS for row in found[split]]
-    if not every:
-        raise DataError(f"{name} holds no reviews; give a file with a text and a label in each row.")
-    text, title, label = _find_columns(every, columns)
-    read, indices, ordinal = read_labels([row.get(label) for row in every], name)
-    skipped: Counter[str] = Counter()
-    splits, position = {}, 0
-    for split in SPLITS:
-        texts, labels = [], []
-        for row in found[split]:
-            index, body = indices[position], str(row.get(text) or "").strip()
-            position += 1
-            head = str(row.get(title) or "").strip() if title else ""
-            body = f"{head}\n\n{body}" if head and body else head or body
-            if not body or index < 0:
-                skipped["empty text" if not body else "no label"] += 1
-                continue
-            texts.append(body)
-            labels.append(index)
-        splits[split] = Reviews(texts, labels)
-    absent = [read[i] for i in range(len(read)) if i not in set(indices)]
-    notes = (f"No review has the label {', '.join(absent)}.",) if absent else ()
-    return DataSet(name, names or read, ordinal, splits, dict(skipped), notes)
-
-
-def _stratified(labels: Sequence[int], rows: int, seed: int) -> list[int]:
-    """Indices of a shuffled subset with the classes' shares of the whole, every class at least once.
-
-    Files are often sorted by star: the first N rows would be one class (the tutorial's fifth mistake).
-    """
-    if rows >= len(labels):
-        rows = len(labels)
-    by_class: dict[int, list[int]] = {}
-    for i, label in enumerate(labels):
-        by_class.setdefault(label, []).append(i)
-    generator = random.Random(seed)
-    # Largest remainder: shares add up to exactly `rows`.
-    shares = {label: rows * len(members) / len(labels) for label, members in by_class.items()}
-    counts = {label: max(1, int(share)) for label, share in shares.items()}
-    for label in sorted(shares, key=lambda item: shares[item] - int(shares[item]), reverse=True):
-        if sum(counts.values()) < rows and counts[label] < len(by_class[label]):
-            counts[label] += 1
-    chosen = [i for label in sorted(by_class) for i in generator.sample(by_class[label], counts[label])]
-    generator.shuffle(chosen)
-    return chosen

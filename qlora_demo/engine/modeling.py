@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training, set_peft_model_state_dict
@@ -29,6 +29,7 @@ from .sources import ModelSource, resolve
 NOTE_FILE = "qlora_demo.json"
 HEAD_FILE = "untrained_head.safetensors"
 FORMAT = 1
+M = TypeVar("M", PeftModel, PreTrainedModel)
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,7 @@ def start_from(model: PeftModel, base: Base, folder: Path, labels: Sequence[str]
     _restore_head(model, folder)
 
 
-def _ready(model: PeftModel, base: Base) -> PeftModel:
+def _ready(model: M, base: Base) -> M:
     """Trainable parts in float32, and one autocast context around every forward pass where dtypes are mixed."""
     for parameter in model.parameters():
         if parameter.requires_grad:
@@ -217,7 +218,7 @@ def as_base(model: PeftModel, active: bool) -> Iterator[None]:
 
 @torch.inference_mode()
 def forward(
-    model: PeftModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int, batch_size: int = 32
+    model: PeftModel | PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int, batch_size: int = 32
 ) -> torch.Tensor:
     """Logits (n, k) in float32 on the CPU, in the order of `texts`; batched by length, padded to each batch's longest."""
     model.eval()
@@ -273,10 +274,7 @@ def load_adapter(folder: Path, device: Device, precision: str = "") -> LoadedAda
     Raises AdapterError, ModelError, HubError.
     """
     note = read_note(folder)
-    # The name typed may lead elsewhere by now (a folder moved, a default branch gone on): the recorded base and revision decide.
-    source = resolve("sample") if note.model == "sample" else resolve(note.base_name, note.revision)
-    chosen = replace(device, compute_dtype=note.compute_dtype) if device.kind == "cpu" else device  # type: ignore[arg-type]
-    base = load_base(source, note.labels, precision or note.precision, chosen)
+    base = _load_own_base(note, device, precision)
     try:
         model = PeftModel.from_pretrained(base.model, str(folder), is_trainable=False)
         _restore_head(model, folder)
@@ -285,6 +283,23 @@ def load_adapter(folder: Path, device: Device, precision: str = "") -> LoadedAda
             f"The adapter in {folder} does not fit its base {note.base_name}: {str(error).splitlines()[0][:160]}."
         ) from error
     return LoadedAdapter(_ready(model, base), base.tokenizer, note, folder)
+
+
+def load_untrained(folder: Path, device: Device, precision: str = "") -> Base:
+    """The base of the adapter in `folder` with the head of before step 1, and nothing of the adapter. Raises as `load_adapter`."""
+    base = _load_own_base(read_note(folder), device, precision)
+    unknown = base.model.load_state_dict(load_file(folder / HEAD_FILE), strict=False).unexpected_keys
+    if unknown:
+        raise AdapterError(f"The untrained head in {folder} holds weights that its base has not ({unknown[0]}).")
+    base.model = _ready(base.model, base)
+    return base
+
+
+def _load_own_base(note: AdapterNote, device: Device, precision: str) -> Base:
+    # The name typed may lead elsewhere by now (a folder moved, a default branch gone on): the recorded base and revision decide.
+    source = resolve("sample") if note.model == "sample" else resolve(note.base_name, note.revision)
+    chosen = replace(device, compute_dtype=note.compute_dtype) if device.kind == "cpu" else device  # type: ignore[arg-type]
+    return load_base(source, note.labels, precision or note.precision, chosen)
 
 
 def _restore_head(model: PeftModel, folder: Path) -> None:

@@ -237,7 +237,16 @@ def _keep(
 
 def _load_data(config: RunConfig, emit: Emit, should_stop: Callable[[], bool]) -> reviews_of.DataSet:
     emit(Phase("loading the reviews", config.data))
-    columns = reviews_of.Columns(config.text_column, config.title_column, config.label_column)
+    columns = reviews_of.Columns(
+        config.text_column,
+        config.title_column,
+        config.label_column,
+        config.encoding,
+        config.delimiter,
+        {"yes": True, "no": False}.get(config.header),
+        config.labels,
+        config.mend,
+    )
     data = reviews_of.load(
         config.data,
         config=config.data_config,

@@ -29,7 +29,7 @@ from .state import Heartbeat, JobState, StateWriter, read_state, to_json, write_
 
 __all__ = ["EventWriter", "Heartbeat", "Job", "JobState", "Kind", "StateWriter", "Store", "default_home", "to_json"]
 
-Kind = Literal["train", "memory"]
+Kind = Literal["train", "memory", "classify"]
 
 _ID = re.compile(r"\d{8}-\d{6}-[a-z0-9]{4,12}")
 _LOCK_SECONDS = 10.0

@@ -73,5 +73,5 @@ def build_api(services: Services) -> None:
         """List the training runs, newest first."""
         return services.runs()
 
-    for endpoint, limit in ((classify, 4), (memory, 2), (start_run, 20), (run, 20), (stop_run, 20), (runs, 20)):
+    for endpoint, limit in ((classify, 64), (memory, 2), (start_run, 20), (run, 20), (stop_run, 20), (runs, 20)):
         gr.api(endpoint, api_name=endpoint.__name__, concurrency_limit=limit)

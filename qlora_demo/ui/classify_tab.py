@@ -12,8 +12,9 @@ import gradio as gr
 
 from ..errors import DemoError
 from ..services import SAMPLE, Services
+from .classify_views import view_certainty, view_probabilities, view_stars, view_temperature
 from .handlers import shown
-from .views import view_certainty, view_probabilities, view_problems, view_stars, view_temperature
+from .views import view_problems
 
 EXAMPLES = [
     "I love this product, it works exactly as described and arrived a day early!",

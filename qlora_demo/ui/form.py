@@ -14,7 +14,8 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from ..config import PRESETS, RunConfig, bounds, choices
+from ..config import RunConfig, bounds, choices
+from ..presets import PRESETS
 
 FIRST = ("epochs", "max_steps", "rank", "learning_rate", "batch_size", "max_length")
 STORED = "qlora-demo-form"

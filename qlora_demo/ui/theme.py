@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import gradio as gr
 import plotly
-from starlette.routing import Mount
+from starlette.routing import BaseRoute, Mount
 from starlette.staticfiles import StaticFiles
 
 from ..hosting import Address
+from ..uploads import MAX_UPLOAD_BYTES
 
 HERE = Path(__file__).parent
 PLOTLY = Path(plotly.__file__).parent / "package_data"
 FONTS = ("system-ui", "sans-serif")
 
 
-def launch(page: gr.Blocks, address: Address) -> None:
-    """Serves the page and returns once it is up."""
+def launch(page: gr.Blocks, address: Address, routes: Sequence[BaseRoute] = ()) -> None:
+    """Serves the page and returns once it is up. `routes`: what it links to beside itself; they ask for no login."""
     page.queue(max_size=200).launch(
         server_name=address.host,
         server_port=address.port,
@@ -26,14 +28,14 @@ def launch(page: gr.Blocks, address: Address) -> None:
         theme=gr.themes.Base(primary_hue="indigo", neutral_hue="slate", font=FONTS, font_mono=("ui-monospace", "monospace")),
         css=(HERE / "style.css").read_text(encoding="utf-8"),
         # Our own route, because Gradio's would put the path of this machine into the page.
-        app_kwargs={"routes": [Mount("/plotly", StaticFiles(directory=PLOTLY))]},
+        app_kwargs={"routes": [Mount("/plotly", StaticFiles(directory=PLOTLY)), *routes]},
         footer_links=["api", "settings"],
         run_history=False,
         enable_monitoring=False,
         ssr_mode=False,
         mcp_server=True,
         show_error=False,
-        max_file_size="50mb",
+        max_file_size=MAX_UPLOAD_BYTES,
         quiet=True,
     )
     host = "127.0.0.1" if address.host == "0.0.0.0" else address.host

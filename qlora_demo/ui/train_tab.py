@@ -11,9 +11,10 @@ from typing import Any
 
 import gradio as gr
 
-from ..config import PRESETS, RunConfig
+from ..config import RunConfig
 from ..errors import DemoError, SettingsError
 from ..jobs.store import Job
+from ..presets import PRESETS
 from ..records import Download
 from ..services import Services
 from ..text import describe_changes

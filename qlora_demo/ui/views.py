@@ -1,4 +1,4 @@
-"""Records as HTML: the memory bars, the stars, a run's report. Pure; every text is escaped here.
+"""Records as HTML: the machine, the memory bars, a run's report. Pure; every text is escaped here.
 
 Numbers carry their unit and say whether they were measured or predicted. Knows no handler.
 """
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from ..records import Download, Machine, Prediction
+from ..records import Download, Machine
 from ..text import duration, number, percent, size
 
 STAGE_NAMES = {
@@ -137,45 +137,6 @@ def view_doomed(summary: Mapping[str, Any], size_bytes: int) -> str:
     """What deleting a run would remove, so that one can say no."""
     what = escape(summary["name"] or summary["run"])
     return f'<p class="ask">Delete <strong>{what}</strong> with its adapter, checkpoints and curves, {size(size_bytes)} in all?</p>'
-
-
-def view_stars(prediction: Prediction | None) -> str:
-    """The expected stars, one number and nothing else."""
-    if prediction is None:
-        return "–"
-    return f"{prediction.expected_stars:.1f}" if prediction.expected_stars is not None else escape(prediction.label)
-
-
-def view_probabilities(tuned: Prediction | None, base: Prediction | None) -> str:
-    """Bars from the most to the fewest stars: the tuned network's beside the untrained head's."""
-    labels = list(reversed(tuned.probabilities if tuned else [f"{star} star{'s' * (star > 1)}" for star in range(1, 6)]))
-    rows = ""
-    for label in labels:
-        ours, theirs = (made.probabilities[label] if made else 0.0 for made in (tuned, base))
-        rows += (
-            f'<div class="share"><span>{escape(label)}</span><div class="bars"><i class="tuned" style="width:{100 * ours:.1f}%"></i>'
-            f'<i class="base" style="width:{100 * theirs:.1f}%"></i></div>'
-            f"<span class='number'>{percent(ours) if tuned else '–'}<small>{percent(theirs) if base else '–'}</small></span></div>"
-        )
-    legend = '<p class="legend"><span><i class="tuned"></i>tuned</span><span><i class="base"></i>untrained head (before step 1)</span></p>'
-    return f'<div class="shares">{rows}</div>{legend}'
-
-
-def view_certainty(tuned: Prediction, seconds: float) -> str:
-    """How sure, in words and with the number behind them."""
-    share = max(tuned.probabilities.values())
-    words = "Very sure" if share >= 0.9 else "Fairly sure" if share >= 0.6 else "Unsure" if share >= 0.4 else "Guessing"
-    cut = " The end of the review was cut off: it is longer than the adapter reads." if tuned.truncated else ""
-    return f'<p class="quiet">{words}: {percent(share)} on {escape(tuned.label)}. Answered in {1000 * seconds:.0f} ms.{cut}</p>'
-
-
-def view_temperature(temperature: float) -> str:
-    """What calibrated probabilities are; plain text."""
-    how = "softer" if temperature > 1 else "sharper"
-    return (
-        f"The tuned network's logits divided by {temperature:.2f}, as fitted on the run's validation reviews: the likeliest star stays, "
-        f"the shares become {how} and the expected stars follow them."
-    )
 
 
 def view_problems(problems: Mapping[str, str] | Sequence[str], title: str = "") -> str:

@@ -18,9 +18,10 @@ import pytest
 from qlora_demo.__main__ import build_parser, main
 from qlora_demo.cli import lines
 from qlora_demo.cli.runs import read_config
-from qlora_demo.config import PRESETS, RunConfig
+from qlora_demo.config import RunConfig
 from qlora_demo.errors import DataError, DemoError
 from qlora_demo.jobs.store import Store
+from qlora_demo.presets import PRESETS
 from qlora_demo.records import Metrics, Prediction
 
 ROOT = Path(__file__).parents[2]
@@ -152,17 +153,15 @@ class FakeClassifier:
     """Three labels; the longer the text the better. Refuses to be made for an adapter called `none`."""
 
     labels = ("1 star", "2 stars", "3 stars")
-    batches: list[int]
+    ordinal = True
 
-    def __init__(self, adapter: str, *, runs_home: Path):
+    def __init__(self, adapter: str, *, runs_home: Path, restored: bool = False):
         if adapter == "none":
             raise DataError("There is no adapter 'none'.")
-        self.batches = []
         print("noise from a library")
 
-    def classify(self, texts: list[str], base: bool = False) -> list[Prediction]:
+    def classify(self, texts: list[str], base: bool = False, calibrated: bool = False) -> list[Prediction]:
         assert all(text.strip() and len(text) <= 50 for text in texts)
-        self.batches.append(len(texts))
         return [Prediction(text, "3 stars", 3, 2.9, {"1 star": 0.0, "2 stars": 0.1, "3 stars": 0.9}, len(text) > 20) for text in texts]
 
 
@@ -218,16 +217,27 @@ def classify_file(run: Run, tmp_path: Path, content: bytes, *options: str) -> tu
 def test_a_file_keeps_its_columns_and_gains_the_predictions(run: Run, engine: types.ModuleType, tmp_path: Path) -> None:
     content = '\ufeffid;Review;label\n1;"good; really\ngood";5\n\n2;;1\n3;{};1\n4;ok\n'.format("x" * 51).encode()
     status, out, err = classify_file(run, tmp_path, content)
-    assert status == 0 and "Wrote 4 rows" in out and "2 of 4 texts are empty or longer than 50 characters" in err
+    assert status == 0 and "Wrote 3 rows" in out
+    assert "2 of 3 rows have no prediction: 1 empty, 1 longer than 50 characters." in err
+    assert "Rows left out: 1, because of fewer cells than the 3 columns (line 7)" in err
     assert (tmp_path / "out.csv").read_text() == (
-        "id;Review;label;predicted_label;stars;expected_stars;probability_1 star;probability_2 stars;probability_3 stars\n"
-        '1;"good; really\ngood";5;3 stars;3;2.9000;0.000000;0.100000;0.900000\n'
-        "2;;1;;;;;;\n"
-        f"3;{'x' * 51};1;;;;;;\n"
-        "4;ok;;3 stars;3;2.9000;0.000000;0.100000;0.900000\n"
+        "id;Review;label;predicted_label;stars;expected_stars;"
+        "probability_1 star;probability_2 stars;probability_3 stars;truncated;problem\n"
+        '1;"good; really\ngood";5;3 stars;3;2.9000;0.000000;0.100000;0.900000;false;\n'
+        "2;;1;;;;;;;;empty\n"
+        f"3;{'x' * 51};1;;;;;;;;longer than 50 characters\n"
     )
-    assert [item["text"] for item in json.loads(classify_file(run, tmp_path, content, "--json")[1])] == ["good; really\ngood", "ok"]
+    assert [item["text"] for item in json.loads(classify_file(run, tmp_path, content, "--json")[1])] == ["good; really\ngood"]
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize("kind", ["tsv", "jsonl", "parquet"])
+def test_a_file_is_written_as_its_name_says(run: Run, engine: types.ModuleType, tmp_path: Path, kind: str) -> None:
+    (tmp_path / "in.csv").write_text("text\ngood\n")
+    output = tmp_path / f"out.{kind.upper()}"
+    assert run("classify", "--adapter", "sample", "--file", str(tmp_path / "in.csv"), "--output", str(output))[0] == 0
+    starts = {"tsv": b"text\tlabel\tstars", "jsonl": b'{"text": "good", "label": "3 stars", "stars": 3', "parquet": b"PAR1"}
+    assert output.read_bytes().startswith(starts[kind])
 
 
 def test_a_long_file_is_classified_in_batches(run: Run, engine: types.ModuleType, tmp_path: Path) -> None:
@@ -237,28 +247,29 @@ def test_a_long_file_is_classified_in_batches(run: Run, engine: types.ModuleType
 
 @pytest.mark.parametrize(("content", "options", "words"), [
     (b"", [], "is empty"),
-    (b"id,words\n1,good\n", [], "no column called text or review; name it with --text, of id, words"),
-    (b"id,words\n1,good\n", ["--text", "wordz"], "has no column 'wordz'; it has id, words"),
-    (b"text\n\xff\xfe\n", [], "is not UTF-8"),
-    (b"id,text\n1,a,b\n", [], "line 2 has 3 cells, the header 2"),
-    (b"text\n" + b"good\n" * 600 + b"a,b\n", [], "line 602 has 2 cells"),
+    (b"id,words\n1,good\n", [], "No column looks like the text; the columns are id, words: name it"),
+    (b"id,words\n1,good\n", ["--text", "wordz"], "There is no column 'wordz' for the text; the columns are id, words"),
+    (b"\x89PNG\r\n\x1a\n\0\0", [], "is a picture"),
+    (b"id,text\n1,a,b\n", [], "holds no reviews (1 left out: more cells than the 2 columns (line 2))"),
 ])  # fmt: skip
 def test_a_bad_file_is_one_sentence_and_leaves_no_output(
     run: Run, engine: types.ModuleType, tmp_path: Path, content: bytes, options: list[str], words: str,
 ) -> None:  # fmt: skip
     status, out, err = classify_file(run, tmp_path, content, *options)
-    assert (status, out) == (2, "") and words in err and "Traceback" not in err and err.rstrip().count("\n") == err.count("noise")
+    assert (status, out) == (2, "") and words in err and "Traceback" not in err
     assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
 
 
 def test_a_file_is_never_written_over_itself(run: Run, engine: types.ModuleType, tmp_path: Path) -> None:
     file = tmp_path / "in.csv"
     file.write_text("text\ngood\n")
-    for target in (file, tmp_path / "." / "in.csv", tmp_path):
+    for target in (file, tmp_path / "." / "in.csv", tmp_path, tmp_path / "out.xlsx"):
         assert run("classify", "--adapter", "sample", "--file", str(file), "--output", str(target))[0] == 2
     assert file.read_text() == "text\ngood\n"
     status, _, err = run("classify", "--adapter", "sample", "--file", str(tmp_path / "no.csv"), "--output", str(tmp_path / "out.csv"))
     assert status == 2 and "no.csv" in err and "No such file" in err
+    status, _, err = run("classify", "--adapter", "sample", "--file", str(file), "--output", str(tmp_path / "nowhere" / "out.csv"))
+    assert status == 2 and "cannot be written" in err and err.count("\n") == 1
 
 
 def test_the_unexpected_is_exit_one_and_prints_no_result(run: Run, engine: types.ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from qlora_demo.engine import data
+from qlora_demo.engine import data, labels
 from qlora_demo.errors import DataError, HubError
 
 
@@ -56,7 +56,7 @@ def test_a_file_is_divided_without_leaks(tmp_path: Path) -> None:
     ],
 )
 def test_labels(values, names, indices, ordinal) -> None:
-    assert data.read_labels(values, "it") == (tuple(names), indices, ordinal)
+    assert labels.read_labels(values, "it") == (tuple(names), indices, ordinal)
 
 
 def test_titles_are_joined_and_gaps_counted(tmp_path: Path) -> None:
@@ -74,9 +74,8 @@ def test_titles_are_joined_and_gaps_counted(tmp_path: Path) -> None:
     ("name", "content", "message"),
     [
         ("a.csv", b"words,more\nx,y\n", "No column looks like the text; the columns are words, more"),
-        ("a.csv", b"text,label\n\xff\xfe,1\n", "not UTF-8"),
-        ("a.jsonl", b'{"text": "a"\n', "not a readable .jsonl file"),
-        ("a.jsonl", b"[1, 2]\n", "no objects"),
+        ("a.jsonl", b'{"text": "a"\n', "not a readable .json file: it ends too early"),
+        ("a.jsonl", b"[1, 2]\n", "a value that is no object"),
         ("a.jsonl", b"", "holds no reviews"),
         ("a.txt", b"hello", "give a .csv"),
         ("a.csv", b"text,label\n" + b"".join(b"t%d,l%d\n" % (i, i) for i in range(40)), "40 different labels"),

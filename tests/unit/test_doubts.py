@@ -7,11 +7,12 @@ import random
 import pytest
 import torch
 
-from qlora_demo.config import PRESETS, RunConfig, refuse_changes
+from qlora_demo.config import RunConfig, refuse_changes
 from qlora_demo.engine import doubts
 from qlora_demo.engine.batches import loss_over
 from qlora_demo.engine.data import DataSet, Reviews
 from qlora_demo.errors import SettingsError
+from qlora_demo.presets import PRESETS
 
 
 def test_a_loss_that_falls_is_told_from_one_that_does_not() -> None:

@@ -1,0 +1,71 @@
+"""The way to a classified file's results: /files/<run>/<token>/<kind>, a route of our own, because Gradio's would tell this machine's
+paths, and asks for no permission.
+
+A token is handed out with the page and opens one run's files until the app starts anew. Knows job folders, not what is in the files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from ..errors import DemoError
+from ..jobs.store import Job, Store
+from ..results import read_lines
+from ..uploads import safe_name
+
+_SECRET = secrets.token_bytes(32)
+KINDS = {
+    "csv": "text/csv; charset=utf-8",
+    "jsonl": "application/x-ndjson; charset=utf-8",
+    "parquet": "application/vnd.apache.parquet",
+}
+_HEADERS = {"Cache-Control": "private, no-store", "X-Content-Type-Options": "nosniff"}
+_ENDINGS = re.compile(r"(\.(csv|tsv|json|jsonl|parquet|gz|zip))+$", re.I)
+
+
+def link_to(run: str, kind: str) -> str:
+    """Where the page finds a file of a run; a relative address."""
+    return f"files/{run}/{_token(run)}/{kind}"
+
+
+def there_are(job: Job) -> list[str]:
+    """The kinds of files that can be had of a job now; of one that was broken off the rows that it came to."""
+    return [kind for kind in KINDS if (job.folder / f"predictions.{kind}").is_file()]
+
+
+def files_route(store: Store) -> Route:
+    """Sends the files of the jobs in `store`; what is unknown or not allowed is not found."""
+
+    def send(request: Request) -> Response:
+        run, token, kind = (request.path_params[name] for name in ("run", "token", "kind"))
+        try:
+            job = store.job(run)
+            if not hmac.compare_digest(token.encode(), _token(run).encode()) or kind not in there_are(job):
+                return PlainTextResponse("Not found.", 404)
+            name = safe_name(f"{_ENDINGS.sub('', Path(job.settings()['file']).name)}-classified.{kind}")
+            return _answer(job, kind, name)
+        except (DemoError, KeyError):
+            return PlainTextResponse("Not found.", 404)
+
+    return Route("/files/{run}/{token}/{kind}", send, methods=["GET"])
+
+
+def _answer(job: Job, kind: str, name: str) -> Response:
+    if kind == "jsonl" and job.report() is None:
+        # Not whole: its worker writes on, or was killed in the middle of a line. Its length is not known beforehand.
+        attached = f'attachment; filename="{re.sub("[^ -~]", "_", name)}"'
+        headers = {**_HEADERS, "Content-Disposition": attached}
+        return StreamingResponse(read_lines(job.folder), media_type=KINDS[kind], headers=headers)
+    return FileResponse(job.folder / f"predictions.{kind}", media_type=KINDS[kind], filename=name, headers=_HEADERS)
+
+
+def _token(run: str) -> str:
+    return hmac.new(_SECRET, run.encode(), hashlib.sha256).hexdigest()[:32]

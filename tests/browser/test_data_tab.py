@@ -1,0 +1,278 @@
+"""The Data tab as someone with a spreadsheet uses it: the sample's report, a messy file, its columns changed, mended, searched, seen as
+the model sees it, and on to the Train tab; bad files; strangers; narrow and dark."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page
+
+from qlora_demo.engine.hubdata import AMAZON, AMAZON_REVISION
+from tests.browser.waiting import open_tab, wait_for_text
+from tests.hub_server import HubServer, make_amazon_reviews
+from tests.serving import App, start_app, stop_app
+
+pytestmark = pytest.mark.browser
+HOSTILE = "<script>document.title = 'run'</script> **bold** $x^2$ {{value}} ${1+1} שלום \u202eabc\u202c 👍"
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubServer]:
+    folder = tmp_path_factory.mktemp("reviews")
+    with HubServer() as server:
+        server.add_dataset(AMAZON, make_amazon_reviews(folder, rows=(100, 20, 20)), revision=AMAZON_REVISION, license="mit")
+        yield server
+
+
+@pytest.fixture(scope="module")
+def app(hub: HubServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    place = tmp_path_factory.mktemp("app")
+    running = start_app(place / "runs", place / "app.log", HF_ENDPOINT=hub.url)
+    yield running
+    stop_app(running)
+
+
+@pytest.fixture
+def messy(tmp_path: Path) -> Path:
+    """A German spreadsheet: semicolons, Windows-1252, names of its own, two columns that could be the label, damage of all kinds."""
+    words = ["sehr", "gut", "schlecht", "Gerät", "Lieferung", "schnell", "kaputt", "Knöpfe", "größer", "Preis", "über", "naja"]
+    rows = [
+        ["Überschrift", f"{' '.join(words[(i * k) % len(words)] for k in range(1, 8 + i % 20))} {i}", i % 5 + 1, "ja" if i % 2 else "nein"]
+        for i in range(100)
+    ]
+    rows += [["", "gleich und gleich", 1, "ja"], ["", "gleich und gleich", 5, "ja"], ["", "", 3, "ja"],
+             ["", "Nicht so &quot;toll&quot; wie gedacht", 2, "nein"], ["", "ohne Stern", 9, "nein"]]  # fmt: skip
+    path = tmp_path / "Meinungen.csv"
+    with path.open("w", encoding="cp1252", newline="") as sheet:
+        csv.writer(sheet, delimiter=";").writerows([["Titel", "Meinung", "Sterne", "Empfohlen"], *rows])
+    return path
+
+
+def open_data(page: Page) -> None:
+    """The tab, with the sample's report."""
+    open_tab(page, "Data")
+    wait_for_text(page, "#data-summary", "3,997")
+    # What is drawn last.
+    page.wait_for_selector("#data-reviews button[data-row]")
+
+
+def send(page: Page, path: Path) -> None:
+    """Uploads a file."""
+    page.locator("#data-source").get_by_text("A file").click()
+    page.set_input_files("#data-file input[type=file]", str(path))
+    wait_for_text(page, "#data-file", f"{path.name} is here")
+
+
+def choose(page: Page, field: str, option: str) -> None:
+    page.locator(f"#{field} input").click()
+    page.get_by_role("option", name=option, exact=True).click()
+
+
+def value(page: Page, field: str) -> str:
+    return page.locator(f"#{field} input, #{field} textarea").first.input_value()
+
+
+def number(page: Page, field: str, wanted: str) -> None:
+    page.locator(f"#{field} input[type=number]").fill(wanted)
+    page.keyboard.press("Tab")
+
+
+def test_the_sample_is_reported_at_once(app: App, open_page: Callable[..., Page]) -> None:
+    page = open_page(app.url)
+    open_data(page)
+    summary = page.inner_text("#data-summary")
+    for words in ("sample", "of 3,997 rows", "Read as JSON lines", "0 the worst"):
+        assert words in summary
+    assert "train (3,197)" in page.inner_text("#data-balance")
+    assert "English" in page.inner_text("#data-languages")
+    wait_for_text(page, "#data-lengths", "1.5 %")
+    number(page, "data-max-length", "16")
+    wait_for_text(page, "#data-lengths", "Many lose their end")
+    number(page, "data-max-length", "512")
+    wait_for_text(page, "#data-lengths", "nothing is cut")
+    choose(page, "data-split", "test")
+    wait_for_text(page, "#data-summary", "400\nof 3,997")
+
+
+def test_a_messy_spreadsheet_becomes_a_run(app: App, messy: Path, open_page: Callable[..., Page]) -> None:
+    page = open_page(app.url)
+    open_data(page)
+    send(page, messy)
+    wait_for_text(page, "#data-summary", "Meinungen.csv")
+    found = {field: value(page, f"data-{field}") for field in ("text", "label", "title", "encoding", "delimiter", "header")}
+    assert found == {"text": "Meinung", "label": "Sterne", "title": "none", "encoding": "cp1252", "delimiter": "semicolon ;",
+                     "header": "column names"}  # fmt: skip
+    for words in ("103\nof 105 rows", "Left out\n2"):
+        assert words in page.inner_text("#data-summary")
+    left_out = page.inner_text("#data-left-out")
+    assert "empty text" in left_out and "104" in left_out and "label '9' outside 1 to 5" in left_out
+    assert "gleich und gleich" in page.inner_text("#data-doubles") and "1 in 1 row, 5 in 1 row" in page.inner_text("#data-doubles")
+    assert "German" in page.inner_text("#data-languages")
+
+    choose(page, "data-title", "Titel")
+    wait_for_text(page, "#data-reviews", "Überschrift")
+    choose(page, "data-label", "Empfohlen")
+    wait_for_text(page, "#data-balance", "nein")
+    choose(page, "data-label", "Sterne")
+    wait_for_text(page, "#data-summary", "Left out\n2")
+
+    assert "&quot;toll&quot;" in page.inner_text("#data-damage")
+    page.click("#data-mend-them")
+    wait_for_text(page, "#data-damage", "What could be mended is mended")
+    page.locator("#data-query input, #data-query textarea").press_sequentially("TOLL")
+    wait_for_text(page, "#data-reviews", "1 review with “TOLL”")
+    assert 'Nicht so "toll" wie gedacht' in page.inner_text("#data-reviews") and page.inner_text("#data-reviews mark") == "toll"
+
+    page.locator("#data-query input, #data-query textarea").fill("")
+    wait_for_text(page, "#data-reviews", "1 to 8 of 103")
+    page.click("#data-later")
+    wait_for_text(page, "#data-reviews", "9 to 16 of 103")
+    number(page, "data-max-length", "20")
+    # By the keyboard, as all else.
+    page.locator("#data-reviews button[data-row]").nth(2).focus()
+    page.keyboard.press("Enter")
+    wait_for_text(page, "#data-seen", "[CLS]")
+    seen = page.inner_text("#data-seen")
+    assert "20 tokens of at most 20" in seen and "Cut: " in seen and page.locator("#data-seen .data-cut-text").count() == 1
+    assert page.locator("#data-reviews button[aria-pressed=true]").count() == 1
+
+    page.locator("#data-unit").get_by_text("A share").click()
+    number(page, "data-amount", "50")
+    wait_for_text(page, "#data-subset", "training reviews (5")
+    page.click("#data-train")
+    wait_for_text(page, "#train-reason", "from the Data tab")
+    page.locator("#train-others button").first.click()
+    page.wait_for_selector("#train-text-column")
+    named = value(page, "train-data")
+    assert named.startswith("upload:") and named.endswith("/Meinungen.csv") and str(app.home) not in page.content()
+    wanted = {"text-column": "Meinung", "title-column": "Titel", "label-column": "Sterne", "max-length": "20"}
+    assert {field: value(page, f"train-{field}") for field in wanted} == wanted
+    assert 30 <= int(value(page, "train-rows")) <= 50 and page.locator("#train-mend input").is_checked()
+
+
+def test_a_review_is_shown_as_typed_everywhere(app: App, tmp_path: Path, open_page: Callable[..., Page]) -> None:
+    path = tmp_path / "names.jsonl"
+    labels = ["<b>bad</b>", "<b>good</b>"]
+    rows: list[dict[str, Any]] = [{"text": f"{HOSTILE} {i // 2}", "label": labels[i % 2], HOSTILE: 1} for i in range(20)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    page = open_page(app.url)
+    open_data(page)
+    send(page, path)
+    wait_for_text(page, "#data-balance", "<b>good</b>")
+    for figure in ("#data-reviews", "#data-doubles"):
+        assert HOSTILE in page.inner_text(figure), page.inner_text(figure)
+    page.locator("#data-reviews button[data-row]").first.click()
+    wait_for_text(page, "#data-seen", "[CLS]")
+    page.locator("#data-query input, #data-query textarea").press_sequentially("<script>")
+    wait_for_text(page, "#data-reviews", "with “<script>”")
+    assert page.title() != "run" and page.locator("[id^=data-] b:text-is('good'), #data-reviews strong").count() == 0
+
+
+def bad_files(folder: Path) -> list[tuple[Path, str]]:
+    """Files that hold no reviews, each with words of its sentence."""
+    made = []
+    for name, content, words in (
+        ("empty.csv", b"", "is empty"),
+        ("page.csv", b"<!DOCTYPE html><html><body>no</body></html>", "web page"),
+        ("bytes.csv", bytes(range(256)) * 40, "give a .csv"),
+        ("broken.parquet", b"PAR1" + b"\0" * 50, "not a readable .parquet"),
+        ("bare.csv", b"text\n" + b"a fine review of this thing\n" * 3, ""),
+        ("bomb.csv.gz", gzip.compress(b"text,label\n" + b"\0" * (300 << 20), 9), "bomb"),
+    ):
+        path = folder / name
+        path.write_bytes(content)
+        made.append((path, words))
+    several = folder / "several.zip"
+    with zipfile.ZipFile(several, "w") as archive:
+        archive.writestr("a.csv", "x")
+        archive.writestr("b.csv", "y")
+    return [*made, (several, "exactly one")]
+
+
+def test_bad_files_give_one_sentence_and_lose_nothing(app: App, tmp_path: Path, open_page: Callable[..., Page]) -> None:
+    page = open_page(app.url)
+    open_data(page)
+    for path, words in bad_files(tmp_path):
+        if not words:
+            continue
+        send(page, path)
+        wait_for_text(page, "#data-status", words)
+        said = page.locator("#data-status li")
+        assert said.count() == 1 and str(app.home) not in said.inner_text() and "/tmp" not in said.inner_text()
+        assert "3,997" in page.inner_text("#data-summary"), "the report before it is there still"
+    send(page, tmp_path / "bare.csv")
+    wait_for_text(page, "#data-warnings", "No column looks like the label")
+    page.click("#data-train")
+    wait_for_text(page, "#data-refused", "name the label column")
+    page.locator("#data-source").get_by_text("The Hub").click()
+    page.locator("#data-hub input").fill("/etc/passwd")
+    page.keyboard.press("Enter")
+    page.click("#data-look")
+    wait_for_text(page, "#data-status", "no data set's name on the Hub")
+
+
+def test_nothing_comes_from_the_hub_before_a_yes(app: App, hub: HubServer, open_page: Callable[..., Page]) -> None:
+    page = open_page(app.url)
+    open_data(page)
+    page.locator("#data-source").get_by_text("The Hub").click()
+    page.click("#data-look")
+    page.wait_for_selector("#data-fetch")
+    for words in (AMAZON, "To download", "Licence"):
+        assert words in page.inner_text("#data-ask")
+    page.click("#data-refuse")
+    page.wait_for_selector("#data-fetch", state="hidden")
+    assert not any(".jsonl" in path for path in hub.paths())
+    page.click("#data-look")
+    page.click("#data-fetch")
+    wait_for_text(page, "#data-summary", AMAZON)
+    assert "train (100)" in page.inner_text("#data-balance")
+    page.click("#data-train")
+    wait_for_text(page, "#train-reason", "from the Data tab")
+    assert value(page, "train-data") == "amazon-reviews"
+
+
+def test_strangers_type_no_paths(tmp_path: Path, messy: Path, open_page: Callable[..., Page]) -> None:
+    public = start_app(tmp_path / "runs", tmp_path / "app.log", HF_ENDPOINT="http://127.0.0.1:9", QLORA_DEMO_PUBLIC="1")
+    try:
+        page = open_page(public.url)
+        open_data(page)
+        page.locator("#data-source").get_by_text("A file").click()
+        assert page.locator("#data-path").count() == 0
+        page.click("#data-look")
+        wait_for_text(page, "#data-status", "upload one")
+        send(page, messy)
+        wait_for_text(page, "#data-summary", "Meinungen.csv")
+        page.click("#data-train")
+        wait_for_text(page, "#train-reason", "from the Data tab")
+        assert value(page, "train-data").startswith("upload:") and str(public.home) not in page.content()
+    finally:
+        stop_app(public)
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (390, "dark"), (1280, "dark")])
+def test_nothing_overflows_and_all_is_labelled(app: App, messy: Path, open_page: Callable[..., Page], width: int, scheme: str) -> None:
+    page = open_page(app.url, width, 844, scheme)
+    open_data(page)
+    send(page, messy)
+    wait_for_text(page, "#data-summary", "Meinungen.csv")
+    page.locator("#data-unit").get_by_text("A number").click()
+    page.locator("#data-reviews button[data-row]").first.click()
+    wait_for_text(page, "#data-seen", "[CLS]")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    wider = page.evaluate(
+        "[...document.querySelectorAll('[id^=data-], [id^=data-] *')].filter(e => e.getBoundingClientRect().right > innerWidth + 1)"
+        ".map(e => e.outerHTML.slice(0, 90))"
+    )
+    assert wider == []
+    unnamed = page.evaluate(
+        "[...document.querySelectorAll('[id^=data-] :is(input, textarea, button)')].filter(e => e.offsetParent && !(e.labels?.length"
+        " || e.ariaLabel || e.innerText.trim() || e.getAttribute('aria-labelledby') || e.title)).map(e => e.outerHTML.slice(0, 120))"
+    )
+    assert unnamed == []

@@ -1,0 +1,168 @@
+"""The shipped adapter gives the same numbers on every way to it; dial, precisions, base and a lesson are what they say."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from gradio_client import Client
+
+from qlora_demo.classifying import Classifiers
+from qlora_demo.engine import data as reviews_of
+from qlora_demo.engine import inference, modeling, teaching
+from qlora_demo.engine.inference import Classifier
+from qlora_demo.errors import AdapterError, DataError, SettingsError
+from qlora_demo.jobs.store import Store
+from qlora_demo.records import Prediction
+from tests.serving import ROOT, App, app_environment
+
+FP32, BF16 = 1e-5, 0.01
+TEXTS = [*reviews_of.load("sample").splits["test"].texts[:24], "Good.", "<script>alert(1)</script> \u202e $x^2$ 👍🏽", "bad " * 300]
+SARCASM = "Oh wonderful, another charger that works for exactly one week."
+
+
+def shares(predictions: list[Prediction]) -> np.ndarray:
+    return np.array([list(prediction.probabilities.values()) for prediction in predictions])
+
+
+@pytest.fixture(scope="module")
+def classifiers(tmp_path_factory: pytest.TempPathFactory) -> Classifiers:
+    return Classifiers(Store(tmp_path_factory.mktemp("runs")), lambda: False, threading.Lock(), lambda: None)
+
+
+@pytest.fixture(scope="module")
+def packed() -> Classifier:
+    """As the command line loads it: the 4-bit weights as they are."""
+    return Classifier("sample", on_cpu=True)
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", FP32), ("", BF16)])
+def test_one_by_one_in_a_batch_and_from_many_threads(classifiers: Classifiers, precision: str, tolerance: float) -> None:
+    classifier = classifiers.classifier("sample", precision)
+    batch = shares(classifier.classify(TEXTS))
+    one_by_one = shares([classifier.classify([text])[0] for text in TEXTS])
+    with ThreadPoolExecutor(len(TEXTS)) as pool:
+        asked = list(pool.map(lambda text: classifiers.classify_both(text, precision=precision), TEXTS))
+    assert [tuned.text for tuned, _ in asked] == TEXTS
+    assert np.abs(one_by_one - batch).max() <= tolerance
+    assert np.abs(shares([tuned for tuned, _ in asked]) - batch).max() <= tolerance
+    assert np.abs(shares([base for _, base in asked]) - shares(classifier.classify(TEXTS, base=True))).max() <= tolerance
+    assert np.abs(shares([tuned for tuned, _ in asked]) - shares([base for _, base in asked])).max() > 0.5, "base and tuned are not one"
+    assert [tuned.truncated for tuned, _ in asked] == [text.startswith("bad bad") for text in TEXTS]
+
+
+def test_the_page_the_command_line_and_http_give_the_same_numbers(app: App, classifiers: Classifiers, tmp_path: Path) -> None:
+    texts = TEXTS[-5:]
+    command = [sys.executable, "-m", "qlora_demo", "classify", "--json", "--adapter", "sample", *texts]
+    done = subprocess.run(command, cwd=ROOT, env=app_environment(tmp_path), capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    told = np.array([list(found["probabilities"].values()) for found in json.loads(done.stdout)])
+    client = Client(app.url, verbose=False, httpx_kwargs={"timeout": 60})
+    jobs = [client.submit(text, "sample", api_name="/classify") for text in texts]  # at once: the line answers them together
+    http = np.array([list(job.result(60)["probabilities"].values()) for job in jobs])
+    page = shares([classifiers.classify(text) for text in texts])
+    assert np.abs(told - page).max() <= BF16 and np.abs(http - page).max() <= BF16
+
+
+def test_restored_weights_are_those_that_a_pass_multiplies_by(classifiers: Classifiers, packed: Classifier) -> None:
+    restored = classifiers.classifier()
+    assert restored.restored and not packed.restored and restored.ledger == packed.ledger
+    for base in (False, True):
+        assert (restored.logits(TEXTS, base) == packed.logits(TEXTS, base)).all(), "to the last bit"
+
+
+def test_a_model_above_the_limit_stays_packed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qlora_demo.engine.restored.LIMIT_PARAMETERS", 1_000_000)
+    assert not Classifier("sample", on_cpu=True, restored=True).restored
+
+
+@pytest.mark.parametrize("precision", ["", "fp32", "fp16"])
+def test_the_base_is_the_base(classifiers: Classifiers, precision: str) -> None:
+    assert classifiers.base_check(TEXTS[0], precision=precision) <= (FP32 if precision == "fp32" else BF16)
+
+
+def test_the_base_check_finds_a_base_that_is_none(packed: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
+    tuned = packed.score([TEXTS[0]])
+    monkeypatch.setattr(packed, "score", lambda *_, **__: tuned)
+    assert packed.base_check(TEXTS[0]) > 0.5
+
+
+def test_the_dial(classifiers: Classifiers, packed: Classifier) -> None:
+    text = [TEXTS[0]]
+    logits = {scale: packed.score(text, scale=scale)[0].logits for scale in (0, 0.5, 1, 2)}
+    assert (logits[1] == packed.score(text)[0].logits).all(), "a turn of the dial leaves nothing behind"
+    assert (packed.score(text, base=True, scale=2)[0].logits == packed.score(text, base=True)[0].logits).all()
+    with packed.using() as (model, tokenizer, length), torch.inference_mode():
+        # 0 by another way: LoRA's second matrix is zero, the trained head stays.
+        kept = {name: value.clone() for name, value in model.named_parameters() if "lora_B" in name}
+        for name, value in model.named_parameters():
+            if name in kept:
+                value.zero_()
+        by_hand = modeling.forward(model, tokenizer, text, length).numpy()[0]
+        for name, value in model.named_parameters():
+            if name in kept:
+                value.copy_(kept[name])
+    assert np.allclose(by_hand, logits[0], atol=FP32) and not np.allclose(by_hand, packed.score(text, base=True)[0].logits, atol=0.1)
+    # Turned up, it is surer of what it learnt, and the line keeps the settings apart.
+    asked = {scale: classifiers.classify("I love it!", scale=scale).probabilities["5 stars"] for scale in (0, 1, 2)}
+    assert asked[0] < asked[1] and abs(asked[1] - classifiers.classify("I love it!").probabilities["5 stars"]) <= BF16
+    with pytest.raises(SettingsError, match=r"scale is 2\.5; give a number from 0 to 2"):
+        packed.score(text, scale=2.5)
+
+
+def test_two_precisions_side_by_side(classifiers: Classifiers) -> None:
+    done: list[float] = []
+    found = classifiers.compare("fp32", rows=48, on_progress=done.append)
+    assert found["rows"] == 48 and done[-1] == 1.0 and done == sorted(done)
+    assert 0.8 < found["same_label"] <= 1 and 0 < found["largest_difference"] < 0.6
+    trained, dense = found["sides"]
+    assert (trained["precision"], dense["precision"]) == ("nf4-dq", "fp32")
+    assert dense["weights_bytes"] > 1.5 * trained["weights_bytes"] and min(trained["seconds"], dense["seconds"]) > 0
+    same = inference.compare(classifiers.classifier(), classifiers.classifier(), TEXTS)
+    assert same["same_label"] == 1 and same["largest_difference"] == 0
+    assert inference.compare(classifiers.classifier(), classifiers.classifier(), TEXTS, should_stop=lambda: True)["rows"] == 0
+
+
+def test_a_lesson_is_learnt_by_a_copy_which_forgets_little(classifiers: Classifiers) -> None:
+    before = classifiers.classify(SARCASM)
+    done: list[float] = []
+    name, taught = classifiers.teach(SARCASM, "1 star", on_progress=done.append)
+    assert taught.label == "1 star" and taught.steps == teaching.STEPS and done[-1] == 1.0
+    assert taught.before == pytest.approx(before.probabilities, abs=BF16)
+    assert taught.after["1 star"] > max(0.7, taught.before["1 star"] + 0.1)
+    assert taught.held_out_after.accuracy is not None and taught.held_out_before.accuracy is not None
+    assert taught.held_out_after.accuracy > taught.held_out_before.accuracy - 0.15 and taught.held_out_after.kept > 0.8
+    # The copy can be asked, the shared one is as it was, and what is forgotten is gone.
+    assert classifiers.classify(SARCASM, name).probabilities == pytest.approx(taught.after, abs=BF16)
+    assert classifiers.classifier().classify([SARCASM])[0].probabilities == pytest.approx(before.probabilities, abs=BF16)
+    weights = taught.weights()
+    assert any("lora_B" in key for key in weights) and any("modules_to_save" in key for key in weights)
+    classifiers.forget(name)
+    with pytest.raises(AdapterError, match="teach it again"):
+        classifiers.classify(SARCASM, name)
+
+
+def test_a_lesson_that_is_stopped_or_wrong(classifiers: Classifiers) -> None:
+    for text, label, sentence in ((" ", "1 star", "is empty"), ("Good.", "6 stars", "no label '6 stars'; choose the right one of 1 star")):
+        with pytest.raises(DataError, match=sentence):
+            classifiers.teach(text, label)
+    copy = Classifier("sample", on_cpu=True, restored=True)
+    taught = teaching.teach(copy, SARCASM, 0, replayed=0, held_out=8, should_stop=lambda: True)
+    assert taught.steps == 0 and taught.before == taught.after and taught.held_out_after.kept == 1
+
+
+def test_who_uses_the_model_has_it_alone(packed: Classifier) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        with packed.using(base=True, scale=0.5) as (model, tokenizer, length):
+            waiting = pool.submit(packed.classify, [TEXTS[0]])
+            assert length == 128 and tokenizer.pad_token_id == 0 and next(model.parameters()).device.type == "cpu"
+            with pytest.raises(TimeoutError):
+                waiting.result(0.3)
+        assert shares(waiting.result(30)) == pytest.approx(shares(packed.classify([TEXTS[0]])), abs=FP32)

@@ -1,0 +1,214 @@
+"""The Data tab's views: every text of a file is escaped and stays as typed, and figures are those of the report."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qlora_demo.engine import audit, data
+from qlora_demo.errors import DataError
+from qlora_demo.examining import DataRequest
+from qlora_demo.ui.data_reviews import CUT_SHOWN, LONGEST_SHOWN, MOST_TOKENS, view_reviews, view_seen, view_subset
+from qlora_demo.ui.data_sections import Looked, changed_request, read_value
+from qlora_demo.ui.data_tab import run_settings
+from qlora_demo.ui.data_views import (
+    view_balance,
+    view_damage,
+    view_doubles,
+    view_languages,
+    view_left_out,
+    view_lengths,
+    view_summary,
+    view_warnings,
+)
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "**bold** _x_ [a](javascript:alert(1)) # head",
+    "$\\frac{1}{2}$ \\(x\\) {{value}} ${1+1}",
+    "שלום \u202eabc\u202c \u200f!",
+    "👩‍👩‍👧 \"'><img src=x onerror=alert(1)> &amp; &lt;b&gt;",
+)
+VOID = {"line", "rect"}
+
+
+class Page(HTMLParser):
+    """Tags, attributes and text of a piece of HTML; tags must be closed in order."""
+
+    def __init__(self, source: str):
+        super().__init__(convert_charrefs=True)
+        self.tags: set[str] = set()
+        self.attributes: set[str] = set()
+        self.text = ""
+        self._open: list[str] = []
+        self.feed(source)
+        self.close()
+        assert not self._open, f"not closed: {self._open}"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+        self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag in VOID
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, text: str) -> None:
+        self.text += text
+
+
+class Words:
+    """A tokenizer of words, where real tokens are not the point."""
+
+    def __call__(self, texts: list[str], **_: Any) -> dict[str, list[list[int]]]:
+        return {"input_ids": [list(range(len(text.split()))) for text in texts]}
+
+
+def report_of(path: Path, **more: Any) -> dict[str, Any]:
+    found = audit.examine(data.read_all(str(path)), Words(), 512).to_dict()
+    return found | {"lengths": {3: 10, 20: 5, 200: 5}, "most_tokens": 512, "model": "sample", "damaged": [], "token_problem": "",
+                    "splits_there": []} | more  # fmt: skip
+
+
+def every_view(report: dict[str, Any]) -> str:
+    views = (view_summary, view_warnings, view_balance, view_left_out, view_doubles, view_languages)
+    return "".join([*(view(report) for view in views), view_lengths(report, 128), view_damage(report, False)])
+
+
+@pytest.fixture
+def hostile(tmp_path: Path) -> dict[str, Any]:
+    """A file whose texts, labels and column names are all out for mischief."""
+    path = tmp_path / "a <b>&c.csv"
+    with path.open("w", encoding="utf-8", newline="") as sheet:
+        rows = [[text, HOSTILE[i % 2], "x"] for i, text in enumerate(HOSTILE * 3)] + [["", HOSTILE[0], "x"]]
+        csv.writer(sheet).writerows([["text", "label", HOSTILE[0]], *rows])
+    return report_of(path, damaged=[(HOSTILE[4], HOSTILE[0])], token_problem=HOSTILE[0])
+
+
+def test_no_text_of_a_file_becomes_markup(hostile: dict[str, Any]) -> None:
+    page = Page(every_view(hostile))
+    assert not page.tags & {"script", "img", "a", "em"}
+    assert not {name for name in page.attributes if name.startswith("on") or name == "href"}
+    assert "a <b>&c.csv" in page.text
+    for text in HOSTILE[:2]:
+        assert text in page.text, "a label stays as it was typed"
+    assert hostile["contradicting"] > 0 and any(text in page.text for text in HOSTILE[2:])
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_review_stays_as_typed(text: str) -> None:
+    rows = [{"split": "all", "row": 1, "label": text, "text": text}]
+    for query in ("", text[:3], "<", "&", "s"):
+        page = Page(view_reviews(rows, 1, 0, query, None))
+        assert text in page.text and not page.tags & {"script", "img"}
+    seen = {
+        "tokens": (text, "[PAD]"),
+        "ids": (7, 0),
+        "mask": (1, 0),
+        "padding": 1,
+        "cut_tokens": 2,
+        "cut_text": text,
+        "unread_characters": 0,
+    }
+    page = Page(view_seen(seen, 2))
+    assert page.text.count(text) == 2 and not page.tags & {"script", "img"}
+    subset = Page(view_subset({"of": 4, "rows": 2, "balance": {text: (4, 2)}}))
+    assert not subset.tags & {"script", "img"}
+
+
+def test_a_search_marks_what_it_found_and_the_list_says_where_it_is() -> None:
+    rows = [
+        {"split": "test", "row": 7, "label": "4", "text": "Good, really GOOD"},
+        {"split": "test", "row": 9, "label": "4", "text": "x" * 700},
+    ]
+    found = view_reviews(rows, 1200, 8, "good", ("test", 9))
+    assert found.count("<mark>") == 2 and "<mark>GOOD</mark>" in found
+    assert "9 to 10 of 1,200 reviews with “good”" in found and f"{700 - LONGEST_SHOWN:,} more characters" in found
+    assert re.findall(r'data-row="(\d+)" aria-pressed="(\w+)"', found) == [("7", "false"), ("9", "true")]
+    assert "No review holds “&lt;b&gt;”" in view_reviews([], 0, 0, "<b>", None)
+
+
+def test_tokens_padding_and_the_cut_end_are_told() -> None:
+    seen = {"tokens": ("[CLS]", "good", "[SEP]", "[PAD]", "[PAD]"), "ids": (101, 2204, 102, 0, 0), "mask": (1, 1, 1, 0, 0), "padding": 2,
+            "cut_tokens": 1200, "cut_text": "z" * (CUT_SHOWN + 5), "unread_characters": 3}  # fmt: skip
+    page = Page(view_seen(seen, 128))
+    assert "3 tokens of at most 128, then 2 of padding" in page.text
+    assert "[PAD] × 2" in page.text and "101, 2204, 102, 0, 0" in page.text and "1, 1, 1, 0, 0" in page.text
+    assert "Cut: at least 1,200 tokens" in page.text and "5 more characters" in page.text
+    whole = seen | {"cut_tokens": 0, "cut_text": "", "unread_characters": 0, "tokens": ("a",) * 900, "ids": (1,) * 900, "mask": (1,) * 900,
+                    "padding": 0}  # fmt: skip
+    found = view_seen(whole, 900)
+    assert found.count("data-token") - found.count("data-tokens") == MOST_TOKENS and f"and {900 - MOST_TOKENS} more" in found
+    assert "Nothing of it is cut" in found
+
+
+def test_the_slider_says_what_would_be_cut(hostile: dict[str, Any]) -> None:
+    assert "25.0 %" in view_lengths(hostile, 128) and "5 of 20" in view_lengths(hostile, 128)
+    assert f"{5 * (200 - 128):,} of {10 * 3 + 5 * 20 + 5 * 200:,}" in view_lengths(hostile, 128)
+    assert "50.0 %" in view_lengths(hostile, 8)
+    assert "nothing is cut" in view_lengths(hostile, 200)
+    for length in (1, 8, 199, 200, 8192):
+        drawing = view_lengths(hostile, length)
+        Page(drawing)
+        assert all(0 <= float(x) <= 480 for x in re.findall(r'x[12]?="([\d.]+)"', drawing))
+
+
+def test_lengths_of_few_and_of_equal_reviews_can_be_drawn(hostile: dict[str, Any]) -> None:
+    for lengths in ({1: 1}, {0: 2}, {512: 3}, {100_000: 1, 3: 1}):
+        Page(view_lengths(hostile | {"lengths": lengths}, 128))
+    assert view_lengths(hostile | {"lengths": {}}, 128) == ""
+
+
+def test_splits_are_told_apart(tmp_path: Path) -> None:
+    report = audit.examine(data.read_all("sample")).to_dict() | {"token_problem": ""}
+    found = view_balance(report)
+    for split, rows in (("train", "3,197"), ("validation", "400"), ("test", "400")):
+        assert f"{split} ({rows})" in found
+    assert found.count('class="data-row"') == 5 and "Shares of each split" in found
+    assert "No text stands in two splits" in view_doubles(report)
+    assert "English" in view_languages(report)
+
+
+def looked(tmp_path: Path, **asked: Any) -> Looked:
+    path = tmp_path / "mine.csv"
+    path.write_text("stars;title;body\n" + "".join(f"{i % 5 + 1};t;a fine review, number {i}\n" for i in range(20)))
+    return Looked(DataRequest(str(path), **asked), report_of(path))
+
+
+def fields_of(found: Looked) -> dict[str, Any]:
+    names = ("text", "label", "title", "encoding", "delimiter", "header", "labels")
+    return {name: read_value(found.report, name) for name in names} | {"mend": False, "split": ""}
+
+
+def test_only_what_was_changed_is_asked_for(tmp_path: Path) -> None:
+    found = looked(tmp_path)
+    fields = fields_of(found)
+    assert fields["labels"] == "1\n2\n3\n4\n5" and fields["delimiter"] == ";" and fields["header"] == "yes"
+    assert changed_request(found, fields) == found.request
+    assert changed_request(found, fields | {"title": "-"}) == DataRequest(found.request.data, title="-")
+    assert changed_request(found, fields | {"labels": "1\n\n 5 "}) == DataRequest(found.request.data, labels=("1", "5"))
+    assert changed_request(found, fields | {"mend": True}).mend
+    asked = looked(tmp_path, title="-", delimiter=";")
+    assert changed_request(asked, fields_of(asked)).delimiter == ";", "what was asked for before stays asked for"
+    other = changed_request(looked(tmp_path, text="body", labels=("1", "5")), fields | {"header": "no"})
+    assert (other.header, other.text, other.labels) == (False, "", ()), "other columns have other names"
+
+
+def test_a_run_is_told_what_was_seen(tmp_path: Path) -> None:
+    found = looked(tmp_path, delimiter=";", labels=("1", "5"), mend=True)
+    settings = run_settings(found, 16, 64, tmp_path / "home")
+    assert settings["data"] == found.request.data and settings["delimiter"] == ";" and settings["header"] == "found"
+    assert (settings["text_column"], settings["title_column"], settings["label_column"]) == ("body", "title", "stars")
+    assert (settings["rows"], settings["max_length"], settings["labels"], settings["mend"]) == (16, 64, "1\n5", True)
+    json.dumps(settings)
+    with pytest.raises(DataError):
+        data.load(settings["data"], columns=data.Columns(text="not there"))

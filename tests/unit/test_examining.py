@@ -1,0 +1,116 @@
+"""The Examiner: what it counts, keeps and lets go; requests changed by the page's fields, and the run's settings made of them."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from qlora_demo.engine import data
+from qlora_demo.engine.gathering import Columns
+from qlora_demo.errors import DataError
+from qlora_demo.examining import KEPT, DataRequest, Examiner
+from tests.reviews import first_reviews
+
+
+@pytest.fixture(scope="module")
+def examiner() -> Examiner:
+    return Examiner(lambda: None)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Twelve reviews of each star, two contradictions, one without a text; semicolons and Windows-1252."""
+    path = tmp_path / "mine.csv"
+    rows = [[row["label"] + 1, f"Größe {i}", f"{row['text']} Nº {i}", "x"] for i, row in enumerate(first_reviews(12))]
+    rows += [[1, "", "so naja", "x"], [5, "", "so naja", "x"], [3, "", "", "x"], [2, "", "a &quot;bargain&quot;", "x"]]
+    with path.open("w", encoding="cp1252", newline="", errors="replace") as sheet:
+        csv.writer(sheet, delimiter=";").writerows([["stars", "title", "body", "note"], *rows])
+    return path
+
+
+def test_a_report_tells_lengths_and_damage(examiner: Examiner, file: Path) -> None:
+    phases: list[tuple[str, float]] = []
+    report = examiner.examine(DataRequest(str(file)), on_phase=lambda phase, share: phases.append((phase, share)))
+    assert (report["rows"], report["used"], report["encoding"], report["delimiter"]) == (64, 63, "cp1252", ";")
+    assert (report["text_column"], report["title_column"], report["label_column"]) == ("body", "title", "stars")
+    assert report["contradicting"] == 2 and report["entities"] == 1
+    assert report["damaged"] == [("a &quot;bargain&quot;", 'a "bargain"')]
+    assert sum(report["lengths"].values()) == report["used"]
+    assert max(report["lengths"]) == report["tokens"]["max"] and report["most_tokens"] == 512
+    assert [share for _, share in phases] == sorted(share for _, share in phases) and len(phases) == 3
+    mended = examiner.examine(DataRequest(str(file), mend=True))
+    assert mended["entities"] == 0 and mended["damaged"] == []
+
+
+def test_a_model_that_is_not_here_has_its_tokens_counted_by_the_sample(examiner: Examiner, file: Path) -> None:
+    report = examiner.examine(DataRequest(str(file)), "nobody/nothing")
+    assert report["model"] == "sample" and "nobody/nothing" in report["token_problem"]
+
+
+def test_the_subset_is_what_a_run_trains_on(examiner: Examiner, file: Path) -> None:
+    request = DataRequest(str(file), title="-")
+    for rows in (0, 20):
+        train = data.load(str(file), columns=Columns(title="-"), rows=rows).splits["train"]
+        found = examiner.subset(request, rows)
+        counts = Counter(train.labels)
+        assert found["rows"] == len(train) and [chosen for _, chosen in found["balance"].values()] == [counts[i] for i in range(5)]
+    sample = examiner.subset(DataRequest(), 100)
+    assert (sample["of"], sample["rows"]) == (3197, 100)
+    assert list(sample["balance"].values()) == [(640, 20), (640, 20), (640, 20), (638, 20), (639, 20)]
+
+
+def test_reviews_are_searched_and_shown_as_the_model_gets_them(examiner: Examiner, file: Path) -> None:
+    request = DataRequest(str(file))
+    rows, total = examiner.preview(request, "SO NAJA")
+    assert total == 2 and [row["label"] for row in rows] == ["1", "5"]
+    beside = [("all", row) for row in range(1, 9)]
+    seen = examiner.as_model_sees(request, "all", rows[0]["row"], 32, beside=beside)
+    assert seen["tokens"][:4] == ("[CLS]", "so", "na", "##ja") and seen["text"] == "so naja"
+    assert len(seen["ids"]) == len(seen["mask"]) == 32 and sum(seen["mask"]) + seen["padding"] == 32
+    cut = examiner.as_model_sees(request, "all", 1, 8)
+    assert cut["cut_tokens"] > 0 and cut["padding"] == 0 and cut["text"].endswith(cut["cut_text"])
+    with pytest.raises(DataError, match="no review 999"):
+        examiner.as_model_sees(request, "all", 999, 8)
+
+
+def test_few_data_sets_are_kept_and_unused_ones_let_go(file: Path) -> None:
+    examiner = Examiner(lambda: None)
+    for title in ("", "-", "title", "note"):
+        examiner.preview(DataRequest(str(file), title=title))
+    assert len(examiner._kept) == KEPT
+    examiner.let_go(unused_seconds=60)
+    assert len(examiner._kept) == KEPT
+    examiner.let_go(unused_seconds=0)
+    assert not examiner._kept
+    assert examiner.preview(DataRequest(str(file)))[1] == 63, "what was let go is read again"
+
+
+def test_a_file_that_changed_is_read_again_and_one_that_went_is_told(examiner: Examiner, file: Path) -> None:
+    request = DataRequest(str(file))
+    before = examiner.preview(request)[1]
+    file.write_bytes(file.read_bytes() + b"4;;one more;x\r\n")
+    assert examiner.preview(request)[1] == before + 1
+    file.unlink()
+    with pytest.raises(DataError, match=r"^The file mine\.csv is not there \(any more\); choose it again\.$"):
+        examiner.preview(request)
+
+
+def test_a_name_for_the_hub_is_never_a_path(examiner: Examiner, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "assets" / "reviews").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    for name in (str(file), "/etc/passwd", "../x", "assets/reviews", "mine.csv", "a/b/c", "", "~/x", "user/set.csv"):
+        with pytest.raises(DataError, match="no data set's name on the Hub"):
+            examiner.examine(DataRequest(name, hub=True))
+
+
+def test_packed_files_and_splits(examiner: Examiner, file: Path) -> None:
+    packed = file.with_suffix(".csv.gz")
+    packed.write_bytes(gzip.compress(file.read_bytes()))
+    report = examiner.examine(DataRequest(str(packed)))
+    assert report["format"] == "csv.gz" and report["splits_there"] == []
+    whole, part = (examiner.examine(DataRequest(split=split)) for split in ("", "test"))
+    assert part["used"] == 400 and whole["splits_there"] == part["splits_there"] == ["train", "validation", "test"]

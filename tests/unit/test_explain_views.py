@@ -1,0 +1,150 @@
+"""What is shown of an explanation: the text as it was typed, marked without colour too, and the deletion test in words."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+
+from qlora_demo.cli.explain import describe
+from qlora_demo.ui.explain_views import COMPARED, ROWS, view_explanation, view_history
+
+TEST = {"words": 6, "removed": 1, "draws": 10, "top": 0.62, "random": 0.155, "ratio": 4.0, "note": ""}
+HOSTILE = [
+    "<script>alert(1)</script> & <img src=x onerror=alert(1)>",
+    "'\"` onmouseover=x **bold** _it_ [a](javascript:b) $x^2$ {{y}}",
+    "👩‍👩‍👧 fünf Sterne\u202e\u200f שלום عربى 很好用",
+    "two\nlines\t and  spaces ",
+    "&lt;b&gt; &amp; &#x41; as typed",
+]
+
+
+def explained(text: str, scores: dict[str, float], **more: Any) -> dict[str, Any]:
+    """As Explanation.to_dict gives it; words of `scores` in the order of the text, the others score nothing."""
+    words = [
+        {"text": found.group(), "start": found.start(), "end": found.end(), "score": scores.get(found.group(), 0.0)}
+        for found in re.finditer(r"\w+|[^\w\s]+", text)
+    ]
+    return {"text": text, "label": "2 stars", "probability": 0.7, "seen": len(text), "truncated": False, "words": words,
+            "logit": 2.0, "blank_logit": 0.0, "completeness_error": 0.0, "deletion_test": TEST, **more}  # fmt: skip
+
+
+class Page(HTMLParser):
+    """Elements by their tag, and the text within those of one class."""
+
+    def __init__(self, html: str, within: str = "word-text"):
+        super().__init__()
+        self.tags: list[str] = []
+        self.opened: list[bool] = []
+        self.text = ""
+        self._within = within
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.opened.append(self._within in (dict(attributes).get("class") or "").split() or (bool(self.opened) and self.opened[-1]))
+
+    def handle_endtag(self, tag: str) -> None:
+        self.opened.pop()
+
+    def handle_data(self, data: str) -> None:
+        if self.opened and self.opened[-1]:
+            self.text += data
+
+
+OURS = {"div", "p", "span", "i", "details", "summary", "table", "thead", "tbody", "tr", "th", "td", "bdi", "h3", "strong", "caption"}
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_text_stays_as_typed(text: str) -> None:
+    scores = {word: 1.0 + place for place, word in enumerate(re.findall(r"\w+|[^\w\s]+", text))}
+    page = Page(view_explanation(explained(text, scores, label="<i>2</i> stars")))
+    assert page.text == text
+    assert set(page.tags) <= OURS and page.tags.count("i") == 4, "two of the legend, two bars"
+    assert not page.opened, "all that was opened is closed"
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_so_does_each_version(text: str) -> None:
+    html = view_history([("before", 3.0, "<b>"), (text, None, "<b>")])
+    assert set(Page(html).tags) <= {"ol", "li", "span", "strong", "small", "q", "ins", "del"}
+    newest = html[html.index("<q") : html.index("</q>")]
+    assert text in unescape(re.sub(r"<del>.*?</del>|<[^>]*>", "", newest, flags=re.DOTALL))
+    assert "&lt;b&gt;" in html
+
+
+def test_words_are_marked_by_sign_and_size_and_not_by_colour_alone() -> None:
+    html = view_explanation(explained("Great case, but it never holds", {"never": 2.0, "Great": -1.0, "but": 0.5, "it": 0.01}))
+    marks = re.findall(r'<span class="word-(\w+)" style="--score:([\d.]+)" title="([^"]+)">(\w+)</span>', html)
+    assert marks == [("against", "0.50", "-1.000", "Great"), ("for", "0.25", "+0.500", "but"), ("for", "1.00", "+2.000", "never")]
+    rows = re.findall(r"<bdi>(.*?)</bdi></th><td>(\w+)</td><td class=\"number\">(.*?)</td>", html)
+    assert rows[:3] == [("never", "for", "+2.000"), ("Great", "against", "-1.000"), ("but", "for", "+0.500")]
+    assert "for 2 stars" in html and "against it" in html
+
+
+def test_the_deletion_test_is_said_in_words() -> None:
+    html = view_explanation(explained("It never works for me today", {"never": 1.0}))
+    shown = " ".join(re.sub(r"<[^>]+>", " ", html).split())
+    assert "Without the top 1 word the probability of 2 stars moves by 62.0 points ; without random ones by 15.5 points" in shown
+    assert "4.0 times as far" in shown
+    assert 'class="word-top" style="width:62.0%"' in html and 'class="word-random" style="width:15.5%"' in html
+
+
+def test_a_test_that_tells_nothing_says_why() -> None:
+    short = {**TEST, "top": None, "random": None, "ratio": None, "note": "Fewer than <5> words."}
+    html = view_explanation(explained("bad", {"bad": 1.0}, deletion_test=short))
+    assert "Fewer than &lt;5&gt; words." in html and "times as far" not in html and "word-top" not in html
+    still = {**TEST, "random": 0.0, "ratio": None, "note": "It stays."}
+    html = view_explanation(explained("bad", {"bad": 1.0}, deletion_test=still))
+    assert "It stays." in html and "times as far" not in html
+
+
+def test_what_was_not_read_is_shown_as_such() -> None:
+    found = explained("It works. And this is the end", {"works": 1.0}, seen=9, truncated=True)
+    found["words"] = found["words"][:3]
+    html = view_explanation(found)
+    assert '<span class="word-unread"> And this is the end</span>' in html
+    assert "read 9 of 29 characters" in html
+    assert Page(html).text == found["text"]
+
+
+def test_nothing_to_show() -> None:
+    assert view_explanation(None) == view_history([]) == ""
+    html = view_explanation(explained("\u200b", {}))
+    assert Page(html).text == "\u200b" and "nan" not in html, "scores of zero give no scale"
+
+
+def test_a_long_table_says_what_it_leaves_out() -> None:
+    html = view_explanation(explained(" ".join(f"w{i}" for i in range(100)), {f"w{i}": float(i) for i in range(100)}))
+    assert html.count("<bdi>") == ROWS and f"The {ROWS} strongest of 100" in html
+
+
+def test_versions_tell_what_changed_and_how_the_stars_followed() -> None:
+    html = view_history([("It barely works.", 2.2, "2 stars"), ("It easily works!", 3.1, "3 stars"), ("It easily works!", 3.12, "3 stars")])
+    items = re.findall(r'<li value="(\d)">(.*?)</li>', html)
+    assert [number for number, _ in items] == ["3", "2", "1"], "the newest first"
+    assert "<strong>3.1 stars</strong> <small>no change</small>" in items[0][1] and "<ins>" not in items[0][1]
+    assert "<strong>3.1 stars</strong> <small>+0.9</small>" in items[1][1]
+    assert "It <del>barely</del><ins>easily</ins> works<del>.</del><ins>!</ins>" in items[1][1]
+    assert "<strong>2.2 stars</strong></span>" in items[2][1]
+    named = view_history([("a", None, "<bad>"), ("b", None, "good"), ("c", None, "good")])
+    assert "was &lt;bad&gt;" in named and "no change" in named
+
+
+def test_long_versions_are_not_compared() -> None:
+    long = "a b " * COMPARED
+    html = view_history([(long, 3.0, "3 stars"), (long + "<c>", 3.0, "3 stars")])
+    assert "<ins>" not in html and "&lt;c&gt;" in html
+
+
+def test_the_terminal_shows_the_strongest_words_and_the_test() -> None:
+    found = explained("Great case, but it never holds", {"never": 2.0, "Great": -1.0, "but": 0.5})
+    said = describe(found).splitlines()
+    assert said[0].startswith("2 stars  70.0 % sure")
+    assert re.fullmatch(r"  \+2\.000  \+{24}  never", said[1]) and re.fullmatch(r"  -1\.000  -{12} {14}Great", said[2])
+    assert said[-1].startswith("Deletion test: without the top 1 of 6 words") and "4.0 times as far" in said[-1]
+    many = explained(" ".join(f"w{i}" for i in range(30)), {f"w{i}": float(i) for i in range(30)}, seen=10, truncated=True)
+    assert "and 18 words of less weight" in describe(many) and "10 of 109 characters were read" in describe(many)
