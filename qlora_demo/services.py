@@ -16,6 +16,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from . import uploads
 from .classifying import SAMPLE, Classifiers
 from .config import MemoryRequest, RunConfig, refuse_changes
 from .errors import DemoError, HubError, ModelError, RunError, SettingsError
@@ -206,7 +207,7 @@ class Services:
                     sources.resolve(request.model, request.revision, download=False)
                 except HubError:
                     raise error from None
-        if isinstance(request, RunConfig) and data.is_on_hub(request.data):
+        if isinstance(request, RunConfig) and not uploads.locate(request.data, self.store.home) and data.is_on_hub(request.data):
             found.append(hubdata.inspect_reviews(request.data, request.data_config, request.data_revision))
         return [Download(it.id, it.kind, it.download_bytes, it.free_disk_bytes, it.license, it.gated) for it in found if not it.cached]
 
@@ -217,10 +218,7 @@ class Services:
         self._import_engine()
         from .engine import inference, sources
 
-        config = _with_absolute_paths(config)
-        for name in ("model", "data", "start_from"):
-            if self.public and os.path.isabs(getattr(config, name)):
-                raise SettingsError({name: f"The {name} is a path; on a public host give `sample`, a run or a Hub id."})
+        config = self._with_places(config)
         sources.check_local(config.model)
         if config.start_from:
             inference.find_adapter(config.start_from, self.store.home)
@@ -228,13 +226,26 @@ class Services:
 
     def settings(self, run: str) -> RunConfig:
         """What a run was asked for. Raises RunError, SettingsError."""
-        return RunConfig.read(self.store.job(run).settings())
+        return self._named(self.store.job(run).settings())
 
     def suggestion(self, run: str) -> RunConfig | None:
         """The run's settings with the change that is predicted to fit, where its memory ran out; else None. Raises RunError."""
         job = self.store.job(run)
         found = (job.last_event() or {}).get("suggestion")
-        return RunConfig.read({**job.settings(), **found}) if found else None
+        return self._named({**job.settings(), **found}) if found else None
+
+    def _with_places(self, config: RunConfig) -> RunConfig:
+        """The settings for a worker: paths made absolute, an uploaded file's name as the place where it is kept. Raises DemoErrors."""
+        place = uploads.locate(config.data, self.store.home)
+        found = RunConfig.read(absolute_settings(config.to_dict() | ({"data": place} if place else {})))
+        for name in ("model", "data", "start_from"):
+            if self.public and os.path.isabs(getattr(found, name)) and not (name == "data" and place):
+                raise SettingsError({name: f"The {name} is a path; on a public host give `sample`, a run or a Hub id."})
+        return found
+
+    def _named(self, settings: dict[str, Any]) -> RunConfig:
+        """The settings for a page: an uploaded file goes by its name."""
+        return RunConfig.read({**settings, "data": uploads.name_of(str(settings["data"]), self.store.home)})
 
     def _submit(self, kind: Kind, settings: dict[str, Any], beside: bool = False) -> Started:
         key = secrets.token_urlsafe(18)
@@ -253,7 +264,7 @@ class Services:
         """
         self._check_key(run, key, at_home)
         if asked:
-            refuse_changes(_with_absolute_paths(asked), self.settings(run))
+            refuse_changes(self._with_places(asked), RunConfig.read(self.store.job(run).settings()))
         queue.resume(self.store, run, launch=self._launch)
 
     def rename_run(self, run: str, name: str, key: str, *, at_home: bool = False) -> None:
@@ -333,10 +344,6 @@ def _look() -> Machine:
     reachable = sources.hub_reachable()
     preset, why = choose_preset(gpu_bytes, reachable)
     return Machine(device.kind, device.name, device.reason, device.memory_bytes, gpu_bytes, reachable, preset, why)
-
-
-def _with_absolute_paths(config: RunConfig) -> RunConfig:
-    return RunConfig.read(absolute_settings(config.to_dict()))
 
 
 def _hash(key: str) -> str:

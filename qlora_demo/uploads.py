@@ -17,6 +17,7 @@ from .errors import DataError
 KEPT_SECONDS = 24 * 3600
 MAX_UPLOAD_BYTES = 200 * 1024**2
 _NAME_CHARACTERS = 100
+_PREFIX = "upload:"
 
 
 def keep(sent: str | Path, home: Path) -> Path:
@@ -37,6 +38,22 @@ def safe_name(name: str) -> str:
     """A file's name without what a path, a shell or a page could take for something else; its ending stays."""
     clean = re.sub(r"[^\w.\- ]", "_", Path(name.replace("\\", "/")).name).strip(". ") or "file"
     return clean[-_NAME_CHARACTERS:]
+
+
+def name_of(path: str, home: Path) -> str:
+    """What a kept file is called in settings: `upload:` and what nobody can guess, never where it lies; any other path as it is."""
+    found = Path(path)
+    return f"{_PREFIX}{found.parent.name}/{found.name}" if is_upload(path, home) else path
+
+
+def locate(name: str, home: Path) -> str:
+    """Where the file lies that `name_of` named; "" for any other name. Raises DataError where it is not kept any more."""
+    if not name.startswith(_PREFIX):
+        return ""
+    path = _folder(home).joinpath(*name.removeprefix(_PREFIX).split("/"))
+    if not is_upload(path, home):
+        raise DataError(f"The uploaded file {safe_name(name)} is not kept any more; upload it again.")
+    return str(path)
 
 
 def is_upload(path: str | Path, home: Path) -> bool:

@@ -236,7 +236,7 @@ def _keep(
 
 
 def _load_data(config: RunConfig, emit: Emit, should_stop: Callable[[], bool]) -> reviews_of.DataSet:
-    emit(Phase("loading the reviews", config.data))
+    emit(Phase("loading the reviews", Path(config.data).name if Path(config.data).is_absolute() else config.data))
     columns = reviews_of.Columns(
         config.text_column,
         config.title_column,

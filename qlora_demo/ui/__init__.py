@@ -10,6 +10,7 @@ import gradio as gr
 from ..services import Services
 from .api import build_api
 from .classify_tab import build_classify_tab
+from .data_tab import build_data_tab
 from .handlers import shown
 from .learn_tab import build_learn_tab
 from .memory_tab import build_memory_tab
@@ -31,9 +32,11 @@ def build_app(services: Services) -> gr.Blocks:
             machine = gr.HTML('<p class="machine"><strong>Looking at this machine …</strong></p>', elem_id="header-machine")
         # A fixed key and secret: by default both change at each start, and the browser would forget its runs.
         keys = gr.BrowserState({}, storage_key="qlora-demo-keys", secret="runs that this browser started")
-        with gr.Tabs(overflow_behavior="wrap"):  # on a phone every tab stays in sight
+        with gr.Tabs(overflow_behavior="wrap") as tabs:  # on a phone every tab stays in sight
             with gr.Tab("Memory", id="memory"):
                 build_memory_tab(services, page)
+            with gr.Tab("Data", id="data") as data:
+                data_placed = gr.Column()
             with gr.Tab("Train", id="train"):
                 placed = gr.Column()
             with gr.Tab("Classify", id="classify"):
@@ -41,7 +44,9 @@ def build_app(services: Services) -> gr.Blocks:
             with gr.Tab("Learn", id="learn") as learn:
                 build_learn_tab(services, learn)
         with placed:
-            build_train_tab(services, page, keys, adapters)
+            fields, reason = build_train_tab(services, page, keys, adapters)
+        with data_placed:
+            build_data_tab(services, data, tabs, fields, reason)
         build_api(services)
         page.load(shown(lambda: view_machine(services.machine())), None, machine, show_progress="hidden", api_visibility="private")
     return page

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
+from gradio.components import Component
 
 from ..config import RunConfig
 from ..errors import DemoError, SettingsError
@@ -29,8 +30,13 @@ from .views import view_downloads, view_problems, view_report
 INHERITED = ("model", "revision", "precision", "rank", "alpha", "targets", "max_length")
 
 
-def build_train_tab(services: Services, page: gr.Blocks, keys: gr.BrowserState, adapters: gr.Dropdown) -> None:
-    """Layout, then events. `keys`: run to key, of the runs that this browser started; `adapters` hears of new ones."""
+def build_train_tab(
+    services: Services, page: gr.Blocks, keys: gr.BrowserState, adapters: gr.Dropdown
+) -> tuple[dict[str, Component], gr.HTML]:
+    """Layout, then events; returns the form's fields by setting, and the line that says where their values come from.
+
+    `keys`: run to key, of the runs that this browser started; `adapters` hears of new ones.
+    """
     # Three blocks in a grid: on a phone the figure comes right after the buttons, the settings last.
     with gr.Row(elem_classes="train-grid"):
         with gr.Column(elem_classes="train-begin", min_width=0):
@@ -208,6 +214,7 @@ def build_train_tab(services: Services, page: gr.Blocks, keys: gr.BrowserState, 
     preset.input(on_preset, preset, [preset, reason, problems, *fields.values()], show_progress="hidden", **private)
     page.load(on_load, None, shows, show_progress="hidden", **private)
     page.load(on_machine, typed, [reason, preset, *fields.values()], js=TYPED, show_progress="hidden", **private)
+    return fields, reason
 
 
 def fitting_words(config: RunConfig, suggested: RunConfig) -> str:
