@@ -24,12 +24,13 @@ def main() -> int:
         return 2
     from qlora_demo.services import Services
     from qlora_demo.ui import build_app
+    from qlora_demo.ui.downloads import files_route
     from qlora_demo.ui.theme import launch
     from qlora_demo.zerogpu import launcher
 
     services = Services(Store(default_home()), public=is_public(), launch=launcher())
     page = build_app(services)
-    launch(page, address)
+    launch(page, address, [files_route(services.store)])
     services.warm_up()
     page.block_thread()
     return 0

@@ -125,7 +125,7 @@ class Notice(Event):
 
 @dataclass(frozen=True)
 class Resumed(Event):
-    """The run goes on after `step`, from its checkpoint: what was told of later steps is void, they come again."""
+    """The run goes on after `step`, from its checkpoint (0 without one): what was told of later steps is void, they come again."""
 
     event: ClassVar[str] = "resumed"
     step: int

@@ -14,11 +14,12 @@ import secrets
 import threading
 from concurrent.futures import Future
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import uploads
 from .classifying import SAMPLE, Classifiers
-from .config import MemoryRequest, RunConfig, refuse_changes
+from .config import ClassifyRequest, MemoryRequest, RunConfig, refuse_changes
 from .errors import DemoError, HubError, ModelError, RunError, SettingsError
 from .examining import Examiner
 from .feedback import Feedback
@@ -28,6 +29,7 @@ from .jobs.store import Job, Kind, Store
 from .paths import absolute_settings
 from .presets import choose_preset
 from .records import Download, Event, Fit, Machine, Prediction
+from .uploads import is_upload
 from .weighing import predict_step, weigh
 
 if TYPE_CHECKING:
@@ -246,6 +248,31 @@ class Services:
     def _named(self, settings: dict[str, Any]) -> RunConfig:
         """The settings for a page: an uploaded file goes by its name."""
         return RunConfig.read({**settings, "data": uploads.name_of(str(settings["data"]), self.store.home)})
+
+    # --- files of reviews --------------------------------------------------------------------------------------------
+
+    def preview_file(self, path: str, text: str = "", title: str = "", label: str = "") -> dict[str, Any]:
+        """How a file would be read, with its first rows (filing.preview); columns as named, "" = found. Raises DataError."""
+        self._import_engine()
+        from .engine import filing
+        from .engine.gathering import Columns
+
+        return filing.preview(Path(path), Columns(text, title, label))
+
+    def start_classifying(self, request: ClassifyRequest) -> Started:
+        """A job that classifies a file; at once where the model is small, else when the device is free. Raises DemoErrors."""
+        self._import_engine()
+        from .engine import inference
+        from .engine.device import free_memory_bytes
+
+        if self.public and not (is_upload(request.file, self.store.home) and request.adapter in {name for _, name in self.adapters()}):
+            raise SettingsError({"file": "On a public host give a file that you uploaded, and an adapter of the list."})
+        folder = inference.find_adapter(request.adapter, self.store.home)
+        parameters = inference.count_parameters(folder)
+        small = parameters is not None and 4 * parameters * MEASURE_BESIDE < free_memory_bytes("cpu")
+        adapter = str(folder) if os.sep in request.adapter else request.adapter
+        settings = {**request.to_dict(), "file": os.path.abspath(request.file), "adapter": adapter}
+        return self._submit("classify", settings, beside=self.machine().device == "cpu" and small)
 
     def _submit(self, kind: Kind, settings: dict[str, Any], beside: bool = False) -> Started:
         key = secrets.token_urlsafe(18)

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from .errors import DataError
+from .records import FINAL_STATES
 
 KEPT_SECONDS = 24 * 3600
 MAX_UPLOAD_BYTES = 200 * 1024**2
@@ -82,7 +83,8 @@ def _named_by_runs(home: Path) -> set[str]:
     for path in home.glob("*/config.json"):
         try:
             state = json.loads((path.parent / "state.json").read_text(encoding="utf-8"))
-            if state.get("state") != "done":
+            # A training may be resumed; what else has ended does not read its file again.
+            if state.get("state") != "done" and (state.get("kind") == "train" or state.get("state") not in FINAL_STATES):
                 named |= {value for value in json.loads(path.read_text(encoding="utf-8")).values() if isinstance(value, str)}
         except (OSError, ValueError, AttributeError):
             continue

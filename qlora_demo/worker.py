@@ -24,7 +24,7 @@ from .errors import DemoError, MemoryRanOut, is_disk_full, is_out_of_memory
 from .jobs import queue
 from .jobs.state import Heartbeat, StateWriter, to_json
 from .jobs.store import EventWriter, Job, Store
-from .records import Evaluation, Event, Phase, Step
+from .records import Evaluation, Event, Phase, Resumed, Step
 from .weighing import weigh
 
 ADVICE = {
@@ -180,8 +180,11 @@ def explain(error: BaseException, advice: str = "take a smaller model", tracebac
 
 def _train(job: Job, recorder: Recorder) -> str:
     from .engine import training
+    from .engine.checkpoints import last_checkpoint
     from .hub.card import write_card
 
+    if last_checkpoint(job.folder) is None and any(event["event"] == "step" for event in job.events()):
+        recorder.emit(Resumed(0))  # a start of which nothing but its events is left
     return training.train(RunConfig.read(job.settings()), job.folder, recorder.emit, recorder.should_stop, write_card)
 
 

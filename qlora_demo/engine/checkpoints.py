@@ -6,8 +6,10 @@ import json
 import math
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from transformers import TrainerState
+if TYPE_CHECKING:
+    from transformers import TrainerState
 
 CHECKPOINT_FILES = ("adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth")
 

@@ -174,7 +174,7 @@ def _sample(text: str, delimiter: str, cut: bool) -> list[list[str]]:
     lines = text.split("\n")
     if cut and len(lines) > 1:
         lines.pop()
-    csv.field_size_limit(len(text) + 1)
+    csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))
     try:
         rows = [row for row in csv.reader((f"{line}\n" for line in lines[: 5 * _SAMPLE_ROWS]), delimiter=delimiter) if row]
     except csv.Error:

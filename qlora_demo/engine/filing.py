@@ -20,7 +20,7 @@ from ..records import Event, Phase, Prediction
 from ..results import ROWS, Layout, name_added, to_line
 from ..text import duration, shorten
 from .dialects import Asked, name_columns
-from .gathering import Columns, Places, _texts, find_places, nothing_in
+from .gathering import Columns, Places, find_places, nothing_in, texts_of
 from .summing import Sums, Truth
 from .tables import Table, open_table
 
@@ -131,10 +131,10 @@ def classify_file(
 
 def join_texts(rows: list[list[Any]], columns: Sequence[str], places: Places) -> list[str]:
     """What is classified of each row: the text with its title before it, as training joins them (gathering.gather)."""
-    bodies = _texts(rows, columns.index(places.text), False)
+    bodies = texts_of(rows, columns.index(places.text), False)
     if not places.title:
         return bodies
-    heads = _texts(rows, columns.index(places.title), False)
+    heads = texts_of(rows, columns.index(places.title), False)
     return [f"{head}\n\n{body}" if head and body else head or body for head, body in zip(heads, bodies, strict=True)]
 
 

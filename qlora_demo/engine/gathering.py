@@ -130,10 +130,10 @@ def gather(table: Table | Rows, places: Places, values: LabelValues, *, mend: bo
     label = table.columns.index(places.label) if places.label else -1
     for chunk in table.chunks():
         rows, lines = chunk.rows, chunk.lines
-        bodies = _texts(rows, text, mend)
+        bodies = texts_of(rows, text, mend)
         whole = bodies
         if title >= 0:
-            heads = _texts(rows, title, mend)
+            heads = texts_of(rows, title, mend)
             whole = [f"{head}\n\n{body}" if head and body else head or body for head, body in zip(heads, bodies, strict=True)]
         if not all(whole):
             kept = [i for i, body in enumerate(whole) if body]
@@ -152,7 +152,7 @@ def gather(table: Table | Rows, places: Places, values: LabelValues, *, mend: bo
     return found
 
 
-def _texts(rows: list[list[Any]], column: int, mend: bool) -> list[str]:
+def texts_of(rows: list[list[Any]], column: int, mend: bool) -> list[str]:
     """The column as stripped text; "" where a value is missing."""
     try:
         texts = [row[column].strip() for row in rows]

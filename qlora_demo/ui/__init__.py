@@ -40,7 +40,7 @@ def build_app(services: Services) -> gr.Blocks:
             with gr.Tab("Train", id="train"):
                 placed = gr.Column()
             with gr.Tab("Classify", id="classify"):
-                adapters = build_classify_tab(services)
+                adapters = build_classify_tab(services, page, keys)
             with gr.Tab("Learn", id="learn") as learn:
                 build_learn_tab(services, learn)
         with placed:

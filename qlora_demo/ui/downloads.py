@@ -1,5 +1,5 @@
-"""The way to a classified file's results: /files/<run>/<token>/<kind>, a route of our own, because Gradio's would tell this machine's
-paths, and asks for no permission.
+"""The way to a classified file's results and to users' corrections: /files/<run>/<token>/<kind>, a route of our own, because Gradio's
+would tell this machine's paths, and asks for no permission.
 
 A token is handed out with the page and opens one run's files until the app starts anew. Knows job folders, not what is in the files.
 """
@@ -17,6 +17,7 @@ from starlette.responses import FileResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route
 
 from ..errors import DemoError
+from ..feedback import FILE, Feedback
 from ..jobs.store import Job, Store
 from ..results import read_lines
 from ..uploads import safe_name
@@ -28,12 +29,18 @@ KINDS = {
     "parquet": "application/vnd.apache.parquet",
 }
 _HEADERS = {"Cache-Control": "private, no-store", "X-Content-Type-Options": "nosniff"}
+_FEEDBACK = "feedback"  # no run is called so
 _ENDINGS = re.compile(r"(\.(csv|tsv|json|jsonl|parquet|gz|zip))+$", re.I)
 
 
 def link_to(run: str, kind: str) -> str:
     """Where the page finds a file of a run; a relative address."""
     return f"files/{run}/{_token(run)}/{kind}"
+
+
+def link_to_feedback() -> str:
+    """Where the page finds all corrections."""
+    return link_to(_FEEDBACK, "jsonl")
 
 
 def there_are(job: Job) -> list[str]:
@@ -46,9 +53,13 @@ def files_route(store: Store) -> Route:
 
     def send(request: Request) -> Response:
         run, token, kind = (request.path_params[name] for name in ("run", "token", "kind"))
+        if not hmac.compare_digest(token.encode(), _token(run).encode()):
+            return PlainTextResponse("Not found.", 404)
+        if run == _FEEDBACK:
+            return FileResponse(Feedback(store.home).path, media_type=KINDS["jsonl"], filename=FILE, headers=_HEADERS)
         try:
             job = store.job(run)
-            if not hmac.compare_digest(token.encode(), _token(run).encode()) or kind not in there_are(job):
+            if kind not in there_are(job):
                 return PlainTextResponse("Not found.", 404)
             name = safe_name(f"{_ENDINGS.sub('', Path(job.settings()['file']).name)}-classified.{kind}")
             return _answer(job, kind, name)

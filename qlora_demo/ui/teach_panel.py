@@ -10,6 +10,7 @@ import gradio as gr
 from ..services import Services
 from ..text import shorten
 from .classify_views import view_lesson
+from .downloads import link_to_feedback
 from .handlers import shown
 
 
@@ -32,9 +33,8 @@ def build_teach_panel(services: Services, review: gr.Textbox, adapter: gr.Dropdo
     def on_keep(review: str, adapter: str, right: str | None) -> str:
         count = services.correct(review, adapter, right or "")
         words = "one correction is" if count == 1 else f"{count:,} corrections are"
-        export = "" if services.public else ' <a href="files/feedback.jsonl" download>Download them</a> as training data, or'
-        told = "" if services.public else " give their file to the Data tab."
-        return f'<p class="quiet">Kept; {words} on this machine.{export}{told}</p>'
+        export = "" if services.public else f' <a href="{link_to_feedback()}" download>Download them</a> as training data for the Data tab.'
+        return f'<p class="quiet">Kept; {words} on this machine.{export}</p>'
 
     @shown
     def on_teach(review: str, adapter: str, right: str | None, progress: Callable[..., Any] = gr.Progress()) -> Any:  # noqa: B008

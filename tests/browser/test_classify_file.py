@@ -21,6 +21,7 @@ pytestmark = pytest.mark.browser
 
 def send(page: Page, path: Path) -> None:
     open_tab(page, "Classify")
+    open_tab(page, "A file of reviews")
     page.set_input_files("#classify-file input[type=file]", path)
     wait_for_text(page, "#classify-file-found", "its first rows")
 
@@ -72,6 +73,7 @@ def test_a_reload_finds_it_again_and_stop_keeps_what_is_done(app: App, open_page
     wait_for_text(page, "#classify-file-rows", "0: ", 90)
     page.reload()
     open_tab(page, "Classify")
+    open_tab(page, "A file of reviews")
     wait_for_text(page, "#classify-file-status", "left", 30)
     wait_for_text(page, "#classify-file-rows", "0: ")
     page.locator("#classify-file-stop:not([disabled])").click()
@@ -89,6 +91,7 @@ def test_a_reload_finds_it_again_and_stop_keeps_what_is_done(app: App, open_page
 def test_a_bad_file_is_one_sentence(app: App, open_page: Callable[..., Page], tmp_path: Path) -> None:
     page = open_page(app.url)
     open_tab(page, "Classify")
+    open_tab(page, "A file of reviews")
     path = tmp_path / "picture.csv"
     path.write_bytes(b"\x89PNG\r\n" + bytes(range(256)))
     page.set_input_files("#classify-file input[type=file]", path)
@@ -101,6 +104,7 @@ def test_on_a_phone_and_in_the_dark(app: App, open_page: Callable[..., Page], wi
     """The result of the tests before is there for whoever opens the page at home."""
     page = open_page(app.url, width, 844, scheme)
     open_tab(page, "Classify")
+    open_tab(page, "A file of reviews")
     wait_for_text(page, "#classify-file-status", "rows classified")
     wait_for_text(page, "#classify-file-rows", "Review")
     assert page.evaluate("document.documentElement.scrollWidth") <= width

@@ -94,6 +94,17 @@ def test_a_killed_worker_is_interrupted_within_five_seconds_and_the_line_moves_o
     wait_for(lambda: second.state().state == "done")
 
 
+def test_a_run_that_lost_all_but_its_events_begins_anew_and_says_so(store: Store) -> None:
+    job = queue.submit(store, "train", settings("slow", 20))
+    os.kill(running(job), signal.SIGKILL)
+    wait_for(lambda: job.state().state == "interrupted")
+    lost = [event["step"] for event in job.events() if event["event"] == "step"]
+    queue.resume(store, job.id)
+    wait_for(lambda: job.state().state == "done")
+    told = [(event["event"], event["step"]) for event in job.events() if event["event"] in ("step", "resumed")]
+    assert told == [*(("step", step) for step in lost), ("resumed", 0), *(("step", step) for step in range(1, 21))]
+
+
 def test_a_worker_killed_while_it_writes_leaves_readable_events(store: Store) -> None:
     job = queue.submit(store, "train", settings("slow"))
     os.kill(running(job), signal.SIGKILL)
