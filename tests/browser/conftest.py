@@ -38,6 +38,7 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
         page.on("response", lambda answer: faults.append(f"{answer.status}: {answer.url}") if answer.status >= 400 else None)
         page.goto(url)
         page.wait_for_selector("#memory-measure")
+        page.wait_for_function("window.Plotly")  # a page that is left while it loads speaks of a fault
         return page
 
     yield open_it
