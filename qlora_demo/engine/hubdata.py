@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from ..errors import DataError, DemoError, HubError
@@ -38,7 +39,13 @@ def inspect_reviews(data: str, config: str = "", revision: str = "") -> HubSumma
     """What would be fetched for `data`; of a data set in several configurations that is at most this. Raises DemoErrors."""
     _refuse_offline(data)
     if data in ("amazon-reviews", AMAZON):
-        return inspect_dataset(AMAZON, revision or AMAZON_REVISION, config or "en")
+        try:
+            return inspect_dataset(AMAZON, revision or AMAZON_REVISION, config or "en")
+        except (DataError, HubError) as error:
+            for name, configuration in AMAZON_FALLBACKS if data == "amazon-reviews" and hub_reachable() else ():
+                with suppress(DataError, HubError):
+                    return inspect_dataset(name, folder=configuration or "")
+            raise error
     return inspect_dataset(_checked(data), revision, config)
 
 

@@ -74,7 +74,7 @@ class Packed:
         except OSError as error:
             if isinstance(error, gzip.BadGzipFile):
                 raise DataError(f"{shown} is a damaged .gz file ({error}); pack it again.") from None
-            raise DataError(f"{self.path} cannot be read: {error.strerror or 'input or output error'}.") from None
+            raise DataError(f"{self.path.name} cannot be read: {error.strerror or 'input or output error'}.") from None
         except (zlib.error, struct.error, EOFError, zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError) as error:
             raise DataError(f"{shown} is a damaged .{self.packing} file ({str(error)[:80]}); pack it again.") from None
 
@@ -103,7 +103,7 @@ class Packed:
 def look_into(path: Path) -> Packed:
     """What `path` is: plain, or packed. Raises DataError for a folder, an empty file, archives of several files, and known other kinds."""
     if path.is_dir():
-        raise DataError(f"{path} is a folder; give a file.")
+        raise DataError(f"{path.name or path} is a folder; give a file.")
     plain = Packed(path, "", path.name)
     head = plain.head(16)
     if not head:

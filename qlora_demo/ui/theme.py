@@ -32,6 +32,7 @@ def launch(page: gr.Blocks, address: Address, routes: Sequence[BaseRoute] = ()) 
         footer_links=["api", "settings"],
         run_history=False,
         enable_monitoring=False,
+        state_session_capacity=500,  # a program that sends no session is a new one with each request, and each is kept
         ssr_mode=False,
         mcp_server=True,
         show_error=False,

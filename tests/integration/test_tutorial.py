@@ -176,9 +176,9 @@ def test_the_adapter_comes_back_in_a_new_process_with_an_empty_cache(run: Run, h
 
 LOAD = """
 import json
-from qlora_demo.engine import data
+from qlora_demo.engine import data, hubdata
 from qlora_demo.errors import DemoError
-try: print(json.dumps(data.load("amazon-reviews", rows=10).describe()))
+try: print(json.dumps({**data.load("amazon-reviews", rows=10).describe(), "asked": hubdata.inspect_reviews("amazon-reviews").id}))
 except DemoError as error: print(json.dumps(str(error)))
 """
 
@@ -222,6 +222,8 @@ def test_a_copy_of_the_reviews_stands_in(copies: HubServer, tmp_path: Path, fail
         copies.fail_next(part, status, times=100)
     found = load(copies, tmp_path)
     assert (found["name"], found["rows"]["train"], found["balance"]["train"]) == (used, 10, [2] * 5)
+    lists_files = not any("/api/" in part for part in failing)
+    assert found["asked"] == (REVIEWS if lists_files else used), "the page asks about what will be fetched"
     assert any(path.startswith(f"/cdn/datasets/{used}/") and path.endswith("train.jsonl") for path in copies.paths())
     if used == REVIEWS:
         assert found["notes"] == [] and not any(FIRST_COPY in path for path in copies.paths())
