@@ -87,7 +87,7 @@ def url(runs: tuple[Job, Job]) -> Iterator[str]:
         run = gr.Textbox(label="Run")
         report = gr.HTML(elem_id="train-report")
         shown = judgement(services)
-        build_classify_tab(services)
+        build_classify_tab(services, page, gr.BrowserState({}))
         run.submit(lambda name: [name, view_report(services.job(name).report()) if name else ""], run, [shown, report])
     page.launch(server_name="127.0.0.1", prevent_thread_lock=True, ssr_mode=False, quiet=True, enable_monitoring=False,
                 css=(STYLES / "style.css").read_text(), theme=gr.themes.Base(font=("system-ui", "sans-serif")))  # fmt: skip
