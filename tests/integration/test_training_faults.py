@@ -110,3 +110,17 @@ def test_patience_ends_a_run_that_does_not_get_better(tmp_path: Path, reviews: P
     assert report["doubts"], "an adapter that has learnt nothing is said to be none"
     answers = [json.loads(line) for line in (tmp_path / "run" / "answers.jsonl").read_text().splitlines()]
     assert {answer["split"] for answer in answers} == {"validation", "test"}
+
+
+def test_stars_outside_the_scale_and_a_batch_larger_than_the_data_are_told(
+    tmp_path: Path, reviews: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "_prove", lambda *_: {})
+    mine = tmp_path / "mine.jsonl"
+    mine.write_text(reviews.read_text() + "".join(json.dumps({"text": f"off the scale {n}", "stars": 7}) + "\n" for n in range(4)))
+    events = run(tmp_path / "run", config(mine, batch_size=512, max_steps=1, evaluations=1))
+    told = " ".join(event.message for event in events if isinstance(event, Notice))
+    assert "4 rows were left out" in told and "7" in told, told
+    assert "512" in told and "fewer" in told, told
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert report["data"]["labels"] == ["1", "2", "3", "4", "5"] and sum(report["data"]["skipped"].values()) == 4
