@@ -22,9 +22,13 @@ _PREFIX = "upload:"
 
 
 def keep(sent: str | Path, home: Path) -> Path:
-    """A copy of the file that the browser has sent, in `home`/.cache/uploads. Raises DataError where it is too large or cannot be kept."""
+    """A copy of the file that the browser has sent, in `home`/.cache/uploads; old ones make room.
+
+    Raises DataError where it is too large or cannot be kept.
+    """
     source = Path(sent)
     try:
+        sweep(home)
         size = source.stat().st_size
         if size > MAX_UPLOAD_BYTES:
             raise DataError(f"The file has {size / 1024**2:,.0f} MiB; give one of at most {MAX_UPLOAD_BYTES // 1024**2} MiB.")
