@@ -27,7 +27,7 @@ from qlora_demo.jobs.store import EventWriter, Store, to_json
 from qlora_demo.services import Services
 from qlora_demo.ui.live_plot import news
 from tests.drawn_runs import TEXTS, judged, make_run, one_step, story
-from tests.serving import App, start_app, stop_app
+from tests.serving import App, ask, start_app, stop_app
 
 RESULT = Path(__file__).parent / "live.md"
 STEPS, TICKS = 5_000, 300
@@ -130,13 +130,7 @@ def watch_a_run() -> Iterator[tuple[str, str]]:
 
 def start_run(app: App) -> str:
     settings = {"max_steps": 5_000, "epochs": 100, "evaluations": 1, "log_every": 1, "batch_size": 16, "max_length": 64}
-    address = f"{app.url}gradio_api/call/start_run"
-    request = urllib.request.Request(address, json.dumps({"data": [settings]}).encode(), {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        number = json.load(answer)["event_id"]
-    with urllib.request.urlopen(f"{address}/{number}", timeout=120) as answer:
-        lines = answer.read().decode().splitlines()
-    return str(json.loads(lines[lines.index("event: complete") + 1].removeprefix("data: "))[0]["run"])
+    return str(ask(app, "start_run", settings)["run"])
 
 
 def wait_for_steps(store: Store, run: str, steps: int) -> None:

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import DataError, DemoError
 from .paths import is_data_file
+from .records import Columns
 
 if TYPE_CHECKING:
     from .engine.data import DataSet
-    from .engine.gathering import Columns
 
 SAMPLE = "sample"
 KEPT = 2
@@ -33,8 +33,8 @@ OnPhase = Callable[[str, float], None]  # what is done now, and the share of the
 
 
 @dataclass(frozen=True)
-class DataRequest:
-    """Which reviews, and how they are to be read; empty or None = found. See gathering.Columns.
+class DataRequest(Columns):
+    """Which reviews, and how they are to be read.
 
     data: `sample`, a name on the Hub where `hub` is true, else the path of a file. split: of those that there are, "" = all.
     """
@@ -44,14 +44,6 @@ class DataRequest:
     config: str = ""
     revision: str = ""
     split: str = ""
-    text: str = ""
-    title: str = ""
-    label: str = ""
-    encoding: str = ""
-    delimiter: str = ""
-    header: bool | None = None
-    labels: tuple[str, ...] = ()
-    mend: bool = False
 
 
 class Counting:
@@ -92,7 +84,7 @@ class Examiner:
         counting = Counting(tokenizer)
         on_phase("Counting tokens, doubles, contradictions and languages", 0.6)
         # At the model's own limit: what a chosen length would cut, the page works out from `lengths`.
-        report = audit.examine(_only(data, request.split), counting, most).to_dict()
+        report = audit.examine(data.only(request.split), counting, most).to_dict()
         damaged = _damaged(data) if report["entities"] or report["garbled"] else []
         splits = [name for name, reviews in data.splits.items() if len(reviews)]
         return report | {"lengths": dict(sorted(counting.counts.items())), "most_tokens": most, "model": counted_by, "damaged": damaged,
@@ -125,7 +117,7 @@ class Examiner:
 
     def preview(self, request: DataRequest, query: str = "", start: int = 0, count: int = 10) -> tuple[list[dict[str, Any]], int]:
         """([{split, row, label, text}], how many there are) of the reviews that hold `query`."""
-        data = _only(self._read(request), request.split)
+        data = self._read(request).only(request.split)
         from .engine import audit
 
         rows, total = audit.preview(data, query, start, count)
@@ -151,7 +143,7 @@ class Examiner:
         check_source(request)
         on_phase("Loading the libraries", 0.05)
         self._import_engine()
-        key = (request.data, request.config, request.revision, columns_of(request), _stamp(request))
+        key = (replace(request, split=""), _stamp(request))
         if (found := self._remembered(key)) is not None:
             return found
         large = not request.hub and request.data != SAMPLE and _stamp(request)[1] >= LARGE_FILE_BYTES
@@ -171,7 +163,7 @@ class Examiner:
     def _load(self, request: DataRequest) -> DataSet:
         from .engine import data
 
-        return data.read_all(request.data, config=request.config, revision=request.revision, columns=columns_of(request))
+        return data.read_all(request.data, config=request.config, revision=request.revision, columns=request)
 
     def _remembered(self, key: tuple[Any, ...]) -> DataSet | None:
         with self._held:
@@ -219,14 +211,6 @@ class Examiner:
             return modeling.load_tokenizer(sources.resolve(SAMPLE)), SAMPLE, problem
 
 
-def columns_of(request: DataRequest) -> Columns:
-    """The request's settings as the engine takes them."""
-    from .engine.gathering import Columns
-
-    return Columns(request.text, request.title, request.label, request.encoding, request.delimiter, request.header, request.labels,
-                   request.mend)  # fmt: skip
-
-
 def check_source(request: DataRequest) -> None:
     """Raises DataError where a name meant for the Hub could be taken for a path of this machine, or a file is not there any more."""
     if request.hub:
@@ -244,14 +228,6 @@ def _stamp(request: DataRequest) -> tuple[int, int]:
     return found.st_mtime_ns, found.st_size
 
 
-def _only(data: DataSet, split: str) -> DataSet:
-    if not split:
-        return data
-    if split not in data.splits:
-        raise DataError(f"There is no split {split[:40]!r}; the splits are {', '.join(data.splits)}.")
-    return replace(data, splits={split: data.splits[split]})
-
-
 def _text(data: DataSet, split: str, row: int) -> str:
     texts = data.splits[split].texts if split in data.splits else []
     if not 1 <= row <= len(texts):
@@ -266,7 +242,7 @@ def _damaged(data: DataSet) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     for reviews in data.splits.values():
         for text in reviews.texts:
-            if ("&" in text and has_entities(text)) or is_garbled(text):
+            if has_entities(text) or is_garbled(text):
                 found.append((text, mend(text)))
                 if len(found) == MENDED_EXAMPLES:
                     return found

@@ -123,6 +123,26 @@ class Notice(Event):
     message: str
 
 
+NO_COLUMN = "-"  # as the name of a column: none, though one would be found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """What the user says of rows of reviews; empty or None = found. Column names; how the file is written; the labels that count, in order.
+
+    title: NO_COLUMN = none. mend: HTML entities and mojibake are brought back to characters.
+    """
+
+    text: str = ""
+    title: str = ""
+    label: str = ""
+    encoding: str = ""
+    delimiter: str = ""
+    header: bool | None = None
+    labels: tuple[str, ...] = ()
+    mend: bool = False
+
+
 @dataclass(frozen=True)
 class Resumed(Event):
     """The run goes on after `step`, from its checkpoint (0 without one): what was told of later steps is void, they come again."""

@@ -28,7 +28,7 @@ from .jobs.launch import start_worker
 from .jobs.store import Job, Kind, Store
 from .paths import absolute_settings
 from .presets import choose_preset
-from .records import Download, Event, Fit, Machine, Prediction
+from .records import Columns, Download, Event, Fit, Machine, Prediction
 from .uploads import is_upload
 from .weighing import predict_step, weigh
 
@@ -255,9 +255,8 @@ class Services:
         """How a file would be read, with its first rows (filing.preview); columns as named, "" = found. Raises DataError."""
         self._import_engine()
         from .engine import filing
-        from .engine.gathering import Columns
 
-        return filing.preview(Path(path), Columns(text, title, label))
+        return filing.preview(Path(path), Columns(text=text, title=title, label=label))
 
     def start_classifying(self, request: ClassifyRequest) -> Started:
         """A job that classifies a file; at once where the model is small, else when the device is free. Raises DemoErrors."""
@@ -336,14 +335,6 @@ class Services:
     def classify(self, text: str, adapter: str = SAMPLE, calibrated: bool = False) -> Prediction:
         """One typed review by a tuned network; `calibrated`: see Classifier.classify. Raises DemoErrors."""
         return self.classifiers.classify(text, adapter, calibrated)
-
-    def untrained(self, text: str, adapter: str = SAMPLE) -> Prediction:
-        """The same review by the same network as it was before training."""
-        return self.classifiers.untrained(text, adapter)
-
-    def temperature(self, adapter: str) -> float | None:
-        """What the adapter's run fitted to divide its logits by; None where it fitted none, or cannot be used here."""
-        return self.classifiers.temperature(adapter)
 
     def adapters(self) -> list[tuple[str, str]]:
         """(what to show, name) of the shipped adapter and of every run that has one, newest first."""

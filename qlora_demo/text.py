@@ -36,8 +36,12 @@ def duration(seconds: float) -> str:
 
 def shorten(text: str, length: int = 60) -> str:
     """The text on one line, cut at `length` characters."""
-    flat = " ".join(text.split())
-    return flat if len(flat) <= length else flat[: length - 1] + "…"
+    return cut(" ".join(text.split()), length)
+
+
+def cut(text: str, length: int) -> str:
+    """The text as it is, of at most `length` characters."""
+    return text if len(text) <= length else text[: length - 1] + "…"
 
 
 def describe_changes(changes: Mapping[str, Any]) -> str:

@@ -24,7 +24,7 @@ from .errors import DemoError, MemoryRanOut, is_disk_full, is_out_of_memory
 from .jobs import queue
 from .jobs.state import Heartbeat, StateWriter, to_json
 from .jobs.store import EventWriter, Job, Store
-from .records import Evaluation, Event, Phase, Resumed, Step
+from .records import Columns, Evaluation, Event, Phase, Resumed, Step
 from .weighing import weigh
 
 ADVICE = {
@@ -195,12 +195,12 @@ def _measure(job: Job, recorder: Recorder) -> str:
 
 def _classify(job: Job, recorder: Recorder) -> str:
     from .engine import exporting, filing, inference
-    from .engine.gathering import Columns
 
     asked = ClassifyRequest.read(job.settings())
     recorder.emit(Phase("load", "loading the adapter and its base"))
     classifier = inference.Classifier(asked.adapter, runs_home=job.folder.parent, restored=True)
-    columns = Columns(asked.text_column, asked.title_column, asked.label_column, asked.encoding, asked.delimiter, asked.header)
+    columns = Columns(text=asked.text_column, title=asked.title_column, label=asked.label_column, encoding=asked.encoding,
+                      delimiter=asked.delimiter, header=asked.header)  # fmt: skip
     report = filing.classify_file(Path(asked.file), columns, classifier, job.folder, base=asked.base, calibrated=asked.calibrated,
                                   emit=recorder.emit, should_stop=recorder.should_stop)  # fmt: skip
     recorder.emit(Phase("write", "writing the result as CSV and Parquet"))

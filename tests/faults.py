@@ -7,14 +7,12 @@ the other. A killed run is resumed and killed again, until it comes to its end; 
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import os
 import random
 import sys
 import tempfile
 import time
-import urllib.request
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -30,7 +28,7 @@ from qlora_demo.config import RunConfig
 from qlora_demo.jobs import queue
 from qlora_demo.jobs.store import Job, Store
 from tests.reviews import write_reviews
-from tests.serving import App, start_app, stop_app
+from tests.serving import App, ask, start_app, stop_app
 
 STEPS, EVERY = 60, 5  # of a run; a checkpoint each EVERY
 TEXTS = ["I love it.", "It broke after a day."]
@@ -119,21 +117,6 @@ def whereabouts(events: list[dict[str, Any]], folder: Path) -> str:
     if last["event"] in ("step", "phase"):
         return "evaluating" if step and step % EVERY == 0 else "training"
     return "training" if last["event"] == "resumed" else "saving"
-
-
-def ask(app: App, endpoint: str, *values: Any, wait: bool = True) -> Any:
-    """The app's answer over HTTP."""
-    address = f"{app.url}gradio_api/call/{endpoint}"
-    request = urllib.request.Request(address, json.dumps({"data": values}).encode(), {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        number = json.load(answer)["event_id"]
-    if not wait:
-        return None
-    with urllib.request.urlopen(f"{address}/{number}", timeout=60) as answer:
-        lines = answer.read().decode().splitlines()
-    if "event: complete" not in lines:
-        raise AssertionError(f"The app answered {endpoint} with {lines}")
-    return json.loads(lines[lines.index("event: complete") + 1].removeprefix("data: "))[0]
 
 
 class Chain:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import socket
@@ -13,6 +14,7 @@ import urllib.request
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 DROPPED = ("HF_HUB_OFFLINE", "HF_TOKEN", "QLORA_DEMO_OFFLINE", "QLORA_DEMO_PUBLIC", "QLORA_DEMO_AUTH", "QLORA_DEMO_SAMPLE_MODEL")
@@ -60,6 +62,21 @@ def start_app(home: Path, log: Path, **environment: str) -> App:
             time.sleep(0.1)
     process.kill()
     raise AssertionError(f"The app did not come up:\n{log.read_text()}")
+
+
+def ask(app: App, endpoint: str, *values: Any, wait: bool = True) -> Any:
+    """The app's answer over HTTP."""
+    address = f"{app.url}gradio_api/call/{endpoint}"
+    request = urllib.request.Request(address, json.dumps({"data": values}).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        number = json.load(answer)["event_id"]
+    if not wait:
+        return None
+    with urllib.request.urlopen(f"{address}/{number}", timeout=60) as answer:
+        lines = answer.read().decode().splitlines()
+    if "event: complete" not in lines:
+        raise AssertionError(f"The app answered {endpoint} with {lines}")
+    return json.loads(lines[lines.index("event: complete") + 1].removeprefix("data: "))[0]
 
 
 def stop_app(app: App) -> None:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import argparse
 import os
-from dataclasses import replace
 from typing import Any
 
 from ..config import RunConfig
-from ..errors import DataError, SettingsError
+from ..errors import SettingsError
+from ..records import Columns
 from . import lines
 from .base import Output, add_command
 
@@ -40,13 +40,10 @@ def add_reading(command: argparse.ArgumentParser) -> None:
         command.add_argument(f"--{name}", metavar=name.upper(), default="", help=f"The {name} of a Hub data set.")
 
 
-def columns_of(options: argparse.Namespace) -> Any:
-    """They as the engine's Columns."""
-    from ..engine.data import Columns
-
-    labels = tuple(options.labels.split(",")) if options.labels else ()
-    written = (options.encoding, options.delimiter, options.header)
-    return Columns(options.text, options.title, options.label, *written, labels, options.mend)
+def columns_of(options: argparse.Namespace) -> Columns:
+    """They as Columns."""
+    same = {name: getattr(options, name) for name in ("text", "title", "label", "encoding", "delimiter", "header", "mend")}
+    return Columns(**same, labels=tuple(options.labels.split(",")) if options.labels else ())
 
 
 def run_data(options: argparse.Namespace, out: Output) -> int:
@@ -59,10 +56,7 @@ def run_data(options: argparse.Namespace, out: Output) -> int:
     found = reviews_of.read_all(
         os.path.expanduser(options.data), config=options.config, revision=options.revision, columns=columns_of(options)
     )
-    if options.split:
-        if options.split not in found.splits:
-            raise DataError(f"There is no split {options.split!r}; the splits are {', '.join(found.splits)}.")
-        found = replace(found, splits={options.split: found.splits[options.split]})
+    found = found.only(options.split)
     tokenizer = load_tokenizer(resolve(options.model))
     report = audit.examine(found, tokenizer, min(length, tokenizer.model_max_length)).to_dict()
     out.show(report, lambda: lines.data_report(report))

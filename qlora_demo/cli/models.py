@@ -19,7 +19,7 @@ from typing import Any
 from ..config import MemoryRequest
 from ..errors import DataError, SettingsError
 from ..jobs.store import default_home
-from ..records import STAGES, Event
+from ..records import STAGES, Columns, Event
 from ..text import shorten
 from ..weighing import weigh
 from . import lines
@@ -127,7 +127,6 @@ def run_evaluate(options: argparse.Namespace, out: Output) -> int:
 def _classify_file(options: argparse.Namespace, out: Output) -> int:
     """Into a folder beside the output, and renamed into place at the end: on any error nothing is left of it."""
     from ..engine import exporting, filing
-    from ..engine.gathering import Columns
 
     source, target = Path(options.file).expanduser(), Path(options.output).expanduser()
     kind = target.suffix.lower().removeprefix(".")
@@ -135,7 +134,7 @@ def _classify_file(options: argparse.Namespace, out: Output) -> int:
         raise SettingsError({"output": f"The output {target} is none of .{', .'.join(exporting.WRITERS)}; name one that is."})
     if target.is_dir() or os.path.realpath(source) == os.path.realpath(target):
         raise DataError(f"The output {target} is the input or a folder; give another file.")
-    columns = Columns(options.text or "", options.title or "", options.label or "")
+    columns = Columns(text=options.text or "", title=options.title or "", label=options.label or "")
     filing.open_reviews(source, columns)  # before anything is loaded
     shown: list[dict[str, Any]] = []
     with _draft_folder(target) as folder:

@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 from ..errors import DataError
 from ..paths import DATA_FILES, is_data_file
 from .chunks import Tally
-from .dialects import Asked
-from .gathering import ALL_FOUND, Columns, Gathered, LabelValues, Places, find_places, gather, nothing_in
+from .gathering import ALL_FOUND, Columns, Gathered, LabelValues, Places, find_places, gather, nothing_in, open_as
 from .hubdata import AMAZON, SPLITS, read_hub
 from .hubfiles import OnProgress, ShouldStop
 from .labels import Scale, find_scale
@@ -87,6 +86,14 @@ class DataSet:
     notes: tuple[str, ...] = ()
     revision: str = ""
     origin: Origin = Origin()
+
+    def only(self, split: str) -> DataSet:
+        """The same with this split alone; "" = all of them. Raises DataError."""
+        if not split:
+            return self
+        if split not in self.splits:
+            raise DataError(f"There is no split {split[:40]!r}; the splits are {', '.join(self.splits)}.")
+        return replace(self, splits={split: self.splits[split]})
 
     def describe(self) -> dict[str, Any]:
         """What a report keeps: counts and a SHA-256 over all texts and labels in order, never the texts."""
@@ -207,13 +214,9 @@ def _is_file(data: str) -> bool:
     return False
 
 
-def _open(path: Path, columns: Columns) -> Table:
-    return open_table(path, Asked(columns.encoding, columns.delimiter, columns.header))
-
-
 def _read_whole(path: Path, columns: Columns, need_label: bool = True) -> tuple[DataSet, NDArray[np.int64]]:
     """(one file as the split "all", a key for each of its reviews that is equal where their texts are, whatever their titles)."""
-    table = _open(path, columns)
+    table = open_as(path, columns)
     places, values = find_places(table, columns, need_label), LabelValues()
     found = gather(table, places, values, mend=columns.mend)
     data, kept = _build(path.name, {"all": found}, [table], places, values, columns)
@@ -246,7 +249,7 @@ def _read_splits(
         if data == "sample-mix":
             tables["train"] = Rows(data, _mixed(_as_dicts(tables["train"])))
     elif Path(data).is_dir():
-        name, tables = Path(data).name, {split: _open(path, columns) for split, path in _files_of(Path(data)).items()}
+        name, tables = Path(data).name, {split: open_as(path, columns) for split, path in _files_of(Path(data)).items()}
     else:
         name, at, rows = read_hub(data, config, revision, on_progress=on_progress, should_stop=should_stop)
         tables = {split: Rows(name, rows.pop(split)) for split in list(rows)}

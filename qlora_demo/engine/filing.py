@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import date
 from datetime import time as clock
 from itertools import takewhile
@@ -16,18 +17,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError
-from ..records import Event, Phase, Prediction
+from ..records import NO_COLUMN, Columns, Event, Phase, Prediction
 from ..results import ROWS, Layout, name_added, to_line
 from ..text import duration, shorten
-from .dialects import Asked, name_columns
-from .gathering import Columns, Places, find_places, nothing_in, texts_of
+from .dialects import name_columns
+from .gathering import Places, find_places, nothing_in, open_as, read_texts
 from .summing import Sums, Truth
-from .tables import Table, open_table
+from .tables import Table
 
 if TYPE_CHECKING:
     from .inference import Classifier
 
-NONE = "-"  # as a column: none, though one would be found
 FIRST_ROWS, MOST_ROWS = 128, 2_048  # of a window: the first answer comes soon, then batches of like length pay
 WINDOW_SECONDS = 5.0  # what a stop may lose
 PART_ROWS = 64  # between two looks at whether to stop
@@ -36,10 +36,9 @@ SHOWN_CHARACTERS = 200
 
 def open_reviews(path: Path, columns: Columns) -> tuple[Table, Places]:
     """The file, and which of its columns hold text, title and label; a label is not needed. Raises DataError."""
-    table = open_table(path, Asked(columns.encoding, columns.delimiter, columns.header))
-    chosen = Columns(columns.text, columns.title, "" if columns.label == NONE else columns.label)
-    places = find_places(table, chosen, need_label=False)
-    return table, Places(places.text, places.title, "" if columns.label == NONE else places.label, places.notes)
+    table, unlabelled = open_as(path, columns), columns.label == NO_COLUMN
+    places = find_places(table, replace(columns, label="") if unlabelled else columns, need_label=False)
+    return table, replace(places, label="") if unlabelled else places
 
 
 def preview(path: Path, columns: Columns, rows: int = 5) -> dict[str, Any]:
@@ -130,12 +129,9 @@ def classify_file(
 
 
 def join_texts(rows: list[list[Any]], columns: Sequence[str], places: Places) -> list[str]:
-    """What is classified of each row: the text with its title before it, as training joins them (gathering.gather)."""
-    bodies = texts_of(rows, columns.index(places.text), False)
-    if not places.title:
-        return bodies
-    heads = texts_of(rows, columns.index(places.title), False)
-    return [f"{head}\n\n{body}" if head and body else head or body for head, body in zip(heads, bodies, strict=True)]
+    """What is classified of each row: the text with its title before it, as training joins them."""
+    title = columns.index(places.title) if places.title else -1
+    return read_texts(rows, columns.index(places.text), title, mend=False)[1]
 
 
 def problem_of(text: str) -> str:

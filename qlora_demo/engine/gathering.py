@@ -11,40 +11,24 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
+from ..records import NO_COLUMN, Columns
 from ..text import size
 from .chunks import SHOWN_LINES, Chunk, Tally
-from .dialects import LABEL_NAMES, TEXT_NAMES, TITLE_NAMES
+from .dialects import LABEL_NAMES, TEXT_NAMES, TITLE_NAMES, Asked
 from .labels import MOST_LABELS, find_scale, label_text, stars_of
 from .mending import mend as mended
 from .packed_texts import PackedTexts
-from .tables import Rows, Table
+from .tables import Rows, Table, open_table
 
 MAX_HELD_BYTES = 1 << 30
 _MOST_VALUES = 100_000
-NO_TITLE = "-"
-
-
-@dataclass(frozen=True)
-class Columns:
-    """What the user says of the rows; empty or None = found. Column names; how the file is written; the labels that count, in order.
-
-    title: "-" = none. mend: HTML entities and mojibake are brought back to characters.
-    """
-
-    text: str = ""
-    title: str = ""
-    label: str = ""
-    encoding: str = ""
-    delimiter: str = ""
-    header: bool | None = None
-    labels: tuple[str, ...] = ()
-    mend: bool = False
 
 
 ALL_FOUND = Columns()
@@ -130,11 +114,7 @@ def gather(table: Table | Rows, places: Places, values: LabelValues, *, mend: bo
     label = table.columns.index(places.label) if places.label else -1
     for chunk in table.chunks():
         rows, lines = chunk.rows, chunk.lines
-        bodies = texts_of(rows, text, mend)
-        whole = bodies
-        if title >= 0:
-            heads = texts_of(rows, title, mend)
-            whole = [f"{head}\n\n{body}" if head and body else head or body for head, body in zip(heads, bodies, strict=True)]
+        bodies, whole = read_texts(rows, text, title, mend)
         if not all(whole):
             kept = [i for i, body in enumerate(whole) if body]
             for i, body in enumerate(whole):
@@ -152,7 +132,16 @@ def gather(table: Table | Rows, places: Places, values: LabelValues, *, mend: bo
     return found
 
 
-def texts_of(rows: list[list[Any]], column: int, mend: bool) -> list[str]:
+def read_texts(rows: list[list[Any]], text: int, title: int, mend: bool) -> tuple[list[str], list[str]]:
+    """(the column `text`, the same with the column `title` before each; -1 = no titles), as stripped text."""
+    bodies = _texts(rows, text, mend)
+    if title < 0:
+        return bodies, bodies
+    heads = _texts(rows, title, mend)
+    return bodies, [f"{head}\n\n{body}" if head and body else head or body for head, body in zip(heads, bodies, strict=True)]
+
+
+def _texts(rows: list[list[Any]], column: int, mend: bool) -> list[str]:
     """The column as stripped text; "" where a value is missing."""
     try:
         texts = [row[column].strip() for row in rows]
@@ -167,6 +156,11 @@ def _as_text(value: Any) -> str:
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace").strip()
     return "" if value is None or value != value else str(value).strip()
+
+
+def open_as(path: Path, columns: Columns) -> Table:
+    """The file, read as `columns` say it is written. Raises DataError."""
+    return open_table(path, Asked(columns.encoding, columns.delimiter, columns.header))
 
 
 def find_places(table: Table | Rows, columns: Columns, need_label: bool = True) -> Places:
@@ -184,7 +178,7 @@ def find_places(table: Table | Rows, columns: Columns, need_label: bool = True) 
         return chosen or next((lower[name] for name in known if name in lower), "")
 
     text = named(columns.text, TEXT_NAMES, "text")
-    title = "" if columns.title == NO_TITLE else named(columns.title, TITLE_NAMES, "title")
+    title = "" if columns.title == NO_COLUMN else named(columns.title, TITLE_NAMES, "title")
     label = named(columns.label, LABEL_NAMES, "label")
     if not text or not label:
         chunk = next(iter(table.chunks()), Chunk([], []))

@@ -238,14 +238,14 @@ def _keep(
 def _load_data(config: RunConfig, emit: Emit, should_stop: Callable[[], bool]) -> reviews_of.DataSet:
     emit(Phase("loading the reviews", Path(config.data).name if Path(config.data).is_absolute() else config.data))
     columns = reviews_of.Columns(
-        config.text_column,
-        config.title_column,
-        config.label_column,
-        config.encoding,
-        config.delimiter,
-        {"yes": True, "no": False}.get(config.header),
-        config.labels,
-        config.mend,
+        text=config.text_column,
+        title=config.title_column,
+        label=config.label_column,
+        encoding=config.encoding,
+        delimiter=config.delimiter,
+        header={"yes": True, "no": False}.get(config.header),
+        labels=config.labels,
+        mend=config.mend,
     )
     data = reviews_of.load(
         config.data,

@@ -14,6 +14,7 @@ import gradio as gr
 
 from ..errors import DataError, DemoError
 from ..examining import SAMPLE, DataRequest
+from ..records import NO_COLUMN
 from ..services import Services
 from .data_reviews import view_reviews, view_seen, view_subset
 from .data_views import view_balance, view_damage, view_doubles, view_languages, view_left_out, view_lengths, view_summary, view_warnings
@@ -28,7 +29,6 @@ LENGTH = 128  # tokens kept, to begin with
 ENCODINGS = ("utf-8", "cp1252", "utf-16", "iso8859-15", "cp850", "cp1250", "cp1251", "mac_roman", "shift_jis", "gb18030")
 DELIMITERS = [("comma ,", ","), ("semicolon ;", ";"), ("tab", "\t"), ("bar |", "|")]
 HEADERS = [("column names", "yes"), ("a review", "no")]
-NO_TITLE = "-"
 SUBSETS = [("All", "all"), ("A share", "share"), ("A number", "rows")]
 LIVE: dict[str, Any] = {"trigger_mode": "always_last", "show_progress": "hidden", "concurrency_limit": 4, "api_visibility": "private"}
 
@@ -73,7 +73,7 @@ def build_reading() -> Section:
         return {
             text: gr.Dropdown(columns, value=report["text_column"]),
             label: gr.Dropdown(columns, value=report["label_column"]),
-            title: gr.Dropdown([("none", NO_TITLE), *((name, name) for name in columns)], value=read_value(report, "title")),
+            title: gr.Dropdown([("none", NO_COLUMN), *((name, name) for name in columns)], value=read_value(report, "title")),
             split: gr.Dropdown([("all", ""), *((name, name) for name in report["splits_there"])], value=request.split,
                                visible=len(report["splits_there"]) > 1),
             encoding: gr.Dropdown(list(dict.fromkeys([found["encoding"], *ENCODINGS])) if found["encoding"] else [],
@@ -94,7 +94,7 @@ def read_value(report: Mapping[str, Any], name: str) -> Any:
     if name in ("text", "label"):
         return report[f"{name}_column"]
     if name == "title":
-        return report["title_column"] or NO_TITLE
+        return report["title_column"] or NO_COLUMN
     if name == "header":
         return {True: "yes", False: "no", None: ""}[report["header"]]
     return "\n".join(report["labels"]) if name == "labels" else report[name] or ""

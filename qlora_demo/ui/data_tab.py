@@ -17,6 +17,7 @@ from .. import uploads
 from ..config import RunConfig
 from ..errors import DataError, DemoError
 from ..examining import SAMPLE, DataRequest, check_source
+from ..records import NO_COLUMN
 from ..services import Services
 from .data_sections import (
     LENGTH,
@@ -210,7 +211,7 @@ def run_settings(looked: Looked, rows: int, max_length: int, home: Path) -> dict
         "data_config": request.config,
         "data_revision": request.revision,
         "text_column": report["text_column"] if named else request.text,
-        "title_column": report["title_column"] or "-" if named else request.title,
+        "title_column": report["title_column"] or NO_COLUMN if named else request.title,
         "label_column": report["label_column"] if named else request.label,
         "encoding": request.encoding,
         "delimiter": "tab" if request.delimiter == "\t" else request.delimiter,

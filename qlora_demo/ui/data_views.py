@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from ..text import percent, shorten
+from ..text import cut, percent, shorten
 
 BINS = 48
 WIDTH, HEIGHT = 480.0, 120.0  # pixels of the histogram's view box
@@ -195,12 +195,8 @@ def view_doubles(report: Mapping[str, Any]) -> str:
 
 
 def _quotes(found: Iterable[tuple[str, str]]) -> str:
-    items = "".join(f'<li><q dir="auto">{escape(_cut(text))}</q><small>{said}</small></li>' for text, said in found)
+    items = "".join(f'<li><q dir="auto">{escape(cut(text, LONGEST_EXAMPLE))}</q><small>{said}</small></li>' for text, said in found)
     return f'<ul class="data-quotes">{items}</ul>' if items else ""
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= LONGEST_EXAMPLE else f"{text[: LONGEST_EXAMPLE - 1]}…"
 
 
 def view_languages(report: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ import gradio as gr
 from ..config import ClassifyRequest
 from ..errors import DemoError
 from ..jobs.store import Job
+from ..records import NO_COLUMN
 from ..services import Services
 from ..uploads import keep
 from .downloads import link_to, there_are
@@ -22,7 +23,7 @@ from .handlers import shown
 from .views import view_problems
 
 FILE_TYPES = [".csv", ".tsv", ".json", ".jsonl", ".parquet", ".gz", ".zip"]
-NO_COLUMN = ("none", "-")
+NOTHING = ("none", NO_COLUMN)
 Changes = dict[Any, Any]
 
 
@@ -76,8 +77,8 @@ def build_file_panel(services: Services, page: gr.Blocks, keys: gr.BrowserState,
             found: view_found(Path(path).name, seen),
             choices: gr.Row(visible=True),
             text: gr.Dropdown(columns, value=seen["text_column"]),
-            title: gr.Dropdown([NO_COLUMN, *columns], value=seen["title_column"] or "-"),
-            label: gr.Dropdown([NO_COLUMN, *columns], value=seen["label_column"] or "-"),
+            title: gr.Dropdown([NOTHING, *columns], value=seen["title_column"] or NO_COLUMN),
+            label: gr.Dropdown([NOTHING, *columns], value=seen["label_column"] or NO_COLUMN),
             start: gr.Button(interactive=True),
         }
 

@@ -10,8 +10,8 @@ from html import escape
 from typing import Any
 
 from ..results import PROBABILITY, Layout
-from ..text import duration, number, percent, shorten
-from .views import METRICS
+from ..text import cut, duration, number, percent, shorten
+from .views import METRICS, metric_word
 
 SHOWN_CHARACTERS, CELL_CHARACTERS = 600, 60
 MOST_CONFUSED = 20  # labels; more make no matrix that one could read
@@ -98,7 +98,8 @@ def view_rows(layout: Layout, rows: Sequence[tuple[int, Row]], first_page: bool,
 def _row(layout: Layout, at: int, row: Row) -> str:
     places, added = layout.places, layout.added
     title, text = (_words(row.get(places[what])) if places[what] else "" for what in ("title", "text"))
-    review = (f"<strong dir='auto'>{_typed(shorten(title, CELL_CHARACTERS * 2))}</strong> " if title else "") + _typed(_cut(text))
+    head = f"<strong dir='auto'>{_typed(shorten(title, CELL_CHARACTERS * 2))}</strong> " if title else ""
+    review = head + _typed(cut(text, SHOWN_CHARACTERS))
     true = f"<td class='file-true'>{_typed(shorten(_words(row.get(places['label'])), 30))}</td>" if places["label"] else ""
     label = row.get(added["label"])
     if label is None:
@@ -107,8 +108,8 @@ def _row(layout: Layout, at: int, row: Row) -> str:
         shares = [float(row[added[f"{PROBABILITY}{name}"]]) for name in layout.labels]
         stars, expected = row.get(added["stars"]), row.get(added["expected_stars"])
         said = f"{view_symbols(int(stars), len(layout.labels))}<b>{expected:.1f}</b>" if stars is not None else f"<b>{_typed(label)}</b>"
-        cut = "<small>its end was cut</small>" if row.get(added["truncated"]) else ""
-        answer = f'<span class="file-stars">{said}</span>{view_shares(layout.labels, shares)}{cut}'
+        end = "<small>its end was cut</small>" if row.get(added["truncated"]) else ""
+        answer = f'<span class="file-stars">{said}</span>{view_shares(layout.labels, shares)}{end}'
     text_cell = f"<td class='file-text' dir='auto'>{review}</td>"
     return f"<tr><td class='number'>{at:,}</td>{text_cell}{true}<td class='file-answer'>{answer}</td></tr>"
 
@@ -139,8 +140,8 @@ def view_summary(report: Mapping[str, Any]) -> str:
     missing = [f"{_count(rows)} without a prediction: {reason}." for reason, rows in report["without_prediction"].items()]
     skipped = [f"{_count(item['rows'])} left out, because of {item['reason']} "
                f"(line {', '.join(f'{line:,}' for line in item['first_lines'])})." for item in report["skipped"]]  # fmt: skip
-    cut = [f"{report['truncated']:,} reviews are longer than the adapter reads; their ends were cut off."] if report["truncated"] else []
-    notes = "".join(f"<li>{escape(note)}</li>" for note in (*missing, *skipped, *cut, *report["notes"]))
+    ends = [f"{report['truncated']:,} reviews are longer than the adapter reads; their ends were cut off."] if report["truncated"] else []
+    notes = "".join(f"<li>{escape(note)}</li>" for note in (*missing, *skipped, *ends, *report["notes"]))
     return f'<div class="file-figures">{drawn}</div>' + (f'<ul class="notices">{notes}</ul>' if notes else "")
 
 
@@ -150,7 +151,7 @@ def view_judged(report: Mapping[str, Any]) -> str:
     if not metrics:
         return f'<p class="quiet">{escape(report["judged"])}</p>'
     rows = "".join(
-        f"<tr><th scope='row'>{title}</th><td class='number'>{_told(metrics[name], form)}</td>"
+        f"<tr><th scope='row'>{title}</th><td class='number'>{metric_word(metrics[name], form)}</td>"
         f"<td class='number'>{_ends(metrics['intervals'].get(name), form)}</td></tr>"
         for name, (title, form) in METRICS.items()
         if metrics[name] is not None
@@ -203,12 +204,8 @@ def _count(rows: int) -> str:
     return f"{rows:,} row{'s' * (rows != 1)}"
 
 
-def _told(value: float, form: str) -> str:
-    return percent(value) if form == "%" else number(value, form)
-
-
 def _ends(ends: Sequence[float] | None, form: str) -> str:
-    return f"{_told(ends[0], form)} to {_told(ends[1], form)}" if ends else ""
+    return f"{metric_word(ends[0], form)} to {metric_word(ends[1], form)}" if ends else ""
 
 
 def _shade(place: int, labels: int) -> str:
@@ -221,10 +218,6 @@ def _shade(place: int, labels: int) -> str:
 
 def _words(value: Any) -> str:
     return "" if value is None else str(value)
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"
 
 
 def _typed(text: str) -> str:

@@ -14,6 +14,7 @@ import gradio as gr
 
 from ..errors import DemoError
 from ..services import Services
+from ..text import cut
 from .judgement_views import view_reliability
 from .queries import number_of, text_of
 
@@ -109,9 +110,8 @@ def _judged(report: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
 
 def _shortened(answer: dict[str, Any]) -> dict[str, Any]:
-    text = answer["text"]
     return {
-        "text": text if len(text) <= LONGEST else text[: LONGEST - 1] + "…",
+        "text": cut(answer["text"], LONGEST),
         "label": answer["label"],
         "guess": answer["guess"],
         "probabilities": [round(share, 3) for share in answer["probabilities"]],

@@ -186,16 +186,18 @@ def view_report(report: dict[str, Any] | None) -> str:
 def _judged(metrics: Mapping[str, Any], metric: str, form: str) -> str:
     """A number of the table, and its interval beneath; reports of older runs have none."""
 
-    def word(value: float | None) -> str:
-        return percent(value) if form == "%" else number(value, form)
-
     def end(value: float) -> str:
         # Coarser than the number: its last digit is what the interval puts in doubt.
         return f"{100 * value:.0f}" if form == "%" else number(value, ".2f")
 
     ends = (metrics.get("intervals") or {}).get(metric)
     small = f"<small>{end(ends[0])}–{end(ends[1])}</small>" if ends else ""
-    return f"<td class='number'>{word(metrics[metric])}{small}</td>"
+    return f"<td class='number'>{metric_word(metrics[metric], form)}{small}</td>"
+
+
+def metric_word(value: float | None, form: str) -> str:
+    """A metric in the form that METRICS gives it."""
+    return percent(value) if form == "%" else number(value, form)
 
 
 def _receipt(memory: dict[str, Any]) -> str:
