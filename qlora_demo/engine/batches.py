@@ -13,7 +13,6 @@ import torch
 from torch.nn.functional import cross_entropy, one_hot
 
 from .data import Reviews
-from .progress import Meter
 
 GROUP_BATCHES = 16  # reviews are sorted by length within groups of this many batches: longer groups pad less and mix less
 
@@ -70,13 +69,11 @@ class LikeLengths(torch.utils.data.Sampler[int]):
             yield from batch
 
 
-def collator(tokenizer: Any, meter: Meter) -> Callable[[list[dict[str, Any]]], dict[str, torch.Tensor]]:
+def collator(tokenizer: Any) -> Callable[[list[dict[str, Any]]], dict[str, torch.Tensor]]:
     """Pads to the longest of the batch: padding to 768 would make 94 % of the work padding."""
 
     def collate(rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         batch = tokenizer.pad({"input_ids": [row["input_ids"] for row in rows]}, return_tensors="pt")
-        meter.reviews += len(rows)
-        meter.tokens += int(batch["attention_mask"].sum())
         return {
             "input_ids": batch["input_ids"],
             "attention_mask": batch["attention_mask"],

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ..errors import TrainingError
@@ -25,24 +26,29 @@ Emit = Callable[[Event], None]
 
 @dataclass
 class Meter:
-    """Counts what the collator hands out, the memory of the steps, and the time spent in them (evaluation not counted).
+    """Counts what steps are fed, the memory of the steps, and the time spent in them (evaluation not counted).
 
     standing_bytes: before the first step. peak_bytes: the most during a step, which was `peak_step`.
     """
 
     device: Device
     reviews: int = 0
-    tokens: int = 0
+    tokens: int | torch.Tensor = 0
     standing_bytes: int = 0
     peak_bytes: int = 0
     peak_step: int | None = None
     began: float = field(default_factory=time.monotonic)
     _keeps_peak: bool = False
 
+    def count(self, attention_mask: torch.Tensor) -> None:
+        """A batch (n, length), 1 where a token is; added up where it lies, so that no step waits for a GPU."""
+        self.reviews += len(attention_mask)
+        self.tokens = self.tokens + attention_mask.sum()
+
     def rates(self) -> tuple[float, float]:
         """(reviews, non-padding tokens) per second since the last call."""
         seconds = max(time.monotonic() - self.began, 1e-9)
-        rates = self.reviews / seconds, self.tokens / seconds
+        rates = self.reviews / seconds, int(self.tokens) / seconds
         self.reset()
         return rates
 
@@ -146,7 +152,7 @@ class Events(TrainerCallback):
             if sentence := check_losses(losses, self.learning_rate):
                 self._doubted = True
                 self.doubt(sentence)
-        self.meter.reset()  # the collator counted evaluation's reviews too
+        self.meter.reset()  # evaluation's time is not the steps'
         self.meter.begin_peak()
 
     def _check(self, what: str, value: float, step: int) -> None:

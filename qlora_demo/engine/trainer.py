@@ -25,11 +25,20 @@ EVALUATION_BATCHES = 8  # a forward pass keeps no activations: of eight times th
 
 
 class LikeLengthTrainer(Trainer):
-    """The Trainer, its training batches drawn by LikeLengths."""
+    """The Trainer, its training batches drawn by LikeLengths, and counted by a meter."""
+
+    def __init__(self, *args: Any, meter: Meter, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self._meter = meter
 
     def _get_train_sampler(self, train_dataset: Any = None) -> LikeLengths:
         ids = cast(Tokens, train_dataset or self.train_dataset).ids
         return LikeLengths([len(row) for row in ids], self.args.train_batch_size, self.args.seed)
+
+    def training_step(self, model: torch.nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
+        # Here and not where batches are made, which is done ahead: an epoch's last step would have none, its first two.
+        self._meter.count(inputs["attention_mask"])
+        return super().training_step(model, inputs, *args, **kwargs)
 
 
 def build_trainer(
@@ -102,7 +111,8 @@ def build_trainer(
     trainer = LikeLengthTrainer(
         model,
         arguments,
-        data_collator=collator(base.tokenizer, meter),
+        meter=meter,
+        data_collator=collator(base.tokenizer),
         train_dataset=train_set,
         eval_dataset=Tokens(_by_length(data.splits["validation"]), base.tokenizer, train_set.max_length),
         compute_metrics=metrics,

@@ -6,10 +6,11 @@ standard errors. Knows neither events nor pages.
 
 from __future__ import annotations
 
-import itertools
 import math
 import statistics
 from collections.abc import Sequence
+
+import numpy as np
 
 Step = tuple[int, float]  # (step, train loss)
 Evaluation = tuple[int, float, float | None]  # (step, validation loss, accuracy)
@@ -159,12 +160,12 @@ def _recent(losses: Sequence[float]) -> Sequence[float]:
 
 def _scatter(losses: Sequence[float]) -> float:
     """Of one loss, from the differences of neighbours: a trend must not count as scatter. Of all, since few tell it badly."""
-    return math.sqrt(statistics.fmean((b - a) ** 2 for a, b in itertools.pairwise(losses)) / 2)
+    return math.sqrt(float(np.mean(np.square(np.diff(losses)))) / 2)
 
 
 def _mean(losses: Sequence[float], scatter: float) -> tuple[float, float]:
     """Mean and its standard error."""
-    return statistics.fmean(losses), scatter / math.sqrt(len(losses))
+    return float(np.mean(losses)), scatter / math.sqrt(len(losses))
 
 
 def _fell(before: Sequence[float], after: Sequence[float], scatter: float) -> bool:

@@ -126,6 +126,13 @@ def test_a_whole_run(tmp_path: Path) -> None:
     assert all(abs(sum(p.probabilities.values()) - 1) < 1e-6 and 1 <= p.expected_stars <= 5 for p in found)
 
 
+def test_every_step_tells_its_own_reviews(tmp_path: Path) -> None:
+    """Batches are made one ahead: counted there, the last step of an epoch had none."""
+    _, events = run(tmp_path, max_steps=0, epochs=2, log_every=1)
+    steps = [event for event in events if event.event == "step"]
+    assert len(steps) >= 8 and all(step.reviews_per_second > 0 and step.tokens_per_second > 0 for step in steps)
+
+
 def test_stop_keeps_a_usable_adapter(tmp_path: Path) -> None:
     asked = iter([False] * 3 + [True] * 1000)
     state, events = run(tmp_path, should_stop=lambda: next(asked), max_steps=50)
