@@ -66,13 +66,14 @@ def show(event: Event) -> None:
 
 
 def finish(adapter: Path, real_reviews: Path | None) -> None:
-    """Measures the saved `adapter` as anybody would who loads it, and writes both tables into its report and card."""
+    """Measures the saved `adapter` as anybody would who loads it, and writes that into its report and card."""
     report = json.loads((adapter / "report.json").read_text())
     sources = {"sample test": "sample"} | ({"real reviews test": str(real_reviews)} if real_reviews else {})
     classifier = Classifier(str(adapter))
     report["measured"] = {name: measure(classifier, source) for name, source in sources.items()}
     (adapter / "report.json").write_text(json.dumps(report, indent=2, allow_nan=False) + "\n")
-    (adapter / "README.md").write_text(write_measured_card(report, classifier.note.base_name))
+    note = classifier.note
+    (adapter / "README.md").write_text(write_card(report, note.base_name, licence="apache-2.0", revision=note.revision))
     refuse_paths(adapter)
 
 
@@ -98,48 +99,6 @@ def interval(metrics: Metrics) -> dict[str, list[float]]:
     drawn = np.random.default_rng(0).multinomial(metrics.rows, cells.ravel() / cells.sum(), RESAMPLES) / metrics.rows
     values = {"accuracy": drawn @ (true == guess).ravel(), "mae_stars": drawn @ np.abs(true - guess).ravel()}
     return {name: [float(end) for end in np.percentile(value, (2.5, 97.5))] for name, value in values.items()}
-
-
-def write_measured_card(report: dict[str, Any], base_name: str) -> str:
-    """The card of every adapter, with our two tables in place of its one."""
-    card = write_card(report, base_name)
-    start, end = card.index("## How good it is"), card.index("## How it was made")
-    return card[:start] + write_tables(report["measured"]) + card[end:]
-
-
-def write_tables(measured: dict[str, Any]) -> str:
-    real = measured.get("real reviews test")
-    parts = [
-        "## How good it is\n\n"
-        "In brackets the 95 % interval (bootstrap over the reviews). TF-IDF with logistic regression learnt from all 3,197 training\n"
-        "reviews of the sample; the untrained head is the same network before step 1.\n\n"
-        "**The sample's test reviews.** The sample is written for this project, and easier than reality: whoever writes a review for\n"
-        "a given number of stars makes the stars findable. This table says that training works, not how well it will do on yours.\n\n"
-        f"{write_table(measured['sample test'])}\n"
-    ]
-    if real:
-        parts.append(
-            f"**Real reviews.** {real['adapter']['rows']:,} reviews of clothes, musical instruments, hotels and a smart speaker, as many\n"
-            "of each star, from public repositories. Real reviews were never trained on; the settings were chosen on others.\n\n"
-            f"{write_table(real)}\n"
-        )
-    else:
-        parts.append("It was not measured on real reviews, which were never trained on: expect much less there.\n")
-    return "\n".join(parts) + "\n"
-
-
-def write_table(found: dict[str, Any]) -> str:
-    rows = ["| | accuracy | mean error, stars | within one star | quadratic kappa |", "|---|---|---|---|---|"]
-    for name, metrics in found.items():
-        shown = "this adapter" if name == "adapter" else name
-        measured = " | ".join(with_interval(metrics, key) for key in ("accuracy", "mae_stars"))
-        rows.append(f"| {shown} | {measured} | {metrics['within_one']:.3f} | {metrics['quadratic_kappa']:.3f} |")
-    return f"{found['adapter']['rows']:,} reviews:\n\n" + "\n".join(rows)
-
-
-def with_interval(metrics: dict[str, Any], key: str) -> str:
-    low, high = metrics["interval_95"][key]
-    return f"{metrics[key]:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def refuse_paths(adapter: Path) -> None:

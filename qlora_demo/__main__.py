@@ -17,6 +17,9 @@ from .cli import models, runs
 from .cli.base import PROGRAM, Output, Parser, clean_stdout
 from .cli.data import add_commands as add_data
 from .cli.explain import add_commands as add_explain
+from .cli.export import add_commands as add_export
+from .cli.publish import add_commands as add_publish
+from .cli.script import add_commands as add_script
 from .engine import quiet
 from .errors import DemoError, SettingsError
 from .worker import explain
@@ -60,6 +63,9 @@ def build_parser() -> Parser:
     add_data(commands)
     runs.add_commands(commands)
     add_explain(commands)
+    add_publish(commands)
+    add_export(commands)
+    add_script(commands)
     return parser
 
 

@@ -16,7 +16,10 @@ from typing import TYPE_CHECKING, Any
 from .batching import Batcher
 from .errors import AdapterError, DataError, DemoError, DeviceError, RunError, SettingsError
 from .jobs.store import Job, Store
+from .limits import EXPLAINED_AT_ONCE, TEACH_STEPS, Turns, check_text
+from .privacy import UNNAMED
 from .records import Prediction
+from .uploads import was_upload
 
 if TYPE_CHECKING:
     from .engine.inference import Classifier, Scores
@@ -70,15 +73,19 @@ class Classifiers:
     PRECISIONS, "" being that of the adapter's training.
 
     `is_public`: strangers use the app. `building`: held while a model is built, shared with all that build one. `import_engine`: imports
-    the engine from one thread at a time. All functions may be called from any thread, and raise DemoErrors.
+    the engine from one thread at a time. `check_base(model, revision)`: raises a DemoError for a base that strangers may not have loaded.
+    All functions may be called from any thread, and raise DemoErrors.
     """
 
-    def __init__(self, store: Store, is_public: Callable[[], bool], building: threading.Lock, import_engine: Callable[[], None]):
+    def __init__(self, store: Store, is_public: Callable[[], bool], building: threading.Lock, import_engine: Callable[[], None],
+                 check_base: Callable[[str, str], None] = lambda model, revision: None):  # fmt: skip
         self._store, self._is_public, self._building, self._import_engine = store, is_public, building, import_engine
+        self._check_base = check_base
         self._lines: OrderedDict[str, Line] = OrderedDict()
         self._taught: OrderedDict[str, Line] = OrderedDict()
         self._cached = threading.Lock()
         self._teaching = threading.Lock()
+        self._turns = Turns(is_public)
 
     # --- one review --------------------------------------------------------------------------------------------------
 
@@ -86,16 +93,19 @@ class Classifiers:
         self, text: str, adapter: str = SAMPLE, calibrated: bool = False, *, scale: float = 1.0, precision: str = ""
     ) -> Prediction:
         """One typed review by a tuned network; `calibrated`: see Classifier.classify; `scale`: see Classifier.score."""
+        self._check_text(text)
         return self._line(adapter, precision).ask([Question(text, scale=scale)], calibrated)[0]
 
     def untrained(self, text: str, adapter: str = SAMPLE, *, precision: str = "") -> Prediction:
         """The same review by the same network as it was before training."""
+        self._check_text(text)
         return self._line(adapter, precision).ask([Question(text, base=True)])[0]
 
     def classify_both(
         self, text: str, adapter: str = SAMPLE, calibrated: bool = False, *, scale: float = 1.0, precision: str = ""
     ) -> tuple[Prediction, Prediction]:
         """(tuned, base) of one review, asked together."""
+        self._check_text(text)
         tuned, base = self._line(adapter, precision).ask([Question(text, scale=scale), Question(text, base=True)], calibrated)
         return tuned, base
 
@@ -111,7 +121,7 @@ class Classifiers:
     def adapters(self) -> list[tuple[str, str]]:
         """(what to show, name) of the shipped adapter and of every run that has one, newest first."""
         usable = [job for job in self._store.jobs("train") if (job.folder / "adapter").is_dir()]
-        return [("Shipped with the app (MiniLM, sample reviews)", SAMPLE), *((_label(job), job.id) for job in usable)]
+        return [("Shipped with the app (MiniLM, sample reviews)", SAMPLE), *((self._label(job), job.id) for job in usable)]
 
     def classifier(self, adapter: str = SAMPLE, precision: str = "") -> Classifier:
         """The loaded classifier itself, for what wants more than predictions; it may be slow to come by, and answers others meanwhile."""
@@ -119,9 +129,11 @@ class Classifiers:
 
     def base_check(self, text: str, adapter: str = SAMPLE, *, precision: str = "") -> float:
         """Largest difference in logits between the base column and the base loaded anew (Classifier.base_check); takes a second or more."""
-        classifier = self.classifier(adapter, precision)
-        with self._building:
-            return classifier.base_check(text)
+        self._check_text(text)
+        with self._turns.take("having the base checked"):
+            classifier = self.classifier(adapter, precision)
+            with self._building:
+                return classifier.base_check(text)
 
     def compare(
         self,
@@ -133,19 +145,22 @@ class Classifiers:
         should_stop: Callable[[], bool] = lambda: False,
     ) -> dict[str, Any]:
         """The adapter at its own precision beside another, on the sample's test reviews: agreement and cost (inference.compare)."""
-        trained, other = self.classifier(adapter), self.classifier(adapter, precision)
-        from .engine import data, inference
+        with self._turns.take("comparing precisions"):
+            trained, other = self.classifier(adapter), self.classifier(adapter, precision)
+            from .engine import data, inference
 
-        texts = data.load_rows(SAMPLE).splits["test"].texts[:rows]
-        return inference.compare(trained, other, texts, on_progress, should_stop)
+            texts = data.load_rows(SAMPLE).splits["test"].texts[:rows]
+            return inference.compare(trained, other, texts, on_progress, should_stop)
 
     def explain(self, text: str, adapter: str = SAMPLE, *, precision: str = "", scale: float = 1.0) -> dict[str, Any]:
         """Which words the answer rests on, as the `explain` command tells it; takes about a second."""
+        self._check_text(text)
         from .engine import explain
 
-        classifier = self.classifier(adapter, precision)
-        with self._building:  # while a model is built, tensors have another dtype by default
-            return explain.explain(classifier, text, scale=scale).to_dict()
+        with self._turns.take("having reviews explained", EXPLAINED_AT_ONCE):
+            classifier = self.classifier(adapter, precision)
+            with self._building:  # while a model is built, tensors have another dtype by default
+                return explain.explain(classifier, text, scale=scale).to_dict()
 
     # --- teaching ----------------------------------------------------------------------------------------------------
 
@@ -160,16 +175,19 @@ class Classifiers:
         should_stop: Callable[[], bool] = lambda: False,
     ) -> tuple[str, Taught]:
         """A copy of the adapter taught one review, and the name by which it can be asked until it is forgotten."""
+        self._check_text(text)
+        if self._is_public() and steps > TEACH_STEPS:
+            raise SettingsError({"steps": f"On this public page a review is taught in {TEACH_STEPS} steps; {steps:,} are too many."})
         self._import_engine()
         from .engine import inference, teaching
 
         inference.check_texts([text])
-        right = self.place_of(label, adapter)
+        right, folder = self.place_of(label, adapter), self._find(adapter.strip())
         if not self._teaching.acquire(blocking=False):
             raise DeviceError("Another review is being taught; wait for its end, some ten seconds.")
         try:
             with self._building:
-                copy = self._load(adapter.strip(), "")
+                copy = self._load(folder, adapter.strip(), "")
             taught = teaching.teach(copy, text, right, steps=steps, on_progress=on_progress, should_stop=should_stop)
         finally:
             self._teaching.release()
@@ -189,14 +207,29 @@ class Classifiers:
         return labels.index(label)
 
     def forget(self, name: str) -> None:
-        """Drops a taught adapter."""
+        """Drops an adapter: a taught one for good, another until it is asked for again, and read anew."""
         with self._cached:
             self._taught.pop(name, None)
+            for version in [version for version in self._lines if version.split(" ")[0] == name]:
+                del self._lines[version]
+
+    def remark(self, adapter: str = SAMPLE) -> str:
+        """What one should know of an adapter that this app has not made, in a sentence; "" of its own, and of one that cannot be used."""
+        try:
+            return self.classifier(adapter).remark
+        except DemoError:
+            return ""
+
+    def _check_text(self, text: str) -> None:
+        if self._is_public():
+            check_text(text)
 
     # --- loading -----------------------------------------------------------------------------------------------------
 
     def _line(self, adapter: str, precision: str) -> Line:
         """The adapter's line, loaded at its first use; the least recently used one makes room."""
+        if not (isinstance(adapter, str) and isinstance(precision, str)):  # both come from anyone's browser
+            raise AdapterError("The adapter and its precision are no names; choose them of their lists.")
         adapter, precision = adapter.strip(), precision.strip()
         if precision and precision not in PRECISIONS:
             raise SettingsError({"precision": f"There is no precision {precision[:20]!r}; give {', '.join(PRECISIONS)}."})
@@ -205,11 +238,12 @@ class Classifiers:
         version = f"{self._version(adapter)} {precision}"
         if (found := self._remembered(version)) is not None:
             return found
+        folder = self._find(adapter)  # before the lock: it may fetch from the Hub, and others want to build
         with self._building:
             # Who waited here may find that another has loaded it.
             if (found := self._remembered(version)) is not None:
                 return found
-            line = Line(self._load(adapter, precision))
+            line = Line(self._load(folder, adapter, precision))
             with self._cached:
                 self._lines[version] = line
                 while len(self._lines) > CLASSIFIERS_KEPT:
@@ -238,13 +272,25 @@ class Classifiers:
         except (OSError, ValueError):
             return adapter
 
-    def _load(self, adapter: str, precision: str) -> Classifier:
+    def _find(self, adapter: str) -> Path:
+        """The adapter's folder, its base at hand; strangers may have those of the list, and of the Hub such as rest on a base of theirs."""
         self._import_engine()
+        from .engine import hubadapters, inference, modeling, sources
+
+        offered = not self._is_public() or adapter in {name for _, name in self.adapters()}
+        if not offered and not hubadapters.is_hub_name(adapter):
+            raise RunError(f"There is no adapter {adapter[:60]!r} here; choose one of the list, or give its name on the Hub.")
+        folder = inference.find_adapter(adapter, self._store.home)
+        note = modeling.read_note(folder)
+        if note.model != SAMPLE:
+            if not offered:
+                self._check_base(note.base_name, note.revision)
+            sources.resolve(note.base_name, note.revision)
+        return folder
+
+    def _load(self, folder: Path, adapter: str, precision: str) -> Classifier:
         from .engine import inference
 
-        if self._is_public() and adapter not in {name for _, name in self.adapters()}:
-            raise RunError(f"There is no adapter {adapter[:60]!r} here; choose one of the list.")
-        folder = inference.find_adapter(adapter, self._store.home)
         parameters = inference.count_parameters(folder)
         if parameters is not None and parameters > TYPED_LIMIT_PARAMETERS:
             raise DeviceError(
@@ -253,9 +299,10 @@ class Classifiers:
             )
         return inference.Classifier(str(folder), on_cpu=True, precision=precision, restored=True)
 
-
-def _label(job: Job) -> str:
-    summary = job.summary()
-    accuracy = (summary["metrics"] or {}).get("accuracy")
-    judged = f", {accuracy:.0%} right" if accuracy is not None else ""
-    return f"{summary['name'] or f'Run {job.id}'}: {Path(str(summary['model'])).name} on {Path(str(summary['data'])).name}{judged}"
+    def _label(self, job: Job) -> str:
+        summary = job.summary()
+        accuracy = (summary["metrics"] or {}).get("accuracy")
+        judged = f", {accuracy:.0%} right" if accuracy is not None else ""
+        data = str(summary["data"])
+        named = UNNAMED if self._is_public() and was_upload(data, self._store.home) else Path(data).name
+        return f"{summary['name'] or f'Run {job.id}'}: {Path(str(summary['model'])).name} on {named}{judged}"

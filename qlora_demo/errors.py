@@ -8,6 +8,7 @@ DemoError
 ├── DeviceError       too little memory, or a device that is not there
 │   └── MemoryRanOut  in a training step; .suggestion maps settings to values that are predicted to fit
 ├── HubError          the Hub cannot be reached, or refuses
+│   └── AlreadyThere  a model of this app is where another is to be published; whether it is to go is asked first
 ├── RunError          an unknown run, or one in a state that does not allow what was asked
 └── TrainingError     a run that must end: loss not finite, one class only, nothing to train on
 
@@ -61,6 +62,10 @@ class MemoryRanOut(DeviceError):
 
 class HubError(DemoError):
     """The Hub did not give what was asked."""
+
+
+class AlreadyThere(HubError):
+    """A model that this app has published stands where another is to go."""
 
 
 class RunError(DemoError):

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from .errors import DataError, DemoError
+from .limits import EXAMINED_AT_ONCE, MODELS, Turns
 from .paths import is_data_file
 from .records import Columns
 
@@ -60,13 +61,16 @@ class Counting:
 
 
 class Examiner:
-    """Reads reviews for the page. `import_engine`: imports the engine from one thread at a time.
+    """Reads reviews for the page. `import_engine`: imports the engine from one thread at a time; `is_public`: strangers use the app;
+    `check`: raises SettingsError for what they may not have read.
 
     All functions may be called from any thread, and raise DemoErrors; the reviews are read anew where they were let go.
     """
 
-    def __init__(self, import_engine: Callable[[], None]):
-        self._import_engine = import_engine
+    def __init__(self, import_engine: Callable[[], None], is_public: Callable[[], bool] = lambda: False,
+                 check: Callable[[DataRequest], None] = lambda request: None):  # fmt: skip
+        self._import_engine, self._is_public, self._check = import_engine, is_public, check
+        self._turns = Turns(is_public)
         self._kept: OrderedDict[tuple[Any, ...], tuple[DataSet, int, float]] = OrderedDict()  # with bytes, and when it was last used
         self._held = threading.Lock()
         self._reading = threading.Lock()
@@ -140,6 +144,7 @@ class Examiner:
 
     def _read(self, request: DataRequest, on_phase: OnPhase = lambda phase, share: None) -> DataSet:
         """The reviews, from memory where they are there still."""
+        self._check(request)
         check_source(request)
         on_phase("Loading the libraries", 0.05)
         self._import_engine()
@@ -155,7 +160,8 @@ class Examiner:
             if (found := self._remembered(key)) is not None:
                 return found
             on_phase("Fetching the reviews" if request.hub else "Reading the rows", 0.2)
-            return self._keep(key, self._load(request))
+            with self._turns.take("having reviews read", EXAMINED_AT_ONCE):
+                return self._keep(key, self._load(request))
         finally:
             if large:
                 self._reading.release()
@@ -199,6 +205,8 @@ class Examiner:
 
     def _tokenizer(self, model: str) -> tuple[Any, str, str]:
         """(tokenizer, whose it is, why it is not that of `model`): only what is on this machine; nothing is fetched for it."""
+        if self._is_public() and model not in MODELS:  # a path, else, whose folder would be looked into
+            model = SAMPLE
         self._import_engine()
         from .engine import modeling, sources
 

@@ -1,17 +1,24 @@
-"""Where and to whom the app is served, read from the environment; refused before anything slow is imported.
+"""Where and to whom the app is served, and where it keeps things there, read from the environment before anything slow is imported.
 
-Knows neither the page nor its server.
+Knows neither the page nor its server. What a Space sets: huggingface.co/docs/hub/spaces-overview, "Helper environment variables".
 """
 
 from __future__ import annotations
 
 import os
 import socket
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
 
 from .errors import SettingsError
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
+BUCKET = Path("/data")  # where a Space mounts its bucket, if it has one
+# A visitor who is not signed in has two minutes a day, and today's hardware books half as much again (spaces, zero/client.py).
+GPU_CALL_SECONDS, GPU_CALL_BOOKED = 75, 1.5
+ROOT = Path(__file__).parents[1]  # where app.py lies
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,58 @@ def is_public() -> bool:
 
 def on_space() -> bool:
     return os.environ.get("SYSTEM") == "spaces"
+
+
+def on_zero_gpu() -> bool:
+    """Whether a GPU exists only inside a call (zerogpu.py); outside one, CUDA is played and tells nothing true."""
+    return os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "true", "t")
+
+
+def zero_gpu_words() -> str:
+    """What a visitor is told of the GPU before a run, where there is one inside a call alone."""
+    booked = GPU_CALL_SECONDS * GPU_CALL_BOOKED
+    return (
+        f"Each run or measurement borrows a GPU for at most {GPU_CALL_SECONDS} s, which counts as {booked:.0f} s of your daily quota "
+        "(two minutes without a login, five with one); a longer run is stopped in time and its adapter kept. "
+        "Typed reviews and files are classified on the CPU and cost no quota."
+    )
+
+
+def default_home() -> Path:
+    """Where runs lie, absolute: QLORA_DEMO_HOME, or `runs` beside app.py; on a Space its bucket first, any folder it may write last."""
+    named = os.environ.get("QLORA_DEMO_HOME")
+    if named or not on_space():
+        return (Path(named).expanduser() if named else ROOT / "runs").absolute()
+    for parent in (BUCKET, ROOT):
+        if os.access(parent, os.W_OK):
+            return (parent / "runs").absolute()
+    return Path(tempfile.gettempdir(), "qlora-demo", "runs")
+
+
+def storage_words(home: Path) -> str:
+    """What becomes of runs at a restart, in a sentence; "" where they simply stay."""
+    if not on_space():
+        return ""
+    if BUCKET in home.parents and BUCKET.is_mount():
+        return "Runs are kept in this Space's bucket."
+    return "Runs vanish when this Space restarts: download or publish what you want to keep."
+
+
+def duplicate_address() -> str:
+    """Where a visitor makes a copy of this Space; "" elsewhere."""
+    space = os.environ.get("SPACE_ID", "")
+    return f"https://huggingface.co/spaces/{quote(space)}?duplicate=true" if on_space() and space.count("/") == 1 else ""
+
+
+def make_cache_writable(home: Path) -> None:
+    """Puts the Hub's cache beside the runs where its own place cannot be written; before huggingface_hub is imported."""
+    if "HF_HOME" in os.environ or "HF_HUB_CACHE" in os.environ:
+        return
+    place = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "huggingface"
+    while not place.exists():
+        place = place.parent
+    if not os.access(place, os.W_OK):
+        os.environ["HF_HOME"] = str(home / ".cache" / "huggingface")
 
 
 def _port() -> int:

@@ -339,7 +339,8 @@ class Metrics:
 
 @dataclass(frozen=True)
 class Machine:
-    """What the page says of the machine it runs on. `gpu_bytes` is 0 without a GPU; `preset` is the run that fits."""
+    """What the page says of the machine it runs on. `gpu_bytes` is 0 without a GPU; `preset` is the run that fits; `storage`: what becomes
+    of runs at a restart, "" where they simply stay."""
 
     device: Literal["cuda", "cpu"]
     name: str
@@ -349,6 +350,7 @@ class Machine:
     hub_reachable: bool
     preset: str
     preset_reason: str
+    storage: str = ""
 
 
 @dataclass(frozen=True)

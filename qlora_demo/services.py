@@ -6,36 +6,40 @@ up. Knows nothing of gradio.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import logging
 import os
 import secrets
 import threading
+import time
 from concurrent.futures import Future
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import uploads
+from . import limits, uploads
 from .classifying import SAMPLE, Classifiers
 from .config import ClassifyRequest, MemoryRequest, RunConfig, refuse_changes
-from .errors import DemoError, HubError, ModelError, RunError, SettingsError
+from .errors import DemoError, HubError, ModelError, RunError
 from .examining import Examiner
 from .feedback import Feedback
+from .hosting import on_zero_gpu, storage_words, zero_gpu_words
 from .jobs import queue
 from .jobs.launch import start_worker
 from .jobs.store import Job, Kind, Store
 from .paths import absolute_settings
 from .presets import choose_preset
+from .publishing import Publisher
 from .records import Columns, Download, Event, Fit, Machine, Prediction
-from .uploads import is_upload
+from .strangers import Strangers, hash_key
 from .weighing import predict_step, weigh
 
 if TYPE_CHECKING:
     from .engine.explore import Layer
 
 log = logging.getLogger("qlora_demo")
+LAST_EVENTS = 50
+SWEEP_SECONDS = 3600.0
 MEASURE_BESIDE = 4  # a measurement that takes less than a quarter of the free memory need not wait for the device
 
 
@@ -59,9 +63,14 @@ class Services:
         self._building = threading.Lock()
         # They import themselves in circles, too: two threads that begin at different ends break each other's import.
         self._importing = threading.Lock()
-        self.classifiers = Classifiers(store, lambda: self.public, self._building, self._import_engine)
-        self.examiner = Examiner(self._import_engine)
+        self.strangers = Strangers(store, lambda: self.public, lambda: {name for _, name in self.adapters()}, self._import_engine)
+        self.classifiers = Classifiers(
+            store, lambda: self.public, self._building, self._import_engine, check_base=self.strangers.check_base
+        )
+        self.examiner = Examiner(self._import_engine, lambda: self.public, self.strangers.check_data)
         self.feedback = Feedback(store.home)
+        self.publisher = Publisher(store.home, self.strangers.owns, self._import_engine)
+        self._swept = -SWEEP_SECONDS
         self._fits: dict[tuple[Any, ...], list[Fit]] = {}
         self._shapes: dict[str, dict[str, Any]] = {}
         self._layers: dict[str, dict[str, Layer]] = {}  # by model
@@ -79,7 +88,7 @@ class Services:
     def _warm_up(self) -> None:
         try:
             with self._importing:  # the machine first: the page's head waits for it, and torch is enough
-                found = _look()
+                found = _look(self.store.home)
             self._machine.set_result(found)
         except Exception as error:  # handed to whoever asks
             log.exception("The machine could not be looked at")
@@ -98,18 +107,21 @@ class Services:
 
     def predict_memory(self, request: MemoryRequest) -> dict[str, Any]:
         """The predicted ledger without a step, as `weigh` reports it; no weight is read or fetched. Raises DemoErrors."""
+        self.strangers.check(request, loaded=False)
         self._import_engine()
         with self._building:
             return weigh(request.model_copy(update={"batch_size": 0}), _unheard, lambda: False, ways=("predicted",))
 
     def predict_step(self, request: MemoryRequest) -> dict[str, Any]:
         """What a training step takes, as `weigh` reports it. Raises DemoErrors."""
+        self.strangers.check(request, loaded=False)
         self._import_engine()
         with self._building:
             return predict_step(request)
 
     def find_fits(self, request: MemoryRequest) -> list[Fit]:
         """On which GPUs and Spaces a training fits, and at which batch; worked out once for a shape. Raises DemoErrors."""
+        self.strangers.check(request, loaded=False)
         self._import_engine()
         from .engine import fitting, sources
 
@@ -123,14 +135,20 @@ class Services:
                 self._fits[asked] = fitting.fit_hardware(budgets)
             return self._fits[asked]
 
-    def start_measuring(self, request: MemoryRequest, predicted: dict[str, Any]) -> Started:
-        """A job that measures what was predicted; at once where it is small, else when the device is free. Raises RunError."""
+    def start_measuring(self, request: MemoryRequest, predicted: dict[str, Any], visitor: str = "") -> Started:
+        """A job that measures what was predicted; at once where it is small, else when the device is free. `visitor`: as in `start_run`.
+
+        Raises DemoErrors.
+        """
+        self.strangers.check(request)
+        if self.public:  # random weights may be as many as their configuration likes
+            limits.check_size(request.model, predicted["parameters"], 0)
         self._import_engine()
         from .engine.device import free_memory_bytes
 
         largest = max(stage["total_bytes"] for stage in predicted["stages"])
         beside = self.machine().device == "cpu" and largest * MEASURE_BESIDE < free_memory_bytes("cpu")
-        return self._submit("memory", request.to_dict(), beside=beside)
+        return self._submit("memory", request.to_dict(), visitor, beside=beside)
 
     # --- the Learn tab -----------------------------------------------------------------------------------------------
 
@@ -196,6 +214,7 @@ class Services:
 
     def needed_downloads(self, request: MemoryRequest | RunConfig) -> list[Download]:
         """What the Hub would have to send before the job can begin: model, reviews. Raises DemoErrors."""
+        self.strangers.check_names(request)
         self._import_engine()
         from .engine import data, hubdata, sources
 
@@ -215,8 +234,12 @@ class Services:
 
     # --- runs --------------------------------------------------------------------------------------------------------
 
-    def start_run(self, config: RunConfig) -> Started:
-        """Submits a run; it starts when the device is free. Raises DemoErrors, RunError where runs cannot be kept."""
+    def start_run(self, config: RunConfig, visitor: str = "") -> Started:
+        """Submits a run; it starts when the device is free. `visitor`: who asks, as far as a public host can know: an address.
+
+        Raises DemoErrors, RunError where runs cannot be kept, or where the visitor may have no more.
+        """
+        self.strangers.check(config)
         self._import_engine()
         from .engine import inference, sources
 
@@ -224,26 +247,24 @@ class Services:
         sources.check_local(config.model)
         if config.start_from:
             inference.find_adapter(config.start_from, self.store.home)
-        return self._submit("train", config.to_dict())
+        return self._submit("train", config.to_dict(), visitor)
 
     def settings(self, run: str) -> RunConfig:
         """What a run was asked for. Raises RunError, SettingsError."""
         return self._named(self.store.job(run).settings())
 
-    def suggestion(self, run: str) -> RunConfig | None:
-        """The run's settings with the change that is predicted to fit, where its memory ran out; else None. Raises RunError."""
+    def suggestion(self, run: str, key: str) -> RunConfig | None:
+        """The run's settings with the change that is predicted to fit, where its memory ran out, for its owner; else None."""
         job = self.store.job(run)
+        if not self.strangers.owns(run, key):
+            return None
         found = (job.last_event() or {}).get("suggestion")
         return self._named({**job.settings(), **found}) if found else None
 
     def _with_places(self, config: RunConfig) -> RunConfig:
         """The settings for a worker: paths made absolute, an uploaded file's name as the place where it is kept. Raises DemoErrors."""
         place = uploads.locate(config.data, self.store.home)
-        found = RunConfig.read(absolute_settings(config.to_dict() | ({"data": place} if place else {})))
-        for name in ("model", "data", "start_from"):
-            if self.public and os.path.isabs(getattr(found, name)) and not (name == "data" and place):
-                raise SettingsError({name: f"The {name} is a path; on a public host give `sample`, a run or a Hub id."})
-        return found
+        return RunConfig.read(absolute_settings(config.to_dict() | ({"data": place} if place else {})))
 
     def _named(self, settings: dict[str, Any]) -> RunConfig:
         """The settings for a page: an uploaded file goes by its name."""
@@ -258,49 +279,53 @@ class Services:
 
         return filing.preview(Path(path), Columns(text=text, title=title, label=label))
 
-    def start_classifying(self, request: ClassifyRequest) -> Started:
-        """A job that classifies a file; at once where the model is small, else when the device is free. Raises DemoErrors."""
+    def start_classifying(self, request: ClassifyRequest, visitor: str = "") -> Started:
+        """A job that classifies a file; at once where the model is small, else when the device is free. `visitor`: as in `start_run`.
+
+        Raises DemoErrors.
+        """
+        self.strangers.check(request)
         self._import_engine()
-        from .engine import inference
+        from .engine import inference, tables
         from .engine.device import free_memory_bytes
 
-        if self.public and not (is_upload(request.file, self.store.home) and request.adapter in {name for _, name in self.adapters()}):
-            raise SettingsError({"file": "On a public host give a file that you uploaded, and an adapter of the list."})
+        if self.public:
+            limits.check_rows(len(chunk.rows) for chunk in tables.open_table(Path(request.file)).chunks())
         folder = inference.find_adapter(request.adapter, self.store.home)
         parameters = inference.count_parameters(folder)
         small = parameters is not None and 4 * parameters * MEASURE_BESIDE < free_memory_bytes("cpu")
         adapter = str(folder) if os.sep in request.adapter else request.adapter
         settings = {**request.to_dict(), "file": os.path.abspath(request.file), "adapter": adapter}
-        return self._submit("classify", settings, beside=self.machine().device == "cpu" and small)
+        return self._submit("classify", settings, visitor, beside=self.machine().device == "cpu" and small)
 
-    def _submit(self, kind: Kind, settings: dict[str, Any], beside: bool = False) -> Started:
+    def _submit(self, kind: Kind, settings: dict[str, Any], visitor: str, beside: bool = False) -> Started:
         key = secrets.token_urlsafe(18)
-        job = queue.submit(self.store, kind, settings, key_hash=_hash(key), beside=beside, launch=self._launch)
-        return Started(job.id, key)
+        options: dict[str, Any] = {"key_hash": hash_key(key), "beside": beside, "launch": self._launch}
+        return Started(self.strangers.enter(visitor, lambda: queue.submit(self.store, kind, settings, **options)).id, key)
 
     def stop_run(self, run: str, key: str, *, at_home: bool = False) -> None:
         """Asks a run to stop. `at_home`: asked for by the page on a private host, whose user owns every run. Raises RunError."""
-        self._check_key(run, key, at_home)
+        self.strangers.check_key(run, key, at_home)
         queue.stop(self.store, run, launch=self._launch)
 
-    def resume_run(self, run: str, key: str, asked: RunConfig | None = None, *, at_home: bool = False) -> None:
+    def resume_run(self, run: str, key: str, asked: RunConfig | None = None, visitor: str = "", *, at_home: bool = False) -> None:
         """Sends a run that did not come to its end back into the line, to go on from its last checkpoint. As `stop_run`.
 
         It goes on with its own settings. Raises SettingsError with all that differs in those `asked` for, where there are any.
         """
-        self._check_key(run, key, at_home)
+        self.strangers.check_key(run, key, at_home)
         if asked:
             refuse_changes(self._with_places(asked), RunConfig.read(self.store.job(run).settings()))
-        queue.resume(self.store, run, launch=self._launch)
+        self.strangers.enter(visitor, lambda: queue.resume(self.store, run, launch=self._launch))
 
     def rename_run(self, run: str, name: str, key: str, *, at_home: bool = False) -> None:
         """Another name for an ended run; as `stop_run`."""
-        self._check_key(run, key, at_home)
+        self.strangers.check_key(run, key, at_home)
         queue.rename(self.store, run, name)
 
     def delete_run(self, run: str, key: str, *, at_home: bool = False) -> None:
         """Removes an ended run and its adapter; as `stop_run`."""
-        self._check_key(run, key, at_home)
+        self.strangers.check_key(run, key, at_home)
         queue.delete(self.store, run)
 
     def job(self, run: str) -> Job:
@@ -309,9 +334,15 @@ class Services:
         return self.store.job(run)
 
     def runs(self) -> list[dict[str, Any]]:
-        """Summaries of the training runs, newest first."""
+        """Summaries of the training runs, newest first; no path of this machine, and no name of an upload that others sent."""
         self.advance()
-        return [job.summary() for job in self.store.jobs("train")]
+        return [self.strangers.summarize(job) for job in self.store.jobs("train")]
+
+    def tell(self, run: str) -> dict[str, Any]:
+        """A run's summary and its last events, as anyone may be told; on a public host without its pinned reviews. Raises RunError."""
+        job = self.job(run)
+        events = [event for event in job.events()[-LAST_EVENTS:] if not self.public or event["event"] != "probe"]
+        return {**self.strangers.summarize(job), "events": self.strangers.tell(job, "", events)}
 
     def latest(self, kind: Kind) -> Job | None:
         """The active job of a kind, else the newest; None where there is none."""
@@ -319,12 +350,12 @@ class Services:
         active = [job for job, state in found if not state.is_final]
         return active[-1] if active else found[0][0] if found else None
 
-    def _check_key(self, run: str, key: str, at_home: bool) -> None:
-        if not (at_home and not self.public) and not hmac.compare_digest(_hash(key), self.store.job(run).state().key_hash):
-            raise RunError(f"The key does not belong to run {run}; only who started a run can stop, resume, rename or delete it.")
-
     def advance(self) -> None:
         """Moves the waiting line on. A home that can only be read can still be shown, so its refusal is for who submits."""
+        if time.monotonic() - self._swept > SWEEP_SECONDS:  # also where nobody uploads any more
+            self._swept = time.monotonic()
+            with suppress(OSError):  # another process may sweep, too
+                uploads.sweep(self.store.home)
         try:
             queue.advance(self.store, launch=self._launch)
         except RunError as error:
@@ -353,19 +384,16 @@ def bits_of_constants(block_size: int) -> tuple[float, float]:
     return nf4.bits_of_constants(block_size, False), nf4.bits_of_constants(block_size, True)
 
 
-def _look() -> Machine:
+def _look(home: Path) -> Machine:
     from .engine import sources
     from .engine.device import choose_device
 
-    device = choose_device()
+    # On ZeroGPU there is a GPU inside a call alone; what torch tells of one here is played.
+    device = replace(choose_device("cpu"), reason=zero_gpu_words()) if on_zero_gpu() else choose_device()
     gpu_bytes = device.memory_bytes if device.kind == "cuda" else 0
     reachable = sources.hub_reachable()
     preset, why = choose_preset(gpu_bytes, reachable)
-    return Machine(device.kind, device.name, device.reason, device.memory_bytes, gpu_bytes, reachable, preset, why)
-
-
-def _hash(key: str) -> str:
-    return hashlib.sha256(key.encode()).hexdigest()
+    return Machine(device.kind, device.name, device.reason, device.memory_bytes, gpu_bytes, reachable, preset, why, storage_words(home))
 
 
 def _unheard(event: Event) -> None:

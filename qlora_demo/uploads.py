@@ -21,17 +21,19 @@ _NAME_CHARACTERS = 100
 _PREFIX = "upload:"
 
 
-def keep(sent: str | Path, home: Path) -> Path:
+def keep(sent: str | Path, home: Path, *, most_bytes: int | None = None, room_bytes: int | None = None) -> Path:
     """A copy of the file that the browser has sent, in `home`/.cache/uploads; old ones make room.
 
-    Raises DataError where it is too large or cannot be kept.
+    `most_bytes`: of one file, `room_bytes`: of all. Raises DataError where it is too large or cannot be kept.
     """
     source = Path(sent)
     try:
         sweep(home)
-        size = source.stat().st_size
-        if size > MAX_UPLOAD_BYTES:
-            raise DataError(f"The file has {size / 1024**2:,.0f} MiB; give one of at most {MAX_UPLOAD_BYTES // 1024**2} MiB.")
+        size, most = source.stat().st_size, most_bytes or MAX_UPLOAD_BYTES
+        if size > most:
+            raise DataError(f"The file has {size / 1024**2:,.0f} MiB; give one of at most {most // 1024**2} MiB.")
+        if room_bytes is not None and size + sum(file.stat().st_size for file in _folder(home).glob("*/*")) > room_bytes:
+            raise DataError("Others' files fill the room that there is for uploads; they go after a day, so try again later.")
         folder = _folder(home) / secrets.token_hex(16)
         folder.mkdir(parents=True)
         return Path(shutil.copyfile(source, folder / safe_name(source.name)))
@@ -65,6 +67,11 @@ def is_upload(path: str | Path, home: Path) -> bool:
     """Whether `path` is a file that was kept here."""
     found = Path(path)
     return found.is_file() and found.resolve().parent.parent == _folder(home).resolve()
+
+
+def was_upload(path: str | Path, home: Path) -> bool:
+    """Whether a file that was kept here lies, or lay, at `path`."""
+    return _folder(home.absolute()) in Path(path).parents
 
 
 def sweep(home: Path, now: float | None = None) -> int:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 from .config import MemoryRequest
-from .engine.patience import DownloadStopped
 from .errors import DemoError, DeviceError
+from .patience import DownloadStopped
 from .records import Event, MemoryReading, MemoryStage, Notice, Phase, ProcessReading
 from .text import size
 

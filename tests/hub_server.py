@@ -1,44 +1,49 @@
 """A small Hugging Face Hub on 127.0.0.1 for tests, and tiny repositories to put on it.
 
-Speaks what huggingface_hub 2.4, transformers 5.23 and datasets 5.2 ask when they read; a process is sent here by `environment()`, because
-HF_ENDPOINT is read when huggingface_hub is imported. Files kept in LFS come through a redirect to another origin, as from the real Hub.
+Speaks what huggingface_hub 2.4, transformers 5.23 and datasets 5.2 ask when they read, and huggingface_hub when it writes (hub_writes.py);
+a process is sent here by `environment()`, because HF_ENDPOINT is read when huggingface_hub is imported. Files kept in LFS come through a
+redirect to another origin, as from the real Hub, and are sent to that.
 
     with HubServer() as hub:
         hub.add_model("openai-community/gpt2", make_gpt2(folder), license="mit")
         hub.fail_next("model.safetensors", "cut", after=10_000)
         subprocess.run([sys.executable, "-c", script], env=environment(hub, home))
 
-To add uploads: a route for each endpoint in ROUTES, whose method ends in `repo.add(commit)`. A commit maps paths to files anywhere on disk.
+A commit maps paths to files anywhere on disk; those that were uploaded lie in a folder of the hub's own.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import io
 import json
 import math
 import os
 import re
+import shutil
 import socket
 import socketserver
 import struct
 import sys
+import tempfile
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 
+from tests.hub_files import DATE, Commit, File, Refusal, Repo
+from tests.hub_writes import Writes
+
 TOKEN, USER = "hf_" + "t" * 34, "tester"
-DATE = "2024-02-19T10:57:45.000Z"
-LFS_SUFFIXES = {".safetensors", ".bin", ".h5", ".onnx", ".parquet", ".jsonl"}
 REVIEWS = Path(__file__).parents[1] / "assets" / "sample_reviews"
 
-_WORDS = "revision|tree|paths-info|refs|commits|auth-check"
+_WORDS = "revision|tree|paths-info|refs|commits|auth-check|preupload|commit|branch"
 _API = rf"/api/(?P<kind>models|datasets|spaces)/(?P<id>[^/]+(?:/(?!(?:{_WORDS})(?:/|$))[^/]+)?)"
 _AT = r"(?P<revision>refs/(?:convert|pr)/[^/]+|[^/]+)"
+_GIT = r"/(?:(?P<kind>datasets|spaces)/)?(?P<id>[^/]+/[^/]+)\.git/info/lfs"
 ROUTES = [  # matched in this order against the path as sent: a revision is quoted with its slashes
     ("GET", r"/api/whoami-v2", "whoami"),
     ("GET", rf"{_API}(?:/revision/{_AT})?", "info"),
@@ -50,6 +55,14 @@ ROUTES = [  # matched in this order against the path as sent: a revision is quot
     ("GET", r"/cdn/(?P<kind>models|datasets|spaces)/(?P<id>.+)/(?P<revision>[0-9a-f]{40})/-/(?P<path>.+)", "cdn"),
     ("GET", rf"/(?:(?P<kind>datasets|spaces)/)?(?P<id>[^/]+(?:/[^/]+)?)/resolve/{_AT}/(?P<path>.+)", "resolve"),
     ("GET", r"/", "home"),
+    ("POST", r"/api/repos/create", "create_repo"),
+    ("POST", r"/api/validate-yaml", "validate_yaml"),
+    ("POST", rf"{_API}/branch/{_AT}", "create_branch"),
+    ("POST", rf"{_API}/preupload/{_AT}", "preupload"),
+    ("POST", rf"{_API}/commit/{_AT}", "write_commit"),
+    ("POST", rf"{_GIT}/objects/batch", "lfs_batch"),
+    ("POST", rf"{_GIT}/objects/verify", "lfs_verify"),
+    ("PUT", r"/cdn/upload/(?P<oid>[0-9a-f]{64})", "lfs_store"),
 ]
 
 
@@ -61,85 +74,10 @@ class Request(NamedTuple):
     headers: dict[str, str]  # names in lower case
 
 
-class Refusal(Exception):
-    """An answer that is an error, with the headers from which huggingface_hub chooses its exception."""
-
-    def __init__(self, status: int, code: str, message: str, **headers: str):
-        self.status, self.message = status, message
-        self.headers = {"X-Error-Message": message, **({"X-Error-Code": code} if code else {}), **headers}
-
-
-class File:
-    """One file of a commit: where its bytes are, and the hashes Git and LFS would give it."""
-
-    def __init__(self, source: Path):
-        self.source, self.size = source, source.stat().st_size
-        self.lfs: dict[str, Any] | None = None
-        blob = source.read_bytes()
-        if source.suffix in LFS_SUFFIXES:
-            sha256 = hashlib.sha256(blob).hexdigest()
-            blob = f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {self.size}\n".encode()
-            self.lfs = {"oid": sha256, "size": self.size, "pointerSize": len(blob)}
-        self.oid = hashlib.sha1(b"blob %d\0" % len(blob) + blob).hexdigest()
-
-    def entry(self, path: str) -> dict[str, Any]:
-        return {"type": "file", "oid": self.oid, "size": self.size, "path": path, **({"lfs": self.lfs} if self.lfs else {})}
-
-
-@dataclass
-class Commit:
-    sha: str
-    files: dict[str, File]
-
-    @classmethod
-    def of(cls, folder: Path, sha: str | None = None) -> Commit:
-        files = {p.relative_to(folder).as_posix(): File(p) for p in sorted(folder.rglob("*")) if p.is_file()}
-        listing = "".join(f"{path} {file.oid}\n" for path, file in files.items())
-        return cls(sha or hashlib.sha1(listing.encode()).hexdigest(), files)
-
-    def entries(self, under: str = "", recursive: bool = True) -> list[dict[str, Any]]:
-        """What the tree endpoint lists below a folder: folders too, each before its content."""
-        prefix = under + "/" if under else ""
-        found: dict[str, dict[str, Any]] = {}
-        for path, file in self.files.items():
-            if not path.startswith(prefix):
-                continue
-            parts = path.removeprefix(prefix).split("/")
-            for depth in range(1, len(parts)):
-                name = prefix + "/".join(parts[:depth])
-                found.setdefault(name, {"type": "directory", "oid": hashlib.sha1(name.encode()).hexdigest(), "size": 0, "path": name})
-            found[path] = file.entry(path)
-        return [entry for name, entry in found.items() if recursive or "/" not in name.removeprefix(prefix)]
-
-
-@dataclass
-class Repo:
-    kind: str  # "models" or "datasets", as in the API's paths
-    id: str
-    license: str | None
-    gated: str | bool  # False, "auto" or "manual"
-    private: bool
-    readers: set[str]  # users who may read a gated or private repository
-    commits: dict[str, Commit] = field(default_factory=dict)
-    head: str = ""
-
-    def add(self, commit: Commit) -> str:
-        """Make this commit the head of main; earlier ones stay reachable by their sha."""
-        self.commits[commit.sha] = commit
-        self.head = commit.sha
-        return commit.sha
-
-    def commit(self, revision: str) -> Commit:
-        found = self.commits.get(self.head if revision == "main" else revision)
-        if found is None:
-            raise Refusal(404, "RevisionNotFound", f"Invalid rev id: {revision}")
-        return found
-
-
 @dataclass
 class Failure:
     part: str
-    what: int | str
+    what: int | str | Refusal
     times: int
     after: int | None
 
@@ -189,6 +127,10 @@ class HubServer:
     def __init__(self, page_size: int = 1000):
         self.page_size = page_size  # entries a page of the tree listing
         self.tokens = {TOKEN: USER}
+        self.roles: dict[str, str] = {}  # of a token: "read", "fineGrained" or "expired"; "write" where none is named
+        self.orgs: dict[str, dict[str, str]] = {}  # {user: {organisation: "read", "write" or "admin"}}
+        self.quota_bytes: int | None = None  # of files in LFS, all repositories together
+        self.store = Path(tempfile.mkdtemp(prefix="hub-"))
         self.repos: dict[tuple[str, str], Repo] = {}
         self.renamed: dict[str, str] = {}  # {"gpt2": "openai-community/gpt2"}: the old id is redirected
         self.requests: list[Request] = []
@@ -211,6 +153,7 @@ class HubServer:
             self.closing.set()
             self._hub.stop()
             self._cdn.stop()
+            shutil.rmtree(self.store, ignore_errors=True)
 
     def add_model(self, repo_id: str, folder: Path | str, **options: Any) -> str:
         """Serve the folder as it is now; again for the same id: a new commit on main. Returns the commit's sha.
@@ -241,12 +184,13 @@ class HubServer:
         self.repos[kind, repo_id] = repo
         return repo.add(Commit.of(folder, revision))
 
-    def fail_next(self, path_part: str, failure: int | str, times: int = 1, *, after: int | None = None) -> None:
+    def fail_next(self, path_part: str, failure: int | str | Refusal, times: int = 1, *, after: int | None = None) -> None:
         """Let the next requests whose path contains `path_part` fail.
 
-        An HTTP status: 401 and 403 say gated, 404 not found, 429 the rate limit (retry after a second). "drop" closes without an answer,
-        "hang" never answers. "cut" sends a file's first `after` bytes (default half) and closes; "hang" with `after` sends them and goes
-        silent: these two wait for a request that sends a file's bytes and let HEAD and redirects pass.
+        An HTTP status: 401 and 403 say gated, 404 not found, 429 the rate limit (retry after a second); a Refusal says what it says. "drop"
+        closes without an answer, "hang" never answers, "lost" does what was asked and then closes without an answer. "cut" sends or takes a
+        file's first `after` bytes (default half) and closes; "hang" with `after` sends or takes them and goes silent: these two wait for a
+        request that carries a file's bytes and let HEAD and redirects pass.
         """
         with self._lock:
             self._failures.append(Failure(path_part, failure, times, after))
@@ -275,7 +219,7 @@ class HubServer:
         return [request.path for request in self.requests if request.method == method]
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Writes, BaseHTTPRequestHandler):
     server: _Listener
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True  # head and body go out in two writes; with Nagle each answer takes 40 ms
@@ -286,8 +230,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.hub, parts = self.server.hub, urlsplit(self.path)
         self.where, self.query = unquote(self.path), parse_qs(parts.query)
-        self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))  # always: the next request follows it
         self.hub.requests.append(Request(self.command, self.where, {k.lower(): v for k, v in self.headers.items()}))
+        self.body = self.receive(int(self.headers.get("Content-Length") or 0))  # always: the next request follows it
         try:
             if failure := self.hub.take_failure(self.where, body=False):
                 self.fail(failure)
@@ -298,9 +242,31 @@ class _Handler(BaseHTTPRequestHandler):
         except Refusal as refusal:
             self.send_json({"error": refusal.message}, refusal.status, refusal.headers)
 
-    do_HEAD = do_POST = do_GET
+    do_HEAD = do_POST = do_PUT = do_GET
+
+    def receive(self, size: int) -> bytes:
+        """The request's body; of a file, at the hub's pace, up to where an injected failure ends it."""
+        if self.command != "PUT":
+            return self.rfile.read(size)
+        failure = self.hub.take_failure(self.where, body=True)
+        left = size if failure is None else min(size, size // 2 if failure.after is None else failure.after)
+        blocks = []
+        while left:
+            rate = self.hub.rate
+            blocks.append(block := self.rfile.read(min(left, max(1, rate // 20) if rate else 1 << 16)))
+            left -= len(block)
+            if not block or (self.hub.closing.wait(len(block) / rate) if rate else self.hub.closing.is_set()):
+                raise ConnectionAbortedError("the client went away, or the hub was closed")
+        if failure:
+            self.fail(failure)
+        return b"".join(blocks)
 
     def fail(self, failure: Failure) -> None:
+        if isinstance(failure.what, Refusal):
+            raise failure.what
+        if failure.what == "lost":
+            self.wfile, self.close_connection = io.BytesIO(), True
+            return
         if failure.what == "hang":
             self.hub.closing.wait(600)
         if isinstance(failure.what, str):
@@ -356,6 +322,8 @@ class _Handler(BaseHTTPRequestHandler):
         token = self.headers.get("Authorization", "").removeprefix("Bearer ")
         if token and token not in self.hub.tokens:
             raise Refusal(401, "", "Invalid credentials in Authorization header")
+        if self.hub.roles.get(token) == "expired":
+            raise Refusal(401, "", 'User Access Token "test" is expired')
         return self.hub.tokens.get(token)
 
     def repo(self, kind: str, repo_id: str, content: bool = False) -> Repo:
@@ -383,14 +351,15 @@ class _Handler(BaseHTTPRequestHandler):
     def whoami(self) -> None:
         if (user := self.user()) is None:
             raise Refusal(401, "", "Invalid username or password.")
-        access = {"displayName": "test", "role": "write", "createdAt": DATE}
+        role = self.hub.roles.get(self.headers["Authorization"].removeprefix("Bearer "), "write")
+        access = {"displayName": "test", "role": role, "createdAt": DATE}
         self.send_json(
             {
                 "type": "user",
                 "id": "0" * 24,
                 "name": user,
                 "fullname": user,
-                "orgs": [],
+                "orgs": [{"type": "org", "name": name, "roleInOrg": rank} for name, rank in self.hub.orgs.get(user, {}).items()],
                 "isPro": False,
                 "auth": {"type": "access_token", "accessToken": access},
             }
@@ -450,12 +419,13 @@ class _Handler(BaseHTTPRequestHandler):
         return [{**entry, **last} for entry in entries]
 
     def refs(self, kind: str, id: str) -> None:
-        main = {"name": "main", "ref": "refs/heads/main", "targetCommit": self.repo(kind, id).head}
-        self.send_json({"branches": [main], "converts": [], "tags": [], "pullRequests": []})
+        heads = self.repo(kind, id).branches.items()
+        branches = [{"name": name, "ref": f"refs/heads/{name}", "targetCommit": sha} for name, sha in heads]
+        self.send_json({"branches": branches, "converts": [], "tags": [], "pullRequests": []})
 
     def commits(self, kind: str, id: str, revision: str) -> None:
-        sha = self.repo(kind, id).commit(revision).sha
-        self.send_json([{"id": sha, "title": "Upload", "message": "", "date": DATE, "authors": [{"user": USER}]}])
+        commit = self.repo(kind, id).commit(revision)
+        self.send_json([{"id": commit.sha, "title": commit.title, "message": "", "date": DATE, "authors": [{"user": USER}]}])
 
     def auth_check(self, kind: str, id: str) -> None:
         self.repo(kind, id, content=True)
@@ -494,11 +464,14 @@ def _model_facts(commit: Commit) -> dict[str, Any]:
     counts: dict[str, int] = {}
     for path, file in commit.files.items():
         if path.endswith(".safetensors"):
-            with file.source.open("rb") as stream:
-                header = json.loads(stream.read(struct.unpack("<Q", stream.read(8))[0]))
-            for name, tensor in header.items():
-                if name != "__metadata__":
-                    counts[tensor["dtype"]] = counts.get(tensor["dtype"], 0) + math.prod(tensor["shape"])
+            with (
+                file.source.open("rb") as stream,
+                contextlib.suppress(ValueError, MemoryError, OverflowError, AttributeError, struct.error),
+            ):
+                header = json.loads(stream.read(struct.unpack("<Q", stream.read(8))[0]))  # of a damaged file: no facts
+                for name, tensor in header.items():
+                    if name != "__metadata__":
+                        counts[tensor["dtype"]] = counts.get(tensor["dtype"], 0) + math.prod(tensor["shape"])
     if counts:
         facts["safetensors"] = {"parameters": counts, "total": sum(counts.values())}
     return facts

@@ -45,11 +45,15 @@ def app_environment(home: Path, **more: str) -> dict[str, str]:
 
 
 def start_app(home: Path, log: Path, **environment: str) -> App:
-    port = free_port()
-    env = app_environment(home, GRADIO_SERVER_PORT=str(port), **environment)
-    began = time.monotonic()
+    return start_here(ROOT, home, log, app_environment(home, **environment))
+
+
+def start_here(root: Path, home: Path, log: Path, env: dict[str, str], **how: Any) -> App:
+    """The app whose app.py lies in `root`, in exactly this environment and a port; `how`: as Popen takes it."""
+    port, began = free_port(), time.monotonic()
+    env = {**env, "GRADIO_SERVER_PORT": str(port)}
     with log.open("w") as output:
-        process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=env, stdout=output, stderr=output, text=True)
+        process = subprocess.Popen([sys.executable, "app.py"], cwd=root, env=env, stdout=output, stderr=output, text=True, **how)
     url = f"http://127.0.0.1:{port}/"
     while time.monotonic() - began < 60:
         if process.poll() is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ..jobs.store import default_home
+from ..hosting import default_home
 from ..text import number, percent, shorten
 from .base import Output, add_command
 

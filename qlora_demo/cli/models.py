@@ -18,7 +18,7 @@ from typing import Any
 
 from ..config import MemoryRequest
 from ..errors import DataError, SettingsError
-from ..jobs.store import default_home
+from ..hosting import default_home
 from ..records import STAGES, Columns, Event
 from ..text import shorten
 from ..weighing import weigh

@@ -15,8 +15,9 @@ from typing import Any
 
 from ..config import RunConfig, bounds, choices, refuse_changes
 from ..errors import RunError, SettingsError
+from ..hosting import default_home
 from ..jobs import queue
-from ..jobs.store import Job, Store, default_home
+from ..jobs.store import Job, Store
 from ..paths import absolute_settings
 from ..presets import PRESETS
 from . import lines

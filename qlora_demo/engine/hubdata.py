@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Any
 
 from ..errors import DataError, DemoError, HubError
+from ..patience import DownloadStopped, run_within
 from .hubfiles import (
     HubSummary,
     OnProgress,
@@ -24,7 +25,6 @@ from .hubfiles import (
     inspect_dataset,
     snapshot_folder,
 )
-from .patience import DownloadStopped, run_within
 
 Rows = dict[str, list[dict[str, Any]]]
 

@@ -6,7 +6,6 @@ longer than a few seconds. Knows neither torch nor what is inside the files.
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import threading
@@ -20,12 +19,13 @@ from huggingface_hub import HfApi, constants, errors, get_token, hf_hub_download
 from huggingface_hub.file_download import repo_folder_name
 
 from ..errors import DataError, DemoError, HubError, ModelError
-from .patience import DownloadStopped, ShouldStop, run_within
+from ..patience import DownloadStopped, ShouldStop, hub_forbidden, run_within
 
 OnProgress = Callable[[str, float | None], None]
 
 PATIENCE_SECONDS = 5.0
 MIB = 1024**2
+CONFIG_LIMIT_BYTES = 5 * MIB
 MODEL_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 TOKENIZER_FILES = frozenset(
@@ -83,11 +83,6 @@ def offline() -> bool:
     return hub_forbidden() or bool(constants.HF_HUB_OFFLINE)
 
 
-def hub_forbidden() -> bool:
-    """Whether QLORA_DEMO_OFFLINE forbids to ask; the Hub's own offline mode still serves what its cache holds."""
-    return os.environ.get("QLORA_DEMO_OFFLINE", "").strip().lower() not in ("", "0", "false", "no", "off")
-
-
 def check_id(model_id: str) -> str:
     """The id, if it has the form of one. Raises ModelError."""
     if MODEL_ID.fullmatch(model_id) and ".." not in model_id and "--" not in model_id:
@@ -103,9 +98,21 @@ def inspect_hub(model_id: str, revision: str = "") -> HubSummary:
             f"The Hub is not asked for {model_id}, because offline mode is on (QLORA_DEMO_OFFLINE); use `sample` or a local folder."
         )
     info, found = _ask("model", model_id, revision)
-    if not any(file.name == "config.json" for file in found):
+    config = next((file for file in found if file.name == "config.json"), None)
+    if config is None:
         raise ModelError(f"{model_id} has no config.json, so it is no transformers model; choose another.")
+    if config.size_bytes > CONFIG_LIMIT_BYTES:
+        raise ModelError(f"{model_id} has a config.json of {config.size_bytes / MIB:,.0f} MiB, which no model needs; choose another.")
     return _summary("model", model_id, info, _needed(found), int(info.safetensors.total) if info.safetensors else None)
+
+
+def inspect_files(model_id: str, revision: str = "") -> HubSummary:
+    """What the Hub says of a repository of models, with all of its files, needed or not; one request. Raises as `inspect_hub`."""
+    check_id(model_id)
+    if offline():
+        raise HubError(f"The Hub is not asked for {model_id}, because offline mode is on; use what is on this machine.")
+    info, found = _ask("model", model_id, revision)
+    return _summary("model", model_id, info, found, None)
 
 
 def inspect_dataset(dataset_id: str, revision: str = "", folder: str = "") -> HubSummary:
@@ -137,6 +144,8 @@ def _ask(kind: Kind, repo_id: str, revision: str) -> tuple[Any, list[HubFile]]:
 
 def _summary(kind: Kind, repo_id: str, info: Any, files: list[HubFile], parameters: int | None) -> HubSummary:
     sha = str(info.sha)
+    if not COMMIT.fullmatch(sha):  # it becomes a folder's name
+        raise HubError(f"The Hub ({constants.ENDPOINT}) names no commit for {repo_id}; try again later.")
     missing = [file for file in files if not (snapshot_folder(repo_id, sha, kind) / file.name).exists()]
     return HubSummary(
         id=repo_id,

@@ -21,11 +21,13 @@ from peft.tuners.lora import LoraLayer
 from transformers import PreTrainedTokenizerBase
 
 from ..errors import AdapterError, DataError, SettingsError
+from ..patience import ShouldStop
 from ..records import Prediction
-from . import memory, modeling
+from . import hubadapters, memory, modeling
 from .data import ASSETS
 from .device import choose_device
 from .evaluation import Floats, softmax
+from .hubfiles import OnProgress
 from .restored import restore_weights
 
 MAX_CHARACTERS = 50_000
@@ -43,16 +45,32 @@ class Scores:
 
 
 class Classifier:
-    """The adapter `sample`, a run's id, or a folder.
+    """The adapter `sample`, a run's id, a folder, or a Hub id.
 
     `labels` are the names in order; where `ordinal`, label i means i + 1 stars. `precision`: of the base, "" for that of the training;
-    `restored`: for answering alone, see restored.py. `ledger`: its bytes at that precision, before anything is restored.
+    `restored`: for answering alone, see restored.py. `ledger`: its bytes at that precision, before anything is restored. `remark`: what one
+    should know of an adapter that this app has not made, else "".
     """
 
-    def __init__(self, adapter: str, *, runs_home: Path | None = None, on_cpu: bool = False, precision: str = "", restored: bool = False):
+    def __init__(
+        self,
+        adapter: str,
+        *,
+        runs_home: Path | None = None,
+        on_cpu: bool = False,
+        precision: str = "",
+        restored: bool = False,
+        on_progress: OnProgress | None = None,
+        should_stop: ShouldStop | None = None,
+    ):
         self._device = choose_device("cpu") if on_cpu else choose_device()
-        self.folder = find_adapter(adapter, runs_home)
-        self._loaded = modeling.load_adapter(self.folder, self._device, precision)
+        self.folder = find_adapter(adapter, runs_home, on_progress=on_progress, should_stop=should_stop)
+        self.remark = hubadapters.read_remark(self.folder)
+        try:
+            self._loaded = modeling.load_adapter(self.folder, self._device, precision)
+        except AdapterError as error:
+            # The folder may be one of a cache, which tells the user nothing, and is nobody else's business.
+            raise AdapterError(str(error).replace(str(self.folder), adapter)) from error
         self.note = self._loaded.note
         self.precision = precision or self.note.precision
         self.labels = tuple(self.note.labels)
@@ -242,8 +260,13 @@ def check_texts(texts: Sequence[str]) -> None:
             raise DataError(f"{which} has half a character (U+{ord(text[error.start]):04X}) at {error.start + 1}; remove it.") from None
 
 
-def find_adapter(adapter: str, runs_home: Path | None = None) -> Path:
-    """The folder of `sample`, a run's id (where it has an adapter) or a folder. Raises AdapterError."""
+def find_adapter(
+    adapter: str, runs_home: Path | None = None, *, on_progress: OnProgress | None = None, should_stop: ShouldStop | None = None
+) -> Path:
+    """The folder of `sample`, a run's id (where it has an adapter), a folder, or a Hub id (user/name, or user/name@revision).
+
+    One of the Hub is fetched and checked first (hubadapters.py). Raises AdapterError, and what `fetch_adapter` raises.
+    """
     if adapter == "sample":
         return ASSETS / "adapter"
     if runs_home is not None and adapter == Path(adapter).name and (runs_home / adapter / "config.json").is_file():
@@ -253,4 +276,6 @@ def find_adapter(adapter: str, runs_home: Path | None = None) -> Path:
         return folder
     if Path(adapter).is_dir():
         return Path(adapter).resolve()
-    raise AdapterError(f"There is no adapter {adapter!r}; give `sample`, a run's id, or a folder that holds an adapter.")
+    if hubadapters.is_hub_name(adapter):
+        return hubadapters.fetch_adapter(adapter, on_progress=on_progress, should_stop=should_stop)
+    raise AdapterError(f"There is no adapter {adapter!r}; give `sample`, a run's id, a folder that holds an adapter, or a Hub id.")

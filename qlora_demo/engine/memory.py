@@ -21,10 +21,10 @@ from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 from ..errors import DeviceError, ModelError
+from ..patience import DownloadStopped
 from ..records import STAGES, MemoryStage, ProcessReading
 from .device import Kind, choose_device, free_memory_bytes
 from .layers import LayerPlan, Storage, linear_layers, load_model, lora_targets, meta_model, missing_modules, plan_for
-from .patience import DownloadStopped
 from .probe import Watch
 from .random_weights import random_checkpoint
 from .roles import layer_of, role_of

@@ -20,8 +20,8 @@ from typing import Any
 
 from ..errors import DeviceError
 from ..heap import with_compact_heap
+from ..patience import DownloadStopped
 from ..records import Budget, BudgetReading, ProcessReading
-from .patience import DownloadStopped
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 WARM_TOKENS = 8

@@ -100,7 +100,9 @@ def build_trainer(
     patience = [EarlyStoppingCallback(early_stopping_patience=config.patience)] if config.patience else []
 
     def metrics(found: Any) -> dict[str, float]:
-        measured = judge(found.label_ids, found.predictions, data.labels, data.ordinal)
+        # T5 hands its encoder's states out behind the logits.
+        logits = found.predictions[0] if isinstance(found.predictions, tuple) else found.predictions
+        measured = judge(found.label_ids, logits, data.labels, data.ordinal)
         return {
             "loss": measured.loss,
             "accuracy": measured.accuracy,

@@ -27,7 +27,7 @@ from ..records import Finished
 from .events import EventWriter, last_event, read_events
 from .state import Heartbeat, JobState, StateWriter, read_state, to_json, write_state
 
-__all__ = ["EventWriter", "Heartbeat", "Job", "JobState", "Kind", "StateWriter", "Store", "default_home", "to_json"]
+__all__ = ["EventWriter", "Heartbeat", "Job", "JobState", "Kind", "StateWriter", "Store", "to_json"]
 
 Kind = Literal["train", "memory", "classify"]
 
@@ -38,13 +38,6 @@ RESERVE = ".reserve"
 DRAFTS = (RESERVE, ".state.*", ".report.json", "*.draft", "*.old")
 _RESERVE_BYTES = 64 * 1024
 _LAST_RUNS = 5  # tell how long the next one may take
-
-
-def default_home() -> Path:
-    """QLORA_DEMO_HOME, or `runs` beside app.py; absolute."""
-    named = os.environ.get("QLORA_DEMO_HOME")
-    home = Path(named).expanduser() if named else Path(__file__).parents[2] / "runs"
-    return home.absolute()
 
 
 class Job:

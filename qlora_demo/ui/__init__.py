@@ -14,6 +14,7 @@ from .data_tab import build_data_tab
 from .handlers import shown
 from .learn_tab import build_learn_tab
 from .memory_tab import build_memory_tab
+from .publish_tab import build_publish_tab
 from .train_tab import build_train_tab
 from .views import view_machine
 
@@ -22,6 +23,8 @@ INTRODUCTION = (
     "<h1>QLoRA, measured and live</h1><p>Quantize a language model to 4 bits, train a star-rating classifier on top of it, "
     "and watch every byte and every step.</p>"
 )
+# The figures ask with the key of the run that they show; their scripts hear of the keys here, as they come and change.
+HAND_OUT = "(keys) => { window.qloraKeys = keys ?? {}; window.dispatchEvent(new Event('qlora-keys')); return []; }"
 
 
 def build_app(services: Services) -> gr.Blocks:
@@ -41,12 +44,15 @@ def build_app(services: Services) -> gr.Blocks:
                 placed = gr.Column()
             with gr.Tab("Classify", id="classify"):
                 adapters = build_classify_tab(services, page, keys)
+            with gr.Tab("Publish", id="publish") as publish:
+                build_publish_tab(services, publish, keys)
             with gr.Tab("Learn", id="learn") as learn:
                 build_learn_tab(services, learn)
         with placed:
             fields, reason = build_train_tab(services, page, keys, adapters)
         with data_placed:
             build_data_tab(services, data, tabs, fields, reason)
+        keys.change(None, keys, None, js=HAND_OUT, api_visibility="private")
         build_api(services)
         page.load(shown(lambda: view_machine(services.machine())), None, machine, show_progress="hidden", api_visibility="private")
     return page

@@ -1,4 +1,7 @@
-"""The HTTP interface, also offered as MCP tools: the page's functions under names that do not change."""
+"""The HTTP interface: the page's functions under names that do not change. Those that only look are offered as MCP tools, too.
+
+Starting and stopping are none: a model that reads a stranger's words must not be talked into either.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,9 @@ import gradio as gr
 
 from ..config import MemoryRequest, RunConfig
 from ..services import SAMPLE, Services
-from .handlers import shown
+from .handlers import shown, visitor
 
-LAST_EVENTS = 50
+NO_TOOLS = ("start_run", "stop_run")
 
 
 def build_api(services: Services) -> None:
@@ -45,17 +48,17 @@ def build_api(services: Services) -> None:
         Args:
             config: Settings of the run by name, such as {"max_steps": 30}; what is left out has its default.
         """
-        return vars(services.start_run(RunConfig.read(config if isinstance(config, dict) else {"config": config}))).copy()
+        asked = RunConfig.read(config if isinstance(config, dict) else {"config": config})
+        return vars(services.start_run(asked, visitor())).copy()
 
     @shown
     def run(run: str) -> dict[str, Any]:
-        """Tell how a run fares: its state, steps, metrics and last events.
+        """Tell how a run fares: its state, steps, metrics and last events; on a public host without its pinned reviews.
 
         Args:
             run: The run's id.
         """
-        job = services.job(run)
-        return {**job.summary(), "events": job.events()[-LAST_EVENTS:]}
+        return services.tell(run)
 
     @shown
     def stop_run(run: str, key: str) -> dict[str, Any]:
@@ -66,7 +69,7 @@ def build_api(services: Services) -> None:
             key: What start_run answered.
         """
         services.stop_run(run, str(key))
-        return services.job(run).summary()
+        return services.strangers.summarize(services.job(run), str(key))
 
     @shown
     def runs() -> list[dict[str, Any]]:
@@ -75,3 +78,10 @@ def build_api(services: Services) -> None:
 
     for endpoint, limit in ((classify, 64), (memory, 2), (start_run, 20), (run, 20), (stop_run, 20), (runs, 20)):
         gr.api(endpoint, api_name=endpoint.__name__, concurrency_limit=limit)
+
+
+def close_tools(page: gr.Blocks) -> None:
+    """Takes NO_TOOLS from the MCP tools of a page that was launched: Gradio offers every endpoint that its documentation names."""
+    server = page.mcp_server_obj
+    if server is not None:
+        server.tool_to_endpoint = {tool: name for tool, name in server.tool_to_endpoint.items() if name.strip("/") not in NO_TOOLS}

@@ -12,7 +12,7 @@ import gradio as gr
 
 from ..errors import DemoError
 from ..services import SAMPLE, Services
-from .classify_views import PRECISIONS, view_certainty, view_probabilities, view_stars, view_temperature
+from .classify_views import PRECISIONS, view_certainty, view_probabilities, view_remark, view_stars, view_temperature
 from .file_panel import build_file_panel
 from .handlers import shown
 from .precision_panel import build_precision_panel
@@ -27,6 +27,10 @@ EXAMPLES = [
     "Great sound, but the battery barely lasts an afternoon.",
     "Oh wonderful, another charger that works for exactly one week.",
 ]
+
+
+ADAPTERS = "The shipped one, a run of yours, an adapter's folder, or its name on the Hub."
+ADAPTERS_HERE = "The shipped one, a run, or a name on the Hub, such as user/stars."
 
 
 def build_classify_tab(services: Services, page: gr.Blocks, keys: gr.BrowserState) -> gr.Dropdown:
@@ -44,7 +48,8 @@ def build_classify_tab(services: Services, page: gr.Blocks, keys: gr.BrowserStat
             certainty = gr.HTML('<p class="quiet">The first answer waits for the model to load.</p>', elem_id="classify-certainty")
         with gr.Column(elem_classes="classify-how", min_width=0):
             adapter = gr.Dropdown(services.adapters(), value=SAMPLE, label="Adapter", allow_custom_value=True, elem_id="classify-adapter",
-                                  info="The shipped one, a run of yours, or the folder of an adapter.")  # fmt: skip
+                                  info=ADAPTERS_HERE if services.public else ADAPTERS)  # fmt: skip
+            remark = gr.HTML(elem_id="classify-remark")
             with gr.Row():
                 precision = gr.Dropdown([(words, name) for name, words in PRECISIONS.items()], value="", label="Precision of the base",
                                         min_width=140, elem_id="classify-precision", info="As trained, or another.")  # fmt: skip
@@ -75,9 +80,10 @@ def build_classify_tab(services: Services, page: gr.Blocks, keys: gr.BrowserStat
 
     @shown
     def on_adapter(adapter: str) -> Any:
-        """The choice is there where the adapter's run fitted a temperature."""
+        """The choice is there where the adapter's run fitted a temperature; what is odd about an adapter is said."""
         temperature = services.classifiers.temperature(adapter)
-        return gr.Checkbox(visible=temperature is not None, info=view_temperature(temperature) if temperature else None)
+        box = gr.Checkbox(visible=temperature is not None, info=view_temperature(temperature) if temperature else None)
+        return box, view_remark(services.classifiers.remark(adapter))
 
     # A limit of its own, so that no other handler holds up a key; another adapter takes seconds to load, and shows that it does.
     answer: dict[str, Any] = {"inputs": [review, adapter, calibrated, precision, scale], "outputs": [stars, shares, certainty],
@@ -86,5 +92,5 @@ def build_classify_tab(services: Services, page: gr.Blocks, keys: gr.BrowserStat
     gr.on([calibrated.input, scale.input], on_review, show_progress="hidden", **answer)
     gr.on([adapter.change, precision.input], on_review, show_progress="minimal", show_progress_on=certainty, **answer)
     # Without triggers it runs as the page loads, too: the shipped adapter may have a temperature.
-    gr.on(None, on_adapter, adapter, calibrated, show_progress="hidden", concurrency_limit=4, api_visibility="private")
+    gr.on(None, on_adapter, adapter, [calibrated, remark], show_progress="hidden", concurrency_limit=4, api_visibility="private")
     return adapter

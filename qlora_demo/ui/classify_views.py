@@ -46,6 +46,11 @@ def view_certainty(tuned: Prediction, seconds: float) -> str:
     return f'<p class="quiet">{words}: {percent(share)} on {escape(tuned.label)}. {when}.{cut}</p>'
 
 
+def view_remark(remark: str) -> str:
+    """What one should know of an adapter, where there is something."""
+    return f'<p class="quiet">{escape(remark)}</p>' if remark else ""
+
+
 def view_temperature(temperature: float) -> str:
     """What calibrated probabilities are; plain text."""
     how = "softer" if temperature > 1 else "sharper"

@@ -17,6 +17,7 @@ from .. import uploads
 from ..config import RunConfig
 from ..errors import DataError, DemoError
 from ..examining import SAMPLE, DataRequest, check_source
+from ..limits import describe_uploads
 from ..records import NO_COLUMN
 from ..services import Services
 from .data_sections import (
@@ -32,8 +33,8 @@ from .data_sections import (
     chosen_rows,
 )
 from .form import CHOICES
-from .handlers import shown
-from .views import view_downloads, view_problems
+from .handlers import AT_ONCE, shown
+from .views import view_downloads, view_limits, view_problems
 
 SOURCES = [("The sample", "sample"), ("A file", "file"), ("The Hub", "hub")]
 # The tutorial's set falls back on copies of it, where the Hub does not give it (engine/hubdata.py).
@@ -59,6 +60,8 @@ def build_data_tab(services: Services, tab: gr.Tab, tabs: gr.Tabs, fields: Mappi
             source = gr.Radio(SOURCES, value="sample", label="Where the reviews are", elem_id="data-source")
             with gr.Group(visible=False) as in_file:
                 file = gr.File(label="CSV, TSV, JSON, JSON lines, Parquet; also .gz, .zip", height=116, elem_id="data-file")
+                if services.public:
+                    gr.HTML(view_limits(describe_uploads()), elem_id="data-limits")
                 path = gr.Textbox(label="Or a path on this machine", max_lines=1, visible=not services.public, elem_id="data-path")
             with gr.Group(visible=False) as on_hub:
                 hub_set = gr.Dropdown(HUB_SETS, value="amazon-reviews", label="Data set", allow_custom_value=True,
@@ -138,7 +141,7 @@ def build_data_tab(services: Services, tab: gr.Tab, tabs: gr.Tabs, fields: Mappi
     def on_upload(progress: gr.Progress = progress, **form: Any) -> Changes:
         """The file is kept, and looked at."""
         try:
-            place = str(uploads.keep(form["file"], services.store.home))
+            place = services.strangers.keep(form["file"])
         except DemoError as error:
             return {**tell(error), file: None}
         # Left in the field, the browser would be shown where the app's library has put it.
@@ -169,7 +172,10 @@ def build_data_tab(services: Services, tab: gr.Tab, tabs: gr.Tabs, fields: Mappi
         try:
             if state is None or not state.report["labels"]:
                 raise DataError("There is nothing to train on without labels; name the label column above.")
-            values = run_settings(state, chosen_rows(services, state, unit, amount), int(max_length), services.store.home)
+            rows = chosen_rows(services, state, unit, amount)
+            if services.public and not rows:  # its limits count steps, so how many reviews "all" are is said
+                rows = int(services.examiner.subset(state.request, 0)["of"])
+            values = run_settings(state, rows, int(max_length), services.store.home)
         except DemoError as error:
             return {subset.parts["refused"]: view_problems([str(error)])}
         told = '<p class="quiet">The form has the reviews from the Data tab: change what you like, then start.</p>'
@@ -180,8 +186,8 @@ def build_data_tab(services: Services, tab: gr.Tab, tabs: gr.Tabs, fields: Mappi
                             "revision": revision, "max_length": max_length, "model": model}  # fmt: skip
     shows = [state, status, asking, ask, how, found, *(part for section in sections for part in section.parts.values())]
     # Reading may take minutes: a limit of its own, so that nothing else of the page waits for it.
-    slow: dict[str, Any] = {"concurrency_limit": 2, "concurrency_id": "data", "show_progress": "full", "show_progress_on": status,
-                            "api_visibility": "private"}  # fmt: skip
+    slow: dict[str, Any] = {"concurrency_limit": AT_ONCE if services.public else 2, "concurrency_id": "data", "show_progress": "full",
+                            "show_progress_on": status, "api_visibility": "private"}  # fmt: skip
     source.input(lambda chosen: [gr.Group(visible=chosen == "file"), gr.Group(visible=chosen == "hub")], source, [in_file, on_hub],
                  queue=False, api_visibility="private")  # fmt: skip
     look.click(on_look, inputs_kwargs=form, outputs=shows, **slow)

@@ -11,6 +11,7 @@ import hmac
 import re
 import secrets
 from pathlib import Path
+from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response, StreamingResponse
@@ -19,6 +20,7 @@ from starlette.routing import Route
 from ..errors import DemoError
 from ..feedback import FILE, Feedback
 from ..jobs.store import Job, Store
+from ..outgoing import find_pack
 from ..results import read_lines
 from ..uploads import safe_name
 
@@ -29,7 +31,8 @@ KINDS = {
     "parquet": "application/vnd.apache.parquet",
 }
 _HEADERS = {"Cache-Control": "private, no-store", "X-Content-Type-Options": "nosniff"}
-_FEEDBACK = "feedback"  # no run is called so
+_FEEDBACK, _PACKS = "feedback", "packs"  # no run is called so
+NOT_FOUND = PlainTextResponse("Not found.", 404)
 _ENDINGS = re.compile(r"(\.(csv|tsv|json|jsonl|parquet|gz|zip))+$", re.I)
 
 
@@ -43,6 +46,11 @@ def link_to_feedback() -> str:
     return link_to(_FEEDBACK, "jsonl")
 
 
+def link_to_pack(place: str, name: str) -> str:
+    """Where the page finds a zip; its place, which nobody can guess, is the permission."""
+    return f"files/{_PACKS}/{place}/{quote(name)}"
+
+
 def there_are(job: Job) -> list[str]:
     """The kinds of files that can be had of a job now; of one that was broken off the rows that it came to."""
     return [kind for kind in KINDS if (job.folder / f"predictions.{kind}").is_file()]
@@ -53,18 +61,21 @@ def files_route(store: Store) -> Route:
 
     def send(request: Request) -> Response:
         run, token, kind = (request.path_params[name] for name in ("run", "token", "kind"))
+        if run == _PACKS:
+            pack = find_pack(store.home, token, kind)
+            return FileResponse(pack, media_type="application/zip", filename=kind, headers=_HEADERS) if pack else NOT_FOUND
         if not hmac.compare_digest(token.encode(), _token(run).encode()):
-            return PlainTextResponse("Not found.", 404)
+            return NOT_FOUND
         if run == _FEEDBACK:
             return FileResponse(Feedback(store.home).path, media_type=KINDS["jsonl"], filename=FILE, headers=_HEADERS)
         try:
             job = store.job(run)
             if kind not in there_are(job):
-                return PlainTextResponse("Not found.", 404)
+                return NOT_FOUND
             name = safe_name(f"{_ENDINGS.sub('', Path(job.settings()['file']).name)}-classified.{kind}")
             return _answer(job, kind, name)
         except (DemoError, KeyError):
-            return PlainTextResponse("Not found.", 404)
+            return NOT_FOUND
 
     return Route("/files/{run}/{token}/{kind}", send, methods=["GET"])
 

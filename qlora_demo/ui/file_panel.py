@@ -13,14 +13,16 @@ import gradio as gr
 from ..config import ClassifyRequest
 from ..errors import DemoError
 from ..jobs.store import Job
+from ..limits import describe_uploads
+from ..privacy import without_paths
 from ..records import NO_COLUMN
 from ..services import Services
-from ..uploads import keep
 from .downloads import link_to, there_are
 from .file_rows import EVERY, NONE, find_rows
 from .file_views import view_ended, view_found, view_judged, view_links, view_progress, view_rows, view_summary
-from .handlers import shown
-from .views import view_problems
+from .handlers import shown, visitor
+from .run_tools import as_keys
+from .views import view_limits, view_problems
 
 FILE_TYPES = [".csv", ".tsv", ".json", ".jsonl", ".parquet", ".gz", ".zip"]
 NOTHING = ("none", NO_COLUMN)
@@ -33,6 +35,8 @@ def build_file_panel(services: Services, page: gr.Blocks, keys: gr.BrowserState,
         "### A whole file\nA table with a column of reviews: CSV, TSV, JSON, JSON Lines or Parquet, also packed as .gz or .zip. "
         "The adapter chosen above gives each row its stars; all columns stay as they are."
     )
+    if services.public:
+        gr.HTML(view_limits(describe_uploads()), elem_id="classify-file-limits")
     with gr.Row(elem_classes="file-begin"):
         with gr.Column(min_width=280):
             sent = gr.File(label="File of reviews", file_types=FILE_TYPES, height=150, elem_id="classify-file")
@@ -88,7 +92,7 @@ def build_file_panel(services: Services, page: gr.Blocks, keys: gr.BrowserState,
         if not sent:
             return gr.skip()
         try:
-            changes = read(str(keep(sent, services.store.home)))
+            changes = read(services.strangers.keep(sent))
         except DemoError as error:
             changes = {found: view_problems([str(error)]), choices: gr.Row(visible=False), upload: "", start: gr.Button(interactive=False)}
         return {**changes, component_of_file: None}
@@ -107,10 +111,10 @@ def build_file_panel(services: Services, page: gr.Blocks, keys: gr.BrowserState,
                 "file": upload, "adapter": (adapter or "").strip(), "text_column": text, "title_column": title, "label_column": label,
                 "base": base, "calibrated": calibrated,
             })  # fmt: skip
-            started = services.start_classifying(asked)
+            started = services.start_classifying(asked, visitor())
         except DemoError as error:
             return {status: view_problems([str(error)])}
-        known = {**(keys or {}), started.run: started.key}
+        known = {**as_keys(keys), started.run: started.key}
         return {**follow(services.job(started.run)), mine: (started.run, started.key), component_of_keys: known, found: "", drawn: ""}
 
     @shown
@@ -136,7 +140,7 @@ def build_file_panel(services: Services, page: gr.Blocks, keys: gr.BrowserState,
             return {**running, **early, **({drawn: job.id} if early else {result: gr.Column(visible=False)} if first else {})}
         report = job.report()
         return {
-            status: view_ended(name, state.state, state.error, report),
+            status: view_ended(name, state.state, without_paths(state.error or ""), report),
             links: view_links({kind: link_to(job.id, kind) for kind in there_are(job)}),
             summary: view_summary(report) if report and report["classified"] else "",
             judged: view_judged(report) if report and report["classified"] else "",
@@ -177,9 +181,10 @@ def build_file_panel(services: Services, page: gr.Blocks, keys: gr.BrowserState,
     @shown
     def on_load(keys: Any) -> Changes:
         """The newest file that this browser had classified; at home the newest of all."""
-        own = [job for job in services.store.jobs("classify") if job.id in (keys or {})]
+        known = as_keys(keys)
+        own = [job for job in services.store.jobs("classify") if services.strangers.fits(job.id, known.get(job.id, ""))]
         job = own[0] if own else None if services.public else services.latest("classify")
-        return {**follow(job, first=True), mine: (job.id, (keys or {}).get(job.id, ""))} if job else gr.skip()
+        return {**follow(job, first=True), mine: (job.id, known.get(job.id, ""))} if job else gr.skip()
 
     component_of_file, component_of_keys = sent, keys  # handlers have their values under these names
     private: dict[str, Any] = {"api_visibility": "private", "concurrency_limit": 20}

@@ -1,6 +1,7 @@
-"""The one place that turns errors into what the browser shows.
+"""The one place that turns errors into what the browser shows, and that knows who asks.
 
-A DemoError is shown as its sentence and changes nothing on the page; anything else is logged and called unexpected.
+A DemoError is shown as its sentence, in which a path of this machine is a name, and changes nothing on the page; anything else is logged
+and called unexpected.
 """
 
 from __future__ import annotations
@@ -12,9 +13,14 @@ from html import escape
 from typing import Any, TypeVar
 
 import gradio as gr
+from gradio.context import LocalContext
 
 from ..errors import DemoError
+from ..hosting import on_space
+from ..privacy import without_paths
 
+# Requests for slow work that a public host hears at once: those beyond limits.Turns get a sentence, which must not wait in line.
+AT_ONCE = 8
 log = logging.getLogger("qlora_demo")
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -27,10 +33,24 @@ def shown(handler: F) -> F:
         try:
             return handler(*args, **fields)
         except DemoError as error:
-            raise gr.Error(escape(str(error), quote=False), duration=15, title="Please look again", print_exception=False) from None
+            sentence = escape(without_paths(str(error)), quote=False)
+            raise gr.Error(sentence, duration=15, title="Please look again", print_exception=False) from None
         except Exception as error:
             log.exception("Unexpected, in %s", handler.__name__)
             sentence = f"Unexpected: {type(error).__name__}. The app's log has the details; nothing you typed is lost."
             raise gr.Error(sentence, title="Unexpected", print_exception=False) from None
 
     return handle  # type: ignore[return-value]
+
+
+def visitor() -> str:
+    """The address of who asks, in a handler; "" where it is not known. A session's name proves nothing: anyone can make up another.
+
+    On a Space every request comes from the platform's proxy, which adds the address that it was asked from at the end of
+    X-Forwarded-For; what stands before it the visitor may have written. Elsewhere nobody vouches for that header, and it is not read.
+    """
+    request = LocalContext.request.get(None)
+    if request is None:
+        return ""
+    forwarded = str(request.headers.get("x-forwarded-for", "")) if on_space() else ""
+    return forwarded.rpartition(",")[2].strip() or (request.client.host if request.client else "")

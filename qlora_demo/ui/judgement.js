@@ -3,7 +3,7 @@
 const $ = (selector) => element.querySelector(selector);
 const panel = $(".judged"), choice = $(".judged-split"), matrix = $("#train-confusion"), cell = $("#train-cell");
 const mistakes = $("#train-mistakes"), belief = $("#train-reliability");
-let run = "", found = null, epoch = 0;
+let run = "", key = "", found = null, epoch = 0;
 
 const share = (value) => `${(100 * value).toFixed(0)} %`;
 const sum = (counts) => counts.reduce((all, count) => all + count, 0);
@@ -85,7 +85,7 @@ async function list(place, query, title) {
   const page = async () => {
     more.disabled = true;
     try {
-      const news = await server.reviews({ run, split: choice.value, after: items.children.length, ...query });
+      const news = await server.reviews({ run, key, split: choice.value, after: items.children.length, ...query });
       if (mine !== epoch || !status.isConnected) return;
       if (news.error) { status.textContent = news.error; return; }
       items.append(...news.reviews.map(review));
@@ -129,13 +129,18 @@ function show() {
   else mistakes.replaceChildren(make("p", "This run kept no reviews to list.", { class: "quiet" }));
 }
 
+// With its key a run of an uploaded file lists its reviews; the keys come a moment after the page.
+const keyOf = (id) => window.qloraKeys?.[id] ?? "";
+window.addEventListener("qlora-keys", () => { if (run && element.isConnected && keyOf(run) !== key) attach(); });
+
 async function attach() {
   run = props.value || "";
+  key = keyOf(run);
   const mine = ++epoch;
   panel.hidden = true;
   if (!run) return;
   try {
-    const news = await server.overview({ run });
+    const news = await server.overview({ run, key });
     if (mine !== epoch || news.error || !Object.keys(news.splits).length) return;
     found = news;
   } catch (error) {

@@ -13,6 +13,7 @@ from typing import Any
 import gradio as gr
 
 from ..errors import DemoError
+from ..privacy import without_paths
 from ..services import Services
 from ..text import cut
 from .judgement_views import view_reliability
@@ -57,28 +58,29 @@ def judgement(services: Services) -> gr.HTML:
 
 
 def look(services: Services, query: Any) -> dict[str, Any]:
-    """The answer to {run}: labels, confusion by split, whether there are reviews to list, the reliability curve as HTML.
+    """The answer to {run, key}: labels, confusion by split, whether there are reviews to list, the reliability curve as HTML.
 
-    A run without a report has no splits.
+    A run without a report has no splits. On a public host the reviews of an upload are listed to who has the run's key alone.
     """
     try:
         job = services.job(text_of(query, "run"))
         report = job.report() or {}
+        may_read = services.strangers.may_read(job.id, text_of(query, "key"))
     except DemoError as error:
-        return {"error": str(error)}
+        return {"error": without_paths(str(error))}
     judged = _judged(report)
     labels = next((list(metrics["labels"]) for metrics in judged.values()), [])
     return {
         "labels": labels,
         "ordinal": bool((report.get("data") or {}).get("ordinal")),
         "splits": {split: metrics["confusion"] if len(labels) <= MOST_LABELS else [] for split, metrics in judged.items()},
-        "listed": (job.folder / "answers.jsonl").is_file(),
+        "listed": may_read and (job.folder / "answers.jsonl").is_file(),
         "reliability": view_reliability(judged["test"], report.get("calibration")) if "test" in judged else "",
     }
 
 
 def find(services: Services, query: Any) -> dict[str, Any]:
-    """The answer to {run, split, after} with {label, guess}, or without them for the worst mistakes: how many, and one page of them.
+    """The answer to {run, key, split, after} with {label, guess}, or without them for the worst mistakes: how many, and one page of them.
 
     The surest come first; of the worst mistakes those that are off by the most stars. Labels are indices.
     """
@@ -87,10 +89,12 @@ def find(services: Services, query: Any) -> dict[str, Any]:
         return {"error": "These are no reviews of a run."}
     try:
         job = services.job(text_of(query, "run"))
+        if not services.strangers.may_read(job.id, text_of(query, "key")):
+            return {"error": "These reviews are those of an uploaded file, and shown to who started the run alone."}
         answers = [answer for answer in job.answers() if answer["split"] == split]
         ordinal = bool(((job.report() or {}).get("data") or {}).get("ordinal"))
     except DemoError as error:
-        return {"error": str(error)}
+        return {"error": without_paths(str(error))}
 
     def badness(answer: dict[str, Any]) -> tuple[int, float]:
         off = abs(answer["guess"] - answer["label"]) if ordinal else 0

@@ -5,7 +5,7 @@ const badge = $("#train-status"), phase = $(".live-phase"), notices = $(".notice
 const meter = $(".meter"), bar = $(".meter > div");
 const color = (name) => getComputedStyle(element).getPropertyValue(name).trim();
 const figure = liveFigure($("#train-figure .graph"), color), pinned = pinnedReviews($("#train-pinned-figure"));
-let run = "", after = 0, born = "", total = 0, timer = null, epoch = 0, active = false;
+let run = "", key = "", after = 0, born = "", total = 0, timer = null, epoch = 0, active = false;
 
 const fact = (name, text) => { $(`[data-fact="${name}"]`).textContent = text; };
 const known = (value, form) => value == null ? "–" : form(value);
@@ -112,13 +112,23 @@ async function show(news) {
   if (moved) await figure.draw(total);
 }
 
+// The keys of this browser's runs come a moment after the page: with its key a run tells more.
+const keyOf = (id) => window.qloraKeys?.[id] ?? "";
+window.addEventListener("qlora-keys", () => {
+  if (!run || !element.isConnected || keyOf(run) === key) return;
+  clearTimeout(timer);
+  epoch += 1;
+  poll(epoch);
+});
+
 async function poll(mine) {
   // A newer run has taken the figure, or the page has left it.
   if (mine !== epoch || !element.isConnected) return;
   // In a hidden tab only the title and the sound are waited for.
   let wait = document.hidden ? 5000 : 1000;
   try {
-    const news = await server.since({ run, after, born });
+    key = keyOf(run);
+    const news = await server.since({ run, after, born, key });
     if (mine !== epoch) return;
     if (news.error) { badge.textContent = "gone"; badge.dataset.state = "failed"; say(phase, news.error); active = false; seen(); return; }
     await show(news);

@@ -13,9 +13,10 @@ import gradio as gr
 
 from ..errors import DemoError
 from ..jobs import queue
+from ..privacy import without_paths
 from ..services import Services
 from ..text import duration
-from .queries import number_of
+from .queries import number_of, text_of
 from .timeline import timeline_of
 
 HERE = Path(__file__).parent
@@ -75,28 +76,33 @@ def live_plot(services: Services) -> gr.HTML:
 def news(services: Services, query: Any) -> dict[str, Any]:
     """The answer to one poll: the run's state, and what its timeline has told since event `after`, below 50 kB.
 
-    The query comes from anyone's browser: what is not a run's id and a whole number is answered as an unknown run.
+    The query comes from anyone's browser: what is not a run's id and a whole number is answered as an unknown run. On a public host
+    the pinned reviews are told to who has the run's `key`; a page that hears of its key later is told everything anew.
     """
     asked = query if isinstance(query, dict) else {}
-    run, after, born = asked.get("run"), number_of(asked, "after"), asked.get("born", "")
+    run, after, born, key = asked.get("run"), number_of(asked, "after"), asked.get("born", ""), text_of(asked, "key")
     if not isinstance(run, str) or not isinstance(born, str) or after is None:
         return {"error": "This is not a run."}
     try:
         job = services.job(run)
         # Before the events: what is written before a final state is then in this answer or the next of the same timeline.
         state = job.state()
-        told = timeline_of(job.folder).news(state.created, after, born)
+        own = services.strangers.owns(run, key)
+        mark = "own" if own else "other"
+        same = born.removeprefix(f"{mark} ") if born.startswith(f"{mark} ") else born and "of others"
+        told = timeline_of(job.folder).news(state.created, after, same, pinned=own)
+        words = {name: told[name] for name in ("phase", "notices", "reading")} | {"problem": state.error}
+        told |= {"born": f"{mark} {told['born']}", **services.strangers.tell(job, key, words)}
         waits = state.state == "queued"
         wait = queue.expected_wait(services.store, job) if waits else None
         position = queue.position(services.store, job) if waits else None
     except DemoError as error:
-        return {"error": str(error)}
+        return {"error": without_paths(str(error))}
     left = told.pop("seconds_left")
     return {
         "run": run,
         "state": state.state,
         "final": state.is_final,
-        "problem": state.error,
         "steps_done": state.steps_done,
         "steps_total": state.steps_total,
         "position": position,

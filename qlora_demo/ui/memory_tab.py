@@ -15,10 +15,11 @@ import gradio as gr
 from ..config import MemoryRequest
 from ..errors import DemoError
 from ..jobs.store import Job
+from ..privacy import without_paths
 from ..services import Services
 from .architecture_views import FILTER_JS, treemap, view_architecture, view_sums
 from .fit_views import view_calculators, view_fits
-from .handlers import shown
+from .handlers import shown, visitor
 from .memory_views import view_process, view_step
 from .views import view_downloads, view_memory, view_why
 
@@ -196,7 +197,7 @@ def read_request(
 
 def start(services: Services, request: MemoryRequest, report: dict[str, Any]) -> Shown:
     """Draws what is predicted and starts the measurement."""
-    started = services.start_measuring(request, report)
+    started = services.start_measuring(request, report, visitor())
     return Shown(say("Predicted; the measurement starts."), **draw(report), asking=gr.Group(visible=False),
                  mine=(started.run, started.key), timer=gr.Timer(active=True), cancel=gr.Button(visible=True))  # fmt: skip
 
@@ -232,7 +233,7 @@ def draw(report: dict[str, Any]) -> dict[str, Any]:
 
 
 def say(sentence: str, problem: bool = False) -> str:
-    return f'<p class="{"problem" if problem else "quiet"}">{escape(sentence)}</p>'
+    return f'<p class="{"problem" if problem else "quiet"}">{escape(without_paths(sentence))}</p>'
 
 
 def _phase(job: Job) -> str:

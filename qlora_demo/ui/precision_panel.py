@@ -10,7 +10,7 @@ import gradio as gr
 from ..errors import SettingsError
 from ..services import Services
 from .classify_views import view_base_check, view_comparison
-from .handlers import shown
+from .handlers import AT_ONCE, shown
 
 
 def build_precision_panel(services: Services, asked: dict[str, Any]) -> None:
@@ -36,6 +36,6 @@ def build_precision_panel(services: Services, asked: dict[str, Any]) -> None:
     def on_check(review: str, adapter: str, precision: str) -> str:
         return view_base_check(services.classifiers.base_check(review, adapter, precision=precision))
 
-    private: dict[str, Any] = {"concurrency_limit": 1, "api_visibility": "private"}
+    private: dict[str, Any] = {"concurrency_limit": AT_ONCE if services.public else 1, "api_visibility": "private"}
     compare.click(on_compare, [asked["adapter"], asked["precision"]], compared, **private)
     check.click(on_check, [asked["review"], asked["adapter"], asked["precision"]], checked, **private)

@@ -33,7 +33,7 @@ def build_run_tools(services: Services, live: gr.HTML, run: gr.Dropdown, adapter
 
     @shown
     def on_rename(shown_run: str, new_name: str, keys: dict[str, str]) -> Changes:
-        services.rename_run(shown_run, new_name, (keys or {}).get(shown_run, ""), at_home=True)
+        services.rename_run(shown_run, new_name, key_of(keys, shown_run), at_home=True)
         return {name: "", run: gr.Dropdown(run_choices(services), value=shown_run), adapters: gr.Dropdown(services.adapters())}
 
     @shown
@@ -44,7 +44,7 @@ def build_run_tools(services: Services, live: gr.HTML, run: gr.Dropdown, adapter
 
     @shown
     def on_really(live: str, keys: dict[str, str]) -> Changes:
-        services.delete_run(live, (keys or {}).get(live, ""), at_home=True)
+        services.delete_run(live, key_of(keys, live), at_home=True)
         return {sure: gr.Group(visible=False), **newest()}
 
     private: dict[str, Any] = {"api_visibility": "private", "concurrency_limit": 20}
@@ -60,3 +60,13 @@ def run_choices(services: Services) -> list[tuple[str, str]]:
         return f"{run['name'] or run['run']} · {Path(str(run['model'])).name} on {Path(str(run['data'])).name} · {run['state']}"
 
     return [(words(run), run["run"]) for run in services.runs()]
+
+
+def as_keys(known: Any) -> dict[str, str]:
+    """The keys of runs that a browser sends; none where it sends something else."""
+    return {run: key for run, key in known.items() if isinstance(key, str)} if isinstance(known, dict) else {}
+
+
+def key_of(known: Any, run: Any) -> str:
+    """The browser's key of a run; "" where it has none."""
+    return as_keys(known).get(run, "") if isinstance(run, str) else ""

@@ -11,7 +11,7 @@ from ..services import Services
 from ..text import shorten
 from .classify_views import view_lesson
 from .downloads import link_to_feedback
-from .handlers import shown
+from .handlers import AT_ONCE, shown
 
 
 def build_teach_panel(services: Services, review: gr.Textbox, adapter: gr.Dropdown) -> None:
@@ -46,4 +46,5 @@ def build_teach_panel(services: Services, review: gr.Textbox, adapter: gr.Dropdo
     private: dict[str, Any] = {"api_visibility": "private"}
     gr.on(None, on_adapter, [adapter, right], right, show_progress="hidden", concurrency_limit=4, **private)
     keep.click(on_keep, [review, adapter, right], told, concurrency_limit=8, **private)
-    teach.click(on_teach, [review, adapter, right], [adapter, told], show_progress_on=told, concurrency_limit=1, **private)
+    at_once = AT_ONCE if services.public else 1
+    teach.click(on_teach, [review, adapter, right], [adapter, told], show_progress_on=told, concurrency_limit=at_once, **private)

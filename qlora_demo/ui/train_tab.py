@@ -15,16 +15,17 @@ from gradio.components import Component
 from ..config import RunConfig
 from ..errors import DemoError, SettingsError
 from ..jobs.store import Job
+from ..limits import describe
 from ..presets import PRESETS
 from ..records import Download
 from ..services import Services
 from ..text import describe_changes
 from .form import TYPED, build_form, form_values, keep_in_browser, problems_list
-from .handlers import shown
+from .handlers import shown, visitor
 from .judgement import judgement
 from .live_plot import live_plot
-from .run_tools import Changes, build_run_tools, run_choices
-from .views import view_downloads, view_problems, view_report
+from .run_tools import Changes, as_keys, build_run_tools, key_of, run_choices
+from .views import view_downloads, view_limits, view_problems, view_report
 
 # What a fresh adapter must have in common with the one it starts from, and what goes with it.
 INHERITED = ("model", "revision", "precision", "rank", "alpha", "targets", "max_length")
@@ -50,6 +51,8 @@ def build_train_tab(
                 resume = gr.Button("Resume", visible=False, elem_id="train-resume")
                 onward = gr.Button("Start from this adapter", visible=False, elem_id="train-start-from")
                 apply = gr.Button("Start with what fits", variant="primary", visible=False, elem_id="train-apply")
+            if services.public:
+                gr.HTML(view_limits(describe()), elem_id="train-limits")
             problems = problems_list()
             own = gr.Button("Resume with the run's own settings", visible=False, elem_id="train-resume-own")
             with gr.Group(visible=False) as asking:
@@ -71,11 +74,11 @@ def build_train_tab(
     typed = gr.Checkbox(visible=False)  # whether the browser keeps a form; its value comes from there
     figure = live  # handlers have its value under that name
 
-    def show(job: Job) -> Changes:
-        """All that the page shows of a run."""
+    def show(job: Job, known: Any = None) -> Changes:
+        """All that the page shows of a run; `known`: the keys that this browser has."""
         state, found = job.state(), job.report()
         ended = state.is_final
-        suggested = services.suggestion(job.id) if ended else None
+        suggested = services.suggestion(job.id, key_of(known, job.id)) if ended else None
         return {
             live: job.id,
             run: gr.Dropdown(run_choices(services), value=job.id),
@@ -89,19 +92,19 @@ def build_train_tab(
             adapters: gr.Dropdown(services.adapters()),
         }
 
-    def newest() -> Changes:
+    def newest(known: Any = None) -> Changes:
         """The active run, else the newest."""
         job = services.latest("train")
         if job is not None:
-            return show(job)
+            return show(job, known)
         return {live: "", run: gr.Dropdown([], value=None), stop: gr.Button(interactive=False), report: "", judged: "",
                 **{button: gr.Button(visible=False) for button in (resume, onward, apply, own)},
                 adapters: gr.Dropdown(services.adapters())}  # fmt: skip
 
     def begin(config: RunConfig, known: dict[str, str]) -> Changes:
         """The run is submitted, and shown."""
-        started = services.start_run(config)
-        return {**show(services.job(started.run)), keys: {**(known or {}), started.run: started.key}, problems: "",
+        started = services.start_run(config, visitor())
+        return {**show(services.job(started.run)), keys: {**as_keys(known), started.run: started.key}, problems: "",
                 asking: gr.Group(visible=False)}  # fmt: skip
 
     def refused(error: DemoError, title: str = "") -> Changes:
@@ -112,6 +115,7 @@ def build_train_tab(
     def submit(known: dict[str, str], settings: dict[str, Any], confirmed: bool) -> Changes:
         try:
             config = RunConfig.read(settings)
+            services.strangers.check(config)  # before one is asked about downloads
             downloads: Sequence[Download] = [] if confirmed else services.needed_downloads(config)
             if downloads:
                 return {problems: "", asking: gr.Group(visible=True), ask: view_downloads(downloads)}
@@ -130,26 +134,26 @@ def build_train_tab(
     @shown
     def on_apply(live: str, keys: dict[str, str]) -> Changes:
         """The run whose memory ran out, once more, with the change that is predicted to fit; the form shows it."""
-        config = services.suggestion(live)
+        config = services.suggestion(live, key_of(keys, live))
         return {**begin(config, keys), **form_values(config, fields)} if config else gr.skip()
 
     @shown
     def on_stop(live: str, keys: dict[str, str]) -> Any:
-        services.stop_run(live, (keys or {}).get(live, ""), at_home=True)
+        services.stop_run(live, key_of(keys, live), at_home=True)
         return gr.Button(interactive=False)
 
     @shown
     def on_resume(live: str, keys: dict[str, str], **settings: Any) -> Changes:
         """Goes on where the form says what the run was started with; else says what differs, and loses nothing."""
         try:
-            services.resume_run(live, (keys or {}).get(live, ""), RunConfig.read(settings), at_home=True)
+            services.resume_run(live, key_of(keys, live), RunConfig.read(settings), visitor(), at_home=True)
         except SettingsError as error:
             return {**refused(error, "A run is resumed with its own settings, and the form differs:"), own: gr.Button(visible=True)}
         return again(live)
 
     @shown
     def on_own(live: str, keys: dict[str, str]) -> Changes:
-        services.resume_run(live, (keys or {}).get(live, ""), at_home=True)
+        services.resume_run(live, key_of(keys, live), visitor=visitor(), at_home=True)
         return {**again(live), **form_values(services.settings(live), fields)}
 
     def again(run_id: str) -> Changes:
@@ -164,35 +168,37 @@ def build_train_tab(
         return {reason: told, **{fields[name]: values[fields[name]] for name in (*INHERITED, "start_from")}}
 
     @shown
-    def on_show(run: str | None) -> Changes:
+    def on_show(run: str | None, keys: Any) -> Changes:
         """Another run into the figure."""
-        return show(services.job(run)) if run else gr.skip()
+        return show(services.job(run), keys) if run else gr.skip()
 
     @shown
-    def on_again(live: str, run: str | None) -> Changes:
+    def on_again(live: str, run: str | None, keys: Any) -> Changes:
         """After a resumption, which has emptied the figure; one that was refused has not."""
-        return show(services.job(run)) if run and not live else gr.skip()
+        return show(services.job(run), keys) if run and not live else gr.skip()
 
     @shown
-    def on_settled(live: str) -> Changes:
+    def on_settled(live: str, keys: Any) -> Changes:
         """The run in the figure has ended: its report, and its adapter among those to classify with."""
-        return {name: value for name, value in show(services.job(live)).items() if name is not figure}
+        return {name: value for name, value in show(services.job(live), keys).items() if name is not figure}
 
     @shown
-    def on_load() -> Changes:
-        return newest()
+    def on_load(keys: Any) -> Changes:
+        return newest(keys)
 
     @shown
     def on_machine(typed: Any) -> Changes:
         """The preset that fits this machine, and why; a form that was typed into is left alone."""
         machine = services.machine()
         why = {reason: f'<p class="quiet">Chosen because {machine.preset_reason}.</p>'}
-        if machine.preset == "sample" or typed:
+        if machine.preset == "sample" or typed or services.public:  # larger ones are beyond a public host's limits
             return why
         return {**why, preset: gr.Dropdown(value=machine.preset), **form_values(PRESETS[machine.preset].config, fields)}
 
     @shown
-    def on_preset(preset_name: str) -> Changes:
+    def on_preset(preset_name: str | None) -> Changes:
+        if preset_name is None:
+            return gr.skip()
         chosen = PRESETS[preset_name]
         return {preset: gr.Dropdown(info=chosen.summary), reason: "", problems: "", **form_values(chosen.config, fields)}
 
@@ -207,12 +213,12 @@ def build_train_tab(
     onward.click(on_onward, live, [reason, *fields.values()], **private)
     resumed = resume.click(on_resume, inputs_kwargs={"live": live, **form}, outputs=[live, run, own, problems, asking], **private)
     owned = own.click(on_own, [live, keys], [live, run, own, problems, *fields.values()], **private)
-    run.input(on_show, run, shows, show_progress="hidden", **private)
+    run.input(on_show, [run, keys], shows, show_progress="hidden", **private)
     for again_shown in (resumed, owned):
-        again_shown.success(on_again, [live, run], shows, show_progress="hidden", **private)
-    live.settled(on_settled, live, shows, show_progress="hidden", **private)
+        again_shown.success(on_again, [live, run, keys], shows, show_progress="hidden", **private)
+    live.settled(on_settled, [live, keys], shows, show_progress="hidden", **private)
     preset.input(on_preset, preset, [preset, reason, problems, *fields.values()], show_progress="hidden", **private)
-    page.load(on_load, None, shows, show_progress="hidden", **private)
+    page.load(on_load, keys, shows, show_progress="hidden", **private)
     page.load(on_machine, typed, [reason, preset, *fields.values()], js=TYPED, show_progress="hidden", **private)
     return fields, reason
 

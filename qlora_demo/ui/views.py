@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from ..privacy import without_paths
 from ..records import Download, Machine
 from ..text import duration, number, percent, size
 
@@ -36,7 +37,8 @@ def view_machine(machine: Machine) -> str:
     """One line: what works here."""
     kind = f"GPU, {size(machine.gpu_bytes)}" if machine.gpu_bytes else f"CPU, {size(machine.memory_bytes)} of memory"
     hub = "the Hub is reachable" if machine.hub_reachable else "no Hub: everything embedded works"
-    return f'<p class="machine"><strong>{escape(kind)}</strong> · {escape(hub)}<br><span>{escape(machine.reason)}</span></p>'
+    said = f"{machine.reason} {machine.storage}".strip()
+    return f'<p class="machine"><strong>{escape(kind)}</strong> · {escape(hub)}<br><span>{escape(said)}</span></p>'
 
 
 def view_memory(stages: Sequence[dict[str, Any]], note: str = "") -> str:
@@ -139,12 +141,17 @@ def view_doomed(summary: Mapping[str, Any], size_bytes: int) -> str:
     return f'<p class="ask">Delete <strong>{what}</strong> with its adapter, checkpoints and curves, {size(size_bytes)} in all?</p>'
 
 
+def view_limits(sentence: str) -> str:
+    """What a public host's visitors may ask for."""
+    return f'<p class="quiet">{escape(sentence)}</p>'
+
+
 def view_problems(problems: Mapping[str, str] | Sequence[str], title: str = "") -> str:
     """All that is wrong with a form, at once; by field where it is known which one each is about."""
     if not problems:
         return ""
     named = problems.items() if isinstance(problems, Mapping) else (("", text) for text in problems)
-    items = "".join(f'<li{f" data-field={name!r}" if name else ""}>{escape(text)}</li>' for name, text in named)
+    items = "".join(f'<li{f" data-field={name!r}" if name else ""}>{escape(without_paths(text))}</li>' for name, text in named)
     head = f'<p class="problem">{escape(title)}</p>' if title else ""
     return f'<div role="alert">{head}<ul class="problems">{items}</ul></div>'
 

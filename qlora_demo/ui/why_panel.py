@@ -8,7 +8,7 @@ import gradio as gr
 
 from ..services import Services
 from .explain_views import Version, view_explanation, view_history
-from .handlers import shown
+from .handlers import AT_ONCE, shown
 
 MOST_VERSIONS = 10
 
@@ -31,4 +31,4 @@ def build_why_panel(services: Services, asked: dict[str, Any]) -> None:
         return kept, view_explanation(found), view_history(kept) if len(kept) > 1 else ""
 
     ask.click(on_ask, inputs_kwargs={"versions": versions, **asked}, outputs=[versions, why, history], show_progress="minimal",
-              show_progress_on=why, concurrency_limit=2, api_visibility="private")  # fmt: skip
+              show_progress_on=why, concurrency_limit=AT_ONCE if services.public else 2, api_visibility="private")  # fmt: skip

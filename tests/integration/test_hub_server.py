@@ -1,4 +1,4 @@
-"""The local hub against the real clients: huggingface_hub, transformers and datasets, each in a process of its own.
+"""The local hub, read and written, against the real clients: huggingface_hub, transformers and datasets, each in a process of its own.
 
 HF_ENDPOINT is read when huggingface_hub is imported, so nothing here imports it. A script ends in `show(value)`; several questions share a
 process where they do not disturb each other, for starting one is what takes the time.
@@ -47,7 +47,8 @@ def served(folder: Path) -> Iterator[HubServer]:
         hub.add_model("meta/gated", gpt2, gated="manual", readers=["friend"])
         hub.add_model("me/private", gpt2, private=True, readers=["friend"])
         hub.renamed["gpt2"] = GPT2
-        hub.tokens["hf_friend"] = "friend"
+        hub.tokens |= {"hf_friend": "friend", "hf_reader": "tester", "hf_expired": "tester"}
+        hub.roles |= {"hf_reader": "read", "hf_expired": "expired"}
         hub.add_dataset(REVIEWS, make_amazon_reviews(folder / "reviews", (50, 10, 10)), revision=PINNED)
         hub.add_dataset(REVIEWS, make_amazon_reviews(folder / "newer", (20, 5, 5)))
         yield hub
@@ -251,6 +252,50 @@ def test_throttle_hang_and_ranges(hub: HubServer, folder: Path) -> None:
         with pytest.raises(TimeoutError):
             get(timeout=0.3)
     assert get() == (200, whole), "an injected failure is used up"
+
+
+def test_what_is_written_is_served(hub: HubServer, client: Client, tmp_path: Path) -> None:
+    (tmp_path / "new" / "deep").mkdir(parents=True)
+    for name, blob in {"README.md": b"---\nlicense: mit\n---\n", "w.safetensors": b"w" * 3000, "deep/a.json": b"{}"}.items():
+        (tmp_path / "new" / name).write_bytes(blob)
+    seen = client(
+        """
+from pathlib import Path
+from huggingface_hub import CommitOperationDelete, HfApi, snapshot_download
+api = HfApi()
+url = str(api.create_repo("tester/new", private=True))
+taken = error(api.create_repo, "tester/new")
+first = api.upload_folder(repo_id="tester/new", folder_path="new", commit_message="one")
+again = api.upload_folder(repo_id="tester/new", folder_path="new", commit_message="two")
+api.create_branch("tester/new", branch="b/1")
+second = api.create_commit("tester/new", [CommitOperationDelete("deep/"), CommitOperationDelete("README.md")], commit_message="three")
+stale = error(api.create_commit, "tester/new", [CommitOperationDelete("w.safetensors")], commit_message="x", parent_commit=first.oid)
+missing = error(api.create_commit, "tester/new", [CommitOperationDelete("none")], commit_message="x")
+def content(revision):
+    folder = Path(snapshot_download("tester/new", revision=revision))
+    return {path.relative_to(folder).as_posix(): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
+show(dict(url=url, taken=taken, same=again.oid == first.oid, main=content("main"), branch=content("b/1"), stale=stale, missing=missing,
+    branches=sorted(branch.name for branch in api.list_repo_refs("tester/new").branches), private=api.model_info("tester/new").private,
+    title=api.list_repo_commits("tester/new")[0].title, elsewhere=error(api.create_repo, "friend/new"),
+    reader=error(api.create_repo, "tester/other", token="hf_reader"), expired=error(api.whoami, token="hf_expired"),
+    nobody=error(HfApi(token=False).create_repo, "tester/other"),
+    card=error(api.upload_file, path_or_fileobj=b"---\\nlicense: no-such\\n---\\n", path_in_repo="README.md", repo_id="tester/new")))
+""",
+        HF_TOKEN=TOKEN,
+    )
+    kept = {".gitattributes": len(hub.repos["models", "tester/new"].commit("main").files[".gitattributes"].source.read_bytes())}
+    assert seen["url"] == f"{hub.url}/tester/new" and seen["same"] and seen["private"] and seen["title"] == "three"
+    assert seen["main"] == {**kept, "w.safetensors": 3000}
+    assert seen["branch"] == {**kept, "README.md": 21, "w.safetensors": 3000, "deep/a.json": 2}
+    assert seen["branches"] == ["b/1", "main"]
+    assert [seen[name] for name in ("taken", "stale", "missing")] == [
+        ["HfHubHTTPError", 409],
+        ["HfHubHTTPError", 412],
+        ["RemoteEntryNotFoundError", 404],
+    ]
+    assert [seen[name][1] for name in ("elsewhere", "reader", "expired", "nobody")] == [403, 403, 401, 401]
+    assert seen["card"][0] == "ValueError"
+    assert len(hub.paths("PUT")) == 1, "what lies there is not sent again"
 
 
 def test_environment_and_close(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,7 +83,7 @@ def test_only_who_has_the_key_stops_a_run_on_a_public_host(services: Services) -
 def test_a_public_host_reads_no_paths(services: Services, tmp_path: Path) -> None:
     services.public = True
     (tmp_path / "reviews.csv").write_text("text,label\ngood,5\n")
-    with pytest.raises(SettingsError, match="is a path; on a public host give"):
+    with pytest.raises(SettingsError, match="the reviews are a file that you upload"):
         services.start_run(RunConfig(data=str(tmp_path / "reviews.csv")))
     with pytest.raises(RunError, match="choose one of the list"):
         services.classify("Good.", str(ADAPTER))

@@ -126,6 +126,12 @@ def test_a_whole_run(tmp_path: Path) -> None:
     assert all(abs(sum(p.probabilities.values()) - 1) < 1e-6 and 1 <= p.expected_stars <= 5 for p in found)
 
 
+def test_a_whole_run_of_t5(tmp_path: Path) -> None:
+    """Its evaluations hand out more than logits."""
+    state, events = run(tmp_path, model=str(make_family("t5", tmp_path / "t5")))
+    assert state == "done" and [e.step for e in events if e.event == "evaluation" and e.split == "validation"] == [0, 3, 6, 6]
+
+
 def test_every_step_tells_its_own_reviews(tmp_path: Path) -> None:
     """Batches are made one ahead: counted there, the last step of an epoch had none."""
     _, events = run(tmp_path, max_steps=0, epochs=2, log_every=1)

@@ -29,13 +29,15 @@ def test_strangers_train_on_what_they_uploaded_and_on_no_other_file(services: Se
     assert name.startswith("upload:") and name.endswith("/mine.jsonl") and str(tmp_path) not in name
     assert uploads.locate(name, home) == str(kept) and uploads.name_of(str(sent), home) == str(sent)
 
-    config = RunConfig(data=name, labels=("1", "2", "3", "4", "5"), header="found", mend=True)
+    config = RunConfig(data=name, max_steps=5, labels=("1", "2", "3", "4", "5"), header="found", mend=True)
     assert services.needed_downloads(config) == []
     run = services.start_run(config).run
     assert services.store.job(run).settings()["data"] == str(kept)
     assert services.settings(run) == config, "a page shows the name again"
-    with pytest.raises(SettingsError, match="The data is a path"):
+    with pytest.raises(SettingsError, match="the reviews are a file that you upload"):
         services.start_run(config.model_copy(update={"data": str(sent)}))
-    for path in ("../../etc/passwd", "x/mine.jsonl", f"{kept.parent.name}/../../x", "", "/etc/passwd"):
-        with pytest.raises(DataError, match="is not kept any more"):
+    for path in ("../../etc/passwd", "x/mine.jsonl", f"{kept.parent.name}/../../x", "", "/etc/passwd", f"{kept.parent.name}/.."):
+        with pytest.raises(SettingsError, match="the reviews are a file that you upload"):
             services.start_run(config.model_copy(update={"data": f"upload:{path}"}))
+    with pytest.raises(DataError, match="is not kept any more"):
+        services.start_run(config.model_copy(update={"data": f"upload:{'0' * 32}/mine.jsonl"}))

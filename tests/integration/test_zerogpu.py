@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 import types
@@ -52,16 +53,29 @@ def test_elsewhere_workers_are_processes(monkeypatch: pytest.MonkeyPatch) -> Non
     assert zerogpu.launcher() is start_worker
 
 
+def test_the_gpu_function_is_there_before_the_page(calls: list[int]) -> None:
+    zerogpu.launcher()
+    assert calls == [zerogpu.GPU_CALL_SECONDS]
+
+
+def test_files_are_classified_beside_on_the_cpu(tmp_path: Path, calls: list[int]) -> None:
+    reviews = tmp_path / "reviews.csv"
+    reviews.write_text("text\nPerfect, I love it\n")
+    job = queue.submit(Store(tmp_path / "runs"), "classify", {"file": str(reviews), "adapter": "sample"}, launch=zerogpu.launcher())
+    assert wait(job) == "done", job.state().error
+    assert job.state().pid != os.getpid(), "it ran in the GPU call"
+
+
 def test_a_run_in_a_gpu_call(tmp_path: Path, calls: list[int]) -> None:
     job = submit(tmp_path, max_steps=4)
     assert wait(job) == "done", job.state().error
-    assert calls == [zerogpu.CALL_SECONDS]
+    assert calls == [zerogpu.GPU_CALL_SECONDS]
     assert (job.folder / "adapter" / "adapter_model.safetensors").is_file()
     assert [event["step"] for event in job.events() if event["event"] == "step"] == [1, 2, 3, 4]
 
 
 def test_the_call_stops_in_time_to_save(tmp_path: Path, calls: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(zerogpu, "SAVE_SECONDS", zerogpu.CALL_SECONDS - 4)
+    monkeypatch.setattr(zerogpu, "SAVE_SECONDS", zerogpu.GPU_CALL_SECONDS - 4)
     job = submit(tmp_path, max_steps=100_000)
     assert wait(job) == "stopped", job.state().error
     assert (job.folder / "report.json").is_file()

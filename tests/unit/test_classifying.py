@@ -173,10 +173,11 @@ def classifiers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Classifiers:
     found = Classifiers(Store(tmp_path), lambda: False, threading.Lock(), lambda: None)
     found.loaded = []  # type: ignore[attr-defined]
 
-    def load(adapter: str, precision: str) -> Any:
+    def load(folder: Path, adapter: str, precision: str) -> Any:
         found.loaded.append((adapter, precision))  # type: ignore[attr-defined]
         return FakeClassifier(adapter)
 
+    monkeypatch.setattr(found, "_find", Path)
     monkeypatch.setattr(found, "_load", load)
     return found
 

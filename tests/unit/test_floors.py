@@ -22,7 +22,9 @@ LINES = 400
 TORCH = frozenset({"torch", "transformers", "peft", "bitsandbytes", "datasets"})
 GRADIO = frozenset({"gradio"})
 # The ground that every floor may stand on: records, config, errors, and what else lies at the top and composes nothing.
-COMPOSE = frozenset({"app", "services", "zerogpu", "__main__", "worker", "weighing", "classifying", "examining", "__init__"})
+COMPOSE = frozenset({
+    "app", "services", "zerogpu", "__main__", "worker", "weighing", "classifying", "examining", "strangers", "publishing", "__init__",
+})  # fmt: skip
 GROUND = frozenset({"records", "config", "errors"} | {path.stem for path in PACKAGE.glob("*.py")}) - COMPOSE
 
 
@@ -46,7 +48,7 @@ FLOORS = {
     "__main__": Floor(None),
     "cli": Floor(None, GRADIO, ABOVE_UI),
     "worker": Floor(None, GRADIO, ABOVE_UI),
-    **dict.fromkeys(("weighing", "classifying", "examining"), Floor(None, GRADIO, ABOVE_UI)),
+    **dict.fromkeys(("weighing", "classifying", "examining", "strangers", "publishing"), Floor(None, GRADIO, ABOVE_UI)),
     "ui": Floor(GROUND | {"ui", "services", "examining", "jobs"}, TORCH),
     "jobs": Floor(GROUND | {"jobs"}, TORCH | GRADIO),
     "hub": Floor(GROUND | {"hub"}, TORCH | GRADIO),
@@ -54,6 +56,7 @@ FLOORS = {
     "__init__": Floor(frozenset(), TORCH | GRADIO),
     **dict.fromkeys(GROUND, Floor(frozenset({"errors", "records"}), TORCH | GRADIO)),
     "presets": Floor(frozenset({"config"}), TORCH | GRADIO),
+    "limits": Floor(frozenset({"config", "errors", "text"}), TORCH | GRADIO),
 }
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from qlora_demo.errors import RunError
 from qlora_demo.jobs.state import JobState, process_marks, read_state, this_host, write_state
-from qlora_demo.jobs.store import Job, Store, default_home, to_json
+from qlora_demo.jobs.store import Job, Store, to_json
 from qlora_demo.records import Finished, Step
 
 
@@ -243,10 +243,3 @@ def test_json_holds_no_nan() -> None:
     assert json.loads(line, parse_constant=lambda name: pytest.fail(name)) == {"loss": None, "all": [None, 1.5, ["ü", None]]}
     event = Step(1, 0.1, float("nan"), 1e-3, None, 1.0, 1.0, 1)
     assert json.loads(to_json(event.to_dict()))["loss"] is None
-
-
-def test_the_home_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("QLORA_DEMO_HOME", str(tmp_path))
-    assert default_home() == tmp_path
-    monkeypatch.delenv("QLORA_DEMO_HOME")
-    assert default_home() == Path(__file__).parents[2] / "runs"

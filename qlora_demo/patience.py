@@ -1,16 +1,17 @@
-"""Waiting for slow work without being held by it: with a deadline, and with a way to stop.
+"""Waiting for slow work without being held by it: with a deadline, and with a way to stop; and whether the Hub may be asked at all.
 
 Knows nothing of what the work is.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from ..errors import HubError
+from .errors import HubError
 
 T = TypeVar("T")
 ShouldStop = Callable[[], bool]
@@ -18,6 +19,11 @@ ShouldStop = Callable[[], bool]
 
 class DownloadStopped(HubError):
     """The user stopped a download; nothing half-fetched is left."""
+
+
+def hub_forbidden() -> bool:
+    """Whether QLORA_DEMO_OFFLINE forbids to ask; the Hub's own offline mode still serves what its cache holds."""
+    return os.environ.get("QLORA_DEMO_OFFLINE", "").strip().lower() not in ("", "0", "false", "no", "off")
 
 
 def run_within(

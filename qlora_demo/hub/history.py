@@ -1,0 +1,61 @@
+"""A run's events.jsonl as its card and its figures tell it: what a resumed run took back is left out.
+
+Knows the file, not how it is written or what is made of it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_OF_STEPS = ("step", "evaluation", "probe", "memory")
+
+
+@dataclass(frozen=True)
+class PinnedReview:
+    """A review that was scored as the run went: probabilities by label before step 1, and at `step`, whose adapter was kept."""
+
+    text: str
+    before: dict[str, float]
+    after: dict[str, float]
+    step: int
+
+
+def read_history(path: Path) -> list[dict[str, Any]]:
+    """The events of the file at `path`, oldest first; [] where there is none. Lines that are torn are passed over.
+
+    A resumed run's steps after the checkpoint it went on from are void: they come again.
+    """
+    events: list[dict[str, Any]] = []
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError:
+        return []
+    for line in lines:
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue
+        if not isinstance(event, dict):
+            continue
+        if event.get("event") == "resumed":
+            events = [told for told in events if told.get("event") not in _OF_STEPS or told.get("step", 0) <= event["step"]]
+        events.append(event)
+    return events
+
+
+def pinned_reviews(events: Sequence[Mapping[str, Any]], kept_step: int | None = None) -> tuple[PinnedReview, ...]:
+    """The pinned reviews in the order met; after: as scored at `kept_step`, or last where it was not scored then."""
+    scored: dict[str, dict[int, dict[str, float]]] = {}
+    for event in events:
+        if event.get("event") == "probe":
+            scored.setdefault(event["text"], {})[event["step"]] = event["probabilities"]
+    found = []
+    for text, steps in scored.items():
+        last = kept_step if kept_step in steps else max(steps)
+        if 0 in steps and last:
+            found.append(PinnedReview(text, steps[0], steps[last], last))
+    return tuple(found)

@@ -1,0 +1,61 @@
+"""The card of a merged model: what it is, how far it is from the adapter that it came from, and how it is loaded.
+
+Text only. The adapter's own card says how good that is; nothing here was measured on the merged model but the differences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..text import size
+from .markdown import code_block, plain, table
+from .metadata import check_licence, hub_base
+
+
+def write_merged_card(merging: Mapping[str, Any], note: Mapping[str, Any], *, licence: str = "") -> str:
+    """README.md of a merged model. merging: as merging.merge reports it; note: the adapter's qlora_demo.json. HubError for no licence."""
+    from huggingface_hub import ModelCardData
+
+    base = hub_base(str(note["base_name"]))
+    extra: dict[str, Any] = {"base_model_relation": "finetune"} if base else {}
+    head = ModelCardData(
+        base_model=base or None,
+        library_name="transformers",
+        license=check_licence(licence) or None,
+        pipeline_tag="text-classification",
+        tags=["text-classification"],
+        **extra,
+    )
+    rows = (
+        ("test reviews compared", f"{merging['rows']:,}"),
+        ("same label as the adapter", f"{merging['same_label']:.1%}"),
+        ("largest difference of a logit", f"{merging['max_logit_difference']:.3g}"),
+        ("mean difference of a logit", f"{merging['mean_logit_difference']:.3g}"),
+        ("largest difference of a probability", f"{merging['largest_probability_difference']:.3g}"),
+        ("parameters", f"{merging['parameters']:,}"),
+        ("weights on disk", size(merging["bytes"])),
+    )
+    code = f"""from transformers import pipeline
+
+classify = pipeline("text-classification", "PATH/OR/NAME", top_k=None, truncation=True, max_length={int(note["max_length"])})
+print(classify("I love this product"))"""
+    return f"""---
+{head.to_yaml(line_break=chr(10))}
+---
+
+# {plain(", ".join(map(str, note["labels"])))}: a merged classifier
+
+{plain(base) or "A local model"} at FP16 with a LoRA adapter added to its weights. It needs neither PEFT nor bitsandbytes.
+
+**It is not the adapter.** That was trained on the base at {plain(merging["trained_at"])}; here it rests on the dense base, whose
+weights are others, and is rounded to FP16. How far the two differ, measured on the model as it is read back from this folder:
+
+{table(("", "measured"), rows)}
+
+How good the adapter itself is says its own card; the merged model was not judged anew.
+
+## How to load it
+
+{code_block(code, "python")}
+"""

@@ -1,0 +1,118 @@
+"""Publish from the page to a local Hub: looked at, sent, asked before it is replaced, loaded back by its name; packed and merged."""
+
+from __future__ import annotations
+
+import io
+import time
+import urllib.request
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.hub_server import TOKEN, USER, HubServer, environment
+from tests.serving import App, start_app, stop_app
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[HubServer]:
+    with HubServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def app(hub: HubServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    place = tmp_path_factory.mktemp("publish")
+    names = ("HF_ENDPOINT", "HF_HUB_DISABLE_XET", "HF_HUB_DISABLE_TELEMETRY")
+    found = {name: value for name, value in environment(hub, place).items() if name in names}
+    started = start_app(place / "runs", place / "log", **{**found, "HF_TOKEN": TOKEN})
+    yield started
+    stop_app(started)
+    assert TOKEN not in (place / "log").read_text()
+
+
+@pytest.fixture
+def page(app: App, open_page) -> Page:
+    opened = open_page(app.url)
+    opened.get_by_role("tab", name="Publish").click()
+    expect(opened.locator("#publish-account")).to_contain_text(f"Publishes as {USER}", timeout=60_000)
+    return opened
+
+
+def send(page: Page, name: str) -> None:
+    page.fill("#publish-repo textarea, #publish-repo input", name)
+    page.click("#publish-send")
+
+
+def test_every_file_is_looked_at_first(page: Page, hub: HubServer) -> None:
+    before = len(hub.requests)
+    page.click("#publish-look")
+    expect(page.locator("#publish-files tbody tr")).not_to_have_count(0)
+    names = page.locator("#publish-files tbody code").all_inner_texts()
+    assert {"README.md", "adapter_model.safetensors", "report.json", "train.py"} <= set(names)
+    expect(page.locator("#publish-content h1")).to_contain_text("Star ratings by QLoRA")
+    assert page.locator("#publish-content img").evaluate_all("them => them.length && them.every(it => it.naturalWidth > 0)")
+    page.locator("#publish-file input").click()
+    page.get_by_role("option", name="adapter_model.safetensors").click()
+    expect(page.locator("#publish-content")).to_contain_text("holds numbers")
+    asked = [request.path for request in hub.requests[before:]]
+    assert not [path for path in asked if "repos/create" in path or "/commit/" in path], "something was sent by looking"
+
+
+def test_publish_replace_and_load_back(page: Page, app: App, hub: HubServer) -> None:
+    send(page, "nobody")
+    expect(page.locator("#publish-status")).to_contain_text("user/name")
+    send(page, f"{USER}/stars")
+    expect(page.locator("#publish-status")).to_contain_text("Published:", timeout=60_000)
+    first = hub.repos["models", f"{USER}/stars"].head
+
+    page.locator("#publish-licence input").click()  # another card: other content
+    page.get_by_role("option", name="apache-2.0").click()
+    send(page, f"{USER}/stars")
+    expect(page.locator("#publish-ask")).to_contain_text("holds a model already", timeout=60_000)
+    assert hub.repos["models", f"{USER}/stars"].head == first, "it was replaced without asking"
+    page.click("#publish-replace")
+    expect(page.locator("#publish-status")).to_contain_text("Published:", timeout=60_000)
+    assert hub.repos["models", f"{USER}/stars"].head != first
+
+    page.get_by_role("tab", name="Classify").click()
+    box = page.locator("#classify-adapter input")
+    box.fill(f"{USER}/stars")
+    box.press("Enter")
+    page.fill("#classify-review textarea", "I love this product, it is perfect!")
+    deadline = time.monotonic() + 60
+    while not any("adapter_model.safetensors" in path for path in hub.paths()):
+        assert time.monotonic() < deadline, "it was not fetched"
+        page.wait_for_timeout(200)
+    expect(page.locator("#classify-certainty")).to_contain_text("ms", timeout=60_000)
+    expect(page.locator("#classify-stars")).to_contain_text("4.")
+
+
+def test_a_refusal_is_one_sentence_and_a_retry_goes_through(page: Page, hub: HubServer) -> None:
+    hub.fail_next("/commit/", 403)
+    send(page, f"{USER}/again")
+    expect(page.locator("#publish-status")).to_contain_text("Your token may not write", timeout=60_000)
+    send(page, f"{USER}/again")
+    expect(page.locator("#publish-status")).to_contain_text("Published:", timeout=60_000)
+
+
+def test_zip_and_merged_model(page: Page, app: App) -> None:
+    page.get_by_role("button", name="Take it with you").click()
+    page.click("#publish-zip")
+    expect(page.locator("#publish-packed a")).to_be_visible(timeout=60_000)
+    page.click("#publish-merge")
+    expect(page.locator("#publish-merged")).to_contain_text("Largest difference of a logit", timeout=120_000)
+    for link, wanted in (("#publish-packed a", "adapter_model.safetensors"), ("#publish-merged a", "model.safetensors")):
+        with urllib.request.urlopen(app.url + str(page.locator(link).get_attribute("href")), timeout=60) as answer:
+            packed = zipfile.ZipFile(io.BytesIO(answer.read()))
+        assert wanted in packed.namelist() and packed.testzip() is None
+
+
+def test_it_fits_a_phone_in_the_dark(app: App, open_page, tmp_path: Path) -> None:
+    page = open_page(app.url, 390, 844, "dark")
+    page.get_by_role("tab", name="Publish").click()
+    page.click("#publish-look")
+    expect(page.locator("#publish-content h1")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390

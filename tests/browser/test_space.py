@@ -1,0 +1,101 @@
+"""The app as a Space runs it: the files that `make space` uploads, its environment variables, another user, a home that is read-only."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from qlora_demo.hub.space import uploaded_files
+from tests.serving import ROOT, App, start_here, stop_app
+
+USER = 1000  # a Space's
+# What huggingface.co/docs/hub/spaces-overview lists, and spaces-oauth. The host is ours: a test listens on this machine alone.
+VARIABLES = {
+    "SYSTEM": "spaces",
+    "SPACE_ID": "tester/qlora",
+    "SPACE_HOST": "tester-qlora.hf.space",
+    "SPACE_AUTHOR_NAME": "tester",
+    "SPACE_REPO_NAME": "qlora",
+    "SPACE_TITLE": "QLoRA, measured and live",
+    "SPACE_CREATOR_USER_ID": "0" * 24,
+    "ACCELERATOR": "none",
+    "CPU_CORES": "2",
+    "MEMORY": "16Gi",
+    "OAUTH_CLIENT_ID": "00000000-0000-0000-0000-000000000000",
+    "OAUTH_CLIENT_SECRET": "no secret",
+    "OAUTH_SCOPES": "openid profile contribute-repos",
+    "OPENID_PROVIDER_URL": "http://127.0.0.1:9",
+    "HF_ENDPOINT": "http://127.0.0.1:9",
+    "GRADIO_SERVER_NAME": "127.0.0.1",
+}
+
+
+@pytest.fixture(params=["with spaces", "without spaces"])
+def space(request: pytest.FixtureRequest) -> Iterator[App]:
+    place = Path(tempfile.mkdtemp(prefix="space-"))
+    home, scratch, hidden = place / "home", place / "tmp", place / "hidden"
+    app = home / "app"
+    for name in uploaded_files():
+        (app / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, app / name)
+    scratch.mkdir()
+    hidden.mkdir()
+    if request.param == "without spaces":
+        (hidden / "spaces.py").write_text("raise ImportError('as where it is not installed')\n")
+    else:
+        import spaces  # noqa: F401 - it is there, else both would be the same
+    for folder in (home, *(path for path in home.rglob("*") if path.is_dir())):
+        folder.chmod(0o555)
+    place.chmod(0o755)
+    scratch.chmod(0o777)
+    log = place / "log"
+    env = {**VARIABLES, "PATH": os.environ["PATH"], "HOME": str(home), "TMPDIR": str(scratch), "PYTHONPATH": str(hidden)}
+    as_user = {"user": USER, "group": USER, "extra_groups": []} if os.getuid() == 0 else {}
+    started = start_here(app, scratch / "qlora-demo" / "runs", log, env, **as_user)
+    try:
+        yield started
+    finally:
+        stop_app(started)
+        assert "Traceback" not in log.read_text(), log.read_text()
+        for folder in (home, *(path for path in home.rglob("*") if path.is_dir())):
+            folder.chmod(0o755)
+        shutil.rmtree(place)
+
+
+def test_the_app_as_a_space(space: App, open_page) -> None:
+    assert space.up_seconds < 10, f"The first answer took {space.up_seconds:.1f} s"
+    page = open_page(space.url)
+    expect(page.locator("#header-machine")).to_contain_text("vanish when this Space restarts", timeout=60_000)
+    page.click("#memory-measure")
+    expect(page.locator("#memory-figure")).to_contain_text("as predicted, to the byte", timeout=180_000)
+
+    page.get_by_role("tab", name="Train").click()
+    expect(page.get_by_role("link", name="Duplicate this Space")).to_have_attribute(
+        "href", "https://huggingface.co/spaces/tester/qlora?duplicate=true"
+    )
+    page.locator("#train-preset input").click()
+    page.get_by_role("option", name="Smoke test").click()
+    page.click("#train-start")
+    expect(page.locator("#train-status")).to_have_text("done", timeout=240_000)
+
+    page.get_by_role("tab", name="Classify").click()
+    page.fill("#classify-review textarea", "I love this product, it is perfect!")
+    expect(page.locator("#classify-stars")).to_contain_text("4.", timeout=60_000)
+
+    page.get_by_role("tab", name="Publish").click()
+    expect(page.get_by_role("button", name="Sign in with Hugging Face")).to_be_visible()
+
+
+def test_what_is_uploaded() -> None:
+    names = uploaded_files()
+    assert {"app.py", "README.md", "requirements.txt", "assets/adapter/adapter_model.safetensors"} <= set(names)
+    assert not [name for name in names if name.startswith(("tests/", "benchmarks/", ".ci/", "runs/"))]
+    everything = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
+    assert set(names) <= set(everything)

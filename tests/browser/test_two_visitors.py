@@ -1,0 +1,93 @@
+"""Two browsers on a public host: one starts a run, the other watches; limits are shown before they are met."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from playwright.sync_api import Page
+
+from tests.browser.waiting import open_tab, wait_for_text
+from tests.serving import App, start_app, stop_app
+
+pytestmark = pytest.mark.browser
+PINNED = "Broke after two days, a waste of money."
+
+
+@pytest.fixture(scope="module")
+def public(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    place = tmp_path_factory.mktemp("public")
+    app = start_app(place / "runs", place / "app.log", HF_ENDPOINT="http://127.0.0.1:9", QLORA_DEMO_PUBLIC="1")
+    yield app
+    stop_app(app)
+
+
+def fill(page: Page, field: str, value: str) -> None:
+    page.locator(f"#train-{field} input, #train-{field} textarea").first.fill(value)
+    page.keyboard.press("Tab")
+
+
+def open_train(page: Page) -> None:
+    open_tab(page, "Train")
+    page.wait_for_selector("#train-figure .js-plotly-plot")
+
+
+def wait_for_state(page: Page, *wanted: str) -> None:
+    page.wait_for_function(f"{list(wanted)}.includes(document.querySelector('#train-status').innerText)", timeout=240_000)
+
+
+def test_limits_are_shown_and_all_that_is_beyond_them_is_told(public: App, open_page: Callable[..., Page]) -> None:
+    page = open_page(public.url)
+    open_train(page)
+    for words in ("at most 600 steps", "2 runs at a time", "Duplicate this Space"):
+        assert words in page.inner_text("#train-limits")
+    fill(page, "rank", "128")
+    fill(page, "max-steps", "100000")
+    page.click("#train-start")
+    page.wait_for_selector("#train-problems li")
+    assert page.locator("#train-problems li").all_inner_texts() == [
+        "The number of steps is 100,000; on this public page it may be 600.",
+        "The rank is 128; on this public page it may be 64.",
+    ]
+    open_tab(page, "Classify")
+    page.get_by_role("tab", name="A file of reviews").click()
+    assert "nobody else is shown its rows" in page.inner_text("#classify-file-limits")
+
+
+def test_one_starts_the_other_only_watches(public: App, open_page: Callable[..., Page]) -> None:
+    mine = open_page(public.url)
+    open_train(mine)
+    for field, value in (("max-steps", "600"), ("batch-size", "4"), ("rank", "2"), ("max-length", "16"), ("rows", "2400")):
+        if field == "rows":
+            mine.get_by_text("All other settings").click()
+        fill(mine, field, value)
+    mine.click("#train-start")
+    wait_for_state(mine, "running")
+    wait_for_text(mine, "#train-pinned-figure", PINNED)
+
+    theirs = open_page(public.url)
+    open_train(theirs)
+    wait_for_state(theirs, "running")
+    theirs.wait_for_function("document.querySelector('#train-figure .js-plotly-plot').data[0].x.length >= 2", timeout=120_000)
+    assert not theirs.is_visible("#train-pinned-figure") and PINNED not in theirs.inner_text("#train-live")
+    theirs.click("#train-stop")
+    wait_for_text(theirs, "body", "only who started a run can stop")
+    theirs.get_by_text("only who started a run can stop").first.wait_for(state="detached")  # the toast of this click goes
+
+    mine.click("#train-stop")
+    wait_for_state(mine, "stopped")
+    wait_for_state(theirs, "stopped")
+    # A reload forgets no key.
+    mine.reload()
+    open_train(mine)
+    wait_for_text(mine, "#train-pinned-figure", PINNED)
+    for page in (theirs, mine):
+        page.get_by_role("button", name="Rename or delete this run").click()
+        page.click("#train-delete")
+        wait_for_text(page, "#train-doomed", "Delete")
+        page.click("#train-really-delete")
+        if page is theirs:
+            wait_for_text(page, "body", "resume, rename or delete it")
+            assert len(list(public.home.glob("2*"))) == 1
+    mine.wait_for_selector("#train-doomed", state="hidden")
+    assert not list(public.home.glob("2*"))

@@ -1,0 +1,100 @@
+"""A merged model: what it is on disk, how far it is from its adapter, and that anybody can load it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from qlora_demo.engine import merging, modeling
+from qlora_demo.engine.device import choose_device
+from qlora_demo.engine.inference import Classifier, find_adapter
+from qlora_demo.errors import ModelError
+from qlora_demo.outgoing import find_pack, sweep
+from qlora_demo.publishing import Publisher
+from tests.serving import ROOT, app_environment
+
+TEXTS = ["I love this product, it is perfect!", "Broke after two days. A waste of money.", "It is okay, nothing special.", "Good sound."]
+
+
+@pytest.fixture(scope="module")
+def merged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
+    folder = tmp_path_factory.mktemp("merged") / "model"
+    return folder, merging.merge(find_adapter("sample"), folder, TEXTS)
+
+
+def test_it_stands_alone(merged: tuple[Path, dict]) -> None:
+    folder, report = merged
+    model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float16)
+    assert type(model).__name__ == "BertForSequenceClassification" and not hasattr(model, "peft_config")
+    assert not hasattr(model.config, "quantization_config") and {p.dtype for p in model.parameters()} == {torch.float16}
+    assert report["parameters"] == sum(p.numel() for p in model.parameters())
+    assert report["bytes"] == sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    assert model.config.id2label == dict(enumerate(Classifier("sample").labels))
+
+
+def test_the_difference_is_that_of_the_base(merged: tuple[Path, dict]) -> None:
+    """Against the adapter on the very base it was merged with, next to nothing; against its own 4-bit base what the report says."""
+    folder, report = merged
+    model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
+    found = modeling.forward(model, AutoTokenizer.from_pretrained(folder), TEXTS, 128).numpy()
+    dense = modeling.load_adapter(find_adapter("sample"), choose_device("cpu"), "fp32")
+    assert np.abs(found - modeling.forward(dense.model, dense.tokenizer, TEXTS, 128).numpy()).max() < 0.02, "FP16's rounding alone"
+    own = Classifier("sample", on_cpu=True).logits(TEXTS)
+    assert report["max_logit_difference"] == pytest.approx(float(np.abs(found - own).max()), abs=0.02)
+    assert report["trained_at"] == "nf4-dq" and report["max_logit_difference"] > 0.02, "the dense base is another one"
+    assert report["rows"] == len(TEXTS) and 0 <= report["same_label"] <= 1
+
+
+def test_nothing_is_written_over(merged: tuple[Path, dict]) -> None:
+    with pytest.raises(ModelError, match="is there already"):
+        merging.merge(find_adapter("sample"), merged[0], TEXTS)
+
+
+def test_by_command(tmp_path: Path) -> None:
+    def export(*options: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "qlora_demo", "export", "sample", "--json", *options]
+        env = app_environment(tmp_path / "runs", HF_HUB_OFFLINE="1")
+        return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
+
+    done = export("--merged", "--output", str(tmp_path / "merged.zip"), "--licence", "apache-2.0")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    with zipfile.ZipFile(tmp_path / "merged.zip") as packed:
+        assert {file["name"] for file in result["files"]} == set(packed.namelist()) >= {"model.safetensors", "config.json", "README.md"}
+        card = packed.read("README.md").decode()
+    assert "license: apache-2.0" in card and f"{result['merging']['max_logit_difference']:.3g}" in card and str(tmp_path) not in card
+    assert "rests on the dense base" in done.stderr
+
+    for options, sentence in (
+        (("--output", str(tmp_path / "merged.zip")), "is there already"),
+        (("--output", str(tmp_path / "none" / "x.zip")), "There is no folder"),
+        (("--output", str(tmp_path / "y"), "--licence", "mine"), "none that the Hub knows"),
+    ):
+        refused = export(*options)
+        assert refused.returncode == 2 and sentence in refused.stderr and refused.stderr.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["merged.zip"], "something was left behind"
+
+    assert export("--output", str(tmp_path / "adapter")).returncode == 0
+    assert (tmp_path / "adapter" / "adapter_model.safetensors").is_file()
+
+
+def test_packs_are_kept_for_a_day(tmp_path: Path) -> None:
+    publisher = Publisher(tmp_path, lambda run, key: True, lambda: None)
+    pack = publisher.pack("sample")
+    path = find_pack(tmp_path, pack.place, pack.name)
+    assert path is not None and path.stat().st_size == pack.size_bytes
+    with zipfile.ZipFile(path) as packed:
+        assert {"README.md", "adapter_model.safetensors", "report.json"} <= set(packed.namelist())
+    assert [item.name for item in path.parent.iterdir()] == [path.name]
+    for place, name in ((pack.place, f"../{pack.name}"), (f"../packs/{pack.place}", pack.name), ("", pack.name), (pack.place, "x.zip")):
+        assert find_pack(tmp_path, place, name) is None
+    assert sweep(tmp_path) == 0 and sweep(tmp_path, now=path.stat().st_mtime + 25 * 3600) == 1
+    assert find_pack(tmp_path, pack.place, pack.name) is None

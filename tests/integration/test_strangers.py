@@ -1,0 +1,219 @@
+"""Two visitors of a public host: whose a run is, what others see of it, and the limits that both are told; at home none of this holds."""
+
+from __future__ import annotations
+
+import os
+from contextvars import copy_context
+from dataclasses import replace
+from pathlib import Path
+
+import gradio as gr
+import pytest
+from gradio.context import LocalContext
+from starlette.requests import Request
+
+from qlora_demo import limits, uploads
+from qlora_demo.config import ClassifyRequest, MemoryRequest, RunConfig
+from qlora_demo.errors import DataError, DeviceError, HubError, RunError, SettingsError
+from qlora_demo.examining import DataRequest
+from qlora_demo.jobs.state import read_state, write_state
+from qlora_demo.jobs.store import EventWriter, Job, Store
+from qlora_demo.records import Notice, Phase, Probe
+from qlora_demo.services import SWEEP_SECONDS, Services, Started
+from qlora_demo.ui.handlers import visitor
+from qlora_demo.ui.judgement import find, look
+from qlora_demo.ui.live_plot import news
+from tests.reviews import write_reviews
+
+PINNED = "A pinned review that is nobody's business"
+
+
+@pytest.fixture
+def services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Services:
+    monkeypatch.setenv("QLORA_DEMO_OFFLINE", "1")
+    # No worker starts, but this process counts as one: what is tested is what the app does itself.
+    return Services(Store(tmp_path / "runs"), public=True, launch=lambda folder: os.getpid())
+
+
+def end(job: Job) -> None:
+    stored = read_state(job.folder)
+    assert stored is not None
+    write_state(job.folder, replace(stored, state="done", ended=stored.created + 1))
+
+
+def own_run(services: Services, tmp_path: Path) -> Started:
+    """A run of an uploaded file that has come to its end, as its worker would have left it."""
+    kept = uploads.keep(write_reviews(tmp_path / "turnover.jsonl", 3), services.store.home)
+    config = RunConfig(data=uploads.name_of(str(kept), services.store.home), max_steps=5, pinned=(PINNED,))
+    started = services.start_run(config, "1.1.1.1")
+    job = services.store.job(started.run)
+    writer = EventWriter(job.folder)
+    writer.write(Phase("loading the reviews", f"turnover.jsonl from {kept}", steps=5))
+    writer.write(Probe(0, PINNED, {"1 star": 0.5, "2 stars": 0.5}))
+    writer.write(Notice(f"{kept} has few reviews."))
+    answer = '{"split": "test", "text": "A text of my own", "label": 0, "guess": 1, "probabilities": [0.4, 0.6]}\n'
+    (job.folder / "answers.jsonl").write_text(answer)
+    end(job)
+    return started
+
+
+def test_others_watch_without_pinned_reviews_and_without_names_of_uploads(services: Services, tmp_path: Path) -> None:
+    mine = own_run(services, tmp_path)
+    ask = {"run": mine.run, "after": 0, "born": ""}
+    other, owner = news(services, ask), news(services, {**ask, "key": mine.key})
+    assert owner["pinned"] == [[0, PINNED, ["1 star", "2 stars"]]] and owner["phase"]["detail"].startswith("turnover.jsonl")
+    assert other["pinned"] == other["scorings"] == [] and other["phase"]["detail"].startswith("an uploaded file")
+    told = services.tell(mine.run)
+    assert told["data"] == "an uploaded file" and [event["event"] for event in told["events"]] == ["phase", "warning"]
+    for text in (str(other), str(told), str(services.runs()), str(services.adapters())):
+        assert PINNED not in text and "turnover" not in text and str(tmp_path) not in text
+    # A page that hears of its key after its first answer is told everything anew.
+    late = news(services, {**ask, "after": other["after"], "born": other["born"], "key": mine.key})
+    assert late["fresh"] and late["pinned"]
+    again = news(services, {**ask, "after": late["after"], "born": late["born"], "key": mine.key})
+    assert not again["fresh"] and not again["pinned"]
+
+
+def test_reviews_of_an_upload_are_listed_for_their_owner_alone(services: Services, tmp_path: Path) -> None:
+    mine = own_run(services, tmp_path)
+    asked = {"run": mine.run, "split": "test", "after": 0}
+    assert find(services, {**asked, "key": mine.key})["reviews"][0]["text"] == "A text of my own"
+    assert "shown to who started the run" in find(services, asked)["error"]
+    assert look(services, {**asked, "key": mine.key})["listed"] and not look(services, asked)["listed"]
+    # What a stranger trains on the sample is everybody's.
+    theirs = services.start_run(RunConfig(), "2.2.2.2").run
+    assert find(services, {**asked, "run": theirs}) == {"total": 0, "reviews": []}
+
+
+def test_who_started_a_run_may_rename_and_delete_it_and_no_one_else(services: Services, tmp_path: Path) -> None:
+    mine, theirs = own_run(services, tmp_path), services.start_run(RunConfig(), "2.2.2.2")
+    for key in ("", "guess", theirs.key):
+        with pytest.raises(RunError, match="key does not belong"):
+            services.delete_run(mine.run, key, at_home=True)
+        with pytest.raises(RunError, match="key does not belong"):
+            services.rename_run(mine.run, "mine now", key, at_home=True)
+        assert services.suggestion(mine.run, key) is None
+    services.rename_run(mine.run, "mine", mine.key)
+    services.delete_run(mine.run, mine.key)
+    assert [run["run"] for run in services.runs()] == [theirs.run]
+
+
+def test_a_visitor_has_a_few_runs_at_a_time(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = [services.start_run(RunConfig(), "1.1.1.1") for _ in range(limits.RUNS_EACH)]
+    with pytest.raises(RunError, match=f"You have {limits.RUNS_EACH} runs here that are not over"):
+        services.start_run(RunConfig(), "1.1.1.1")
+    services.start_run(RunConfig(), "2.2.2.2")
+    services.stop_run(mine[-1].run, mine[-1].key)
+    services.start_run(RunConfig(), "1.1.1.1")
+    monkeypatch.setattr(limits, "RUNS_IN_ALL", 3)
+    with pytest.raises(RunError, match="the line may hold no more"):
+        services.start_run(RunConfig(), "3.3.3.3")
+
+
+def test_all_limits_are_told_at_once_each_beside_its_field(services: Services) -> None:
+    huge = RunConfig(model="/etc", data="/etc/passwd", start_from="/etc", max_steps=10**6, rank=256, batch_size=1024, max_length=8192,
+                     rows=10**6, evaluations=1000, pinned=("x" * 900,), labels=tuple(map(str, range(99))))  # fmt: skip
+    with pytest.raises(SettingsError) as refused:
+        services.start_run(huge)
+    assert refused.value.problems.keys() == {"model", "data", "start_from", "max_steps", "rank", "max_length", "rows", "evaluations",
+                                             "pinned", "labels"}  # fmt: skip
+    assert all("n this public page" in sentence for sentence in refused.value.problems.values())
+    for config, field in ((RunConfig(epochs=100), "epochs"), (RunConfig(data="amazon-reviews"), "max_steps"),
+                          (RunConfig(model="Qwen/Qwen3-8B"), "model"), (RunConfig(revision="refs/pr/1"), "revision")):  # fmt: skip
+        with pytest.raises(SettingsError) as refused:
+            services.start_run(config)
+        assert refused.value.problems.keys() == {field}
+    limits.check(RunConfig(), ())
+    assert services.runs() == []
+
+
+def test_limits_of_models_files_and_texts(services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Larger models are predicted by the shape that the app carries, and never loaded.
+    large = MemoryRequest(model="openai-community/gpt2-xl", stages=("fp16",))
+    assert services.predict_memory(large)["parameters"] > limits.MODEL_PARAMETERS
+    with pytest.raises(SettingsError, match="700 million parameters"):
+        services.start_measuring(large, {"parameters": 1_500_000_000, "stages": []})
+    with pytest.raises(SettingsError, match="has 1,500 million parameters"):
+        services.start_measuring(MemoryRequest(random_weights=True), {"parameters": 1_500_000_000, "stages": []})
+    with pytest.raises(SettingsError, match="names 100,000"):
+        limits.check_shape("a/b", {"text_config": {"num_hidden_layers": 100_000}})
+    monkeypatch.setattr(limits, "UPLOAD_BYTES", 1024**2)
+    large_file = tmp_path / "large.csv"
+    large_file.write_text("text\n" + "Good.\n" * 400_000)
+    with pytest.raises(DataError, match="give one of at most 1 MiB"):
+        services.strangers.keep(large_file)
+    monkeypatch.setattr(limits, "UPLOAD_BYTES", 20 * 1024**2)
+    kept = services.strangers.keep(large_file)
+    with pytest.raises(DataError, match="20,000 rows to classify"):
+        services.start_classifying(ClassifyRequest(file=kept))
+    monkeypatch.setattr(limits, "ROOM_BYTES", 3 * 1024**2)
+    with pytest.raises(DataError, match="try again later"):
+        services.strangers.keep(large_file)
+    for request in (ClassifyRequest(file="/etc/passwd"), ClassifyRequest(file=kept, adapter="/etc")):
+        with pytest.raises(SettingsError):
+            services.start_classifying(request)
+    for data in (DataRequest("/etc/passwd"), DataRequest("somebody/bomb", hub=True), DataRequest(str(large_file))):
+        with pytest.raises(SettingsError):
+            services.examiner.examine(data)
+    with pytest.raises(DataError, match="shorten it"):
+        services.classify("x" * 6_000)
+    with pytest.raises(SettingsError, match="too many"):
+        services.classifiers.teach("Good.", "5 stars", steps=500)
+
+
+def test_the_hubs_reviews_can_be_looked_at_without_the_settings_of_a_run(services: Services) -> None:
+    with pytest.raises(HubError, match="QLORA_DEMO_OFFLINE"):
+        services.needed_downloads(RunConfig(data="amazon-reviews"))
+    with pytest.raises(SettingsError, match="the reviews are a file"):
+        services.needed_downloads(RunConfig(data="somebody/bomb"))
+
+
+def test_uploads_go_after_a_day_though_nobody_uploads_any_more(services: Services, tmp_path: Path) -> None:
+    services.advance()
+    kept = Path(services.strangers.keep(write_reviews(tmp_path / "old.jsonl", 1)))
+    os.utime(kept.parent, (0, 0))
+    services.advance()
+    assert kept.exists(), "once an hour is enough"
+    services._swept -= SWEEP_SECONDS
+    services.advance()
+    assert not kept.exists()
+
+
+@pytest.mark.parametrize(("space", "asks"), [("spaces", "9.9.9.9"), ("", "10.0.0.1")])
+def test_a_visitor_is_an_address_and_on_a_space_the_one_that_the_proxy_saw(space: str, asks: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SYSTEM", space)
+    headers = [(b"x-forwarded-for", b"1.2.3.4, 9.9.9.9")]
+    request = Request({"type": "http", "headers": headers, "client": ("10.0.0.1", 5)})
+    context = copy_context()
+    context.run(LocalContext.request.set, gr.Request(request))
+    assert context.run(visitor) == asks and visitor() == ""
+
+
+def test_a_model_that_is_not_here_does_not_say_whether_a_folder_is(services: Services) -> None:
+    """The tokens of a name that is no model of the list are the sample's, whatever lies there."""
+    found = [services.examiner.as_model_sees(DataRequest(), "train", 1, 32, model)["ids"] for model in ("sample", "/etc", "/nowhere")]
+    assert found[0] == found[1] == found[2]
+
+
+def test_slow_work_of_others_is_one_sentence() -> None:
+    turns = limits.Turns(lambda: True)
+    with turns.take("comparing"):
+        with pytest.raises(DeviceError, match="Others are comparing just now"), turns.take("comparing"):
+            pytest.fail("there was no turn")
+        with turns.take("teaching"):
+            pass
+    with turns.take("comparing"):
+        pass
+    at_home = limits.Turns(lambda: False)
+    with at_home.take("comparing"), at_home.take("comparing"):
+        pass
+
+
+def test_at_home_nothing_of_this_holds(services: Services, tmp_path: Path) -> None:
+    services.public = False
+    data = write_reviews(tmp_path / "mine.jsonl", 3)
+    runs = [services.start_run(RunConfig(data=str(data), max_steps=10**6, rank=256)) for _ in range(4)]
+    assert news(services, {"run": runs[0].run, "after": 0})["state"]
+    services.stop_run(runs[-1].run, "", at_home=True)
+    summary = services.tell(runs[0].run)
+    assert summary["data"] == "mine.jsonl" and str(tmp_path) not in str(summary), "programs are told no path on any host"
