@@ -1,21 +1,15 @@
 """See, run and trust QLoRA: `python app.py` serves the page; this is what a Space runs."""
 
-import os
 import sys
 from contextlib import suppress
 
-from qlora_demo.hosting import default_home, is_public, make_cache_writable, read_address
+from qlora_demo.hosting import default_home, is_public, prepare_environment, read_address
 
-# Before gradio is imported: it reads these once.
-os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-os.environ.setdefault("GRADIO_SSR_MODE", "False")
-if is_public():  # what strangers have fetched is not fetched with the host's token: its private models are not for them
-    os.environ["HF_HUB_DISABLE_IMPLICIT_TOKEN"] = "1"
+prepare_environment()  # gradio and huggingface_hub read it once, when they are imported
 with suppress(ImportError):
     import spaces  # noqa: F401  on ZeroGPU it must come before torch, whose CUDA calls it takes over
 
-from qlora_demo.errors import DemoError
-from qlora_demo.jobs.store import Store
+from qlora_demo.errors import DemoError  # noqa: E402
 
 
 def main() -> int:
@@ -25,7 +19,7 @@ def main() -> int:
     except DemoError as error:
         print(error, file=sys.stderr)
         return 2
-    make_cache_writable(default_home())
+    from qlora_demo.jobs.store import Store
     from qlora_demo.services import Services
     from qlora_demo.ui import build_app
     from qlora_demo.ui.downloads import files_route

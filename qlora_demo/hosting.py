@@ -89,15 +89,18 @@ def duplicate_address() -> str:
     return f"https://huggingface.co/spaces/{quote(space)}?duplicate=true" if on_space() and space.count("/") == 1 else ""
 
 
-def make_cache_writable(home: Path) -> None:
-    """Puts the Hub's cache beside the runs where its own place cannot be written; before huggingface_hub is imported."""
-    if "HF_HOME" in os.environ or "HF_HUB_CACHE" in os.environ:
-        return
-    place = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "huggingface"
-    while not place.exists():
-        place = place.parent
-    if not os.access(place, os.W_OK):
-        os.environ["HF_HOME"] = str(home / ".cache" / "huggingface")
+def prepare_environment() -> None:
+    """What libraries read once, when they are imported: before gradio and huggingface_hub are."""
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    os.environ.setdefault("GRADIO_SSR_MODE", "False")
+    if is_public():  # what strangers have fetched is not fetched with the host's token: its private models are not for them
+        os.environ["HF_HUB_DISABLE_IMPLICIT_TOKEN"] = "1"
+    if not {"HF_HOME", "HF_HUB_CACHE"} & os.environ.keys():
+        place = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "huggingface"
+        while not place.exists():
+            place = place.parent
+        if not os.access(place, os.W_OK):  # the cache goes beside the runs
+            os.environ["HF_HOME"] = str(default_home() / ".cache" / "huggingface")
 
 
 def _port() -> int:

@@ -129,7 +129,7 @@ def describe() -> str:
         f"{_HERE} a run has at most {STEPS} steps, {ROWS:,} training reviews, {TOKENS_A_STEP:,} tokens a step (batch × accumulation × "
         f"length), rank {RANK}, {EVALUATIONS} evaluations, and a model of at most {MODEL_PARAMETERS // 10**6} million parameters; you may "
         f"have {RUNS_EACH} runs at a time. Others may watch a run, without its pinned reviews; only this browser can stop or delete it. "
-        "Duplicate this Space, or run the app at home, for longer runs."
+        "For longer runs use a copy of your own, or run the app at home."
     )
 
 

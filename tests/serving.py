@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,12 +49,12 @@ def start_app(home: Path, log: Path, **environment: str) -> App:
     return start_here(ROOT, home, log, app_environment(home, **environment))
 
 
-def start_here(root: Path, home: Path, log: Path, env: dict[str, str], **how: Any) -> App:
-    """The app whose app.py lies in `root`, in exactly this environment and a port; `how`: as Popen takes it."""
+def start_here(root: Path, home: Path, log: Path, env: dict[str, str], through: Sequence[str] = ()) -> App:
+    """The app whose app.py lies in `root`, in exactly this environment and a port; `through`: a command that starts it."""
     port, began = free_port(), time.monotonic()
     env = {**env, "GRADIO_SERVER_PORT": str(port)}
     with log.open("w") as output:
-        process = subprocess.Popen([sys.executable, "app.py"], cwd=root, env=env, stdout=output, stderr=output, text=True, **how)
+        process = subprocess.Popen([*through, sys.executable, "app.py"], cwd=root, env=env, stdout=output, stderr=output, text=True)
     url = f"http://127.0.0.1:{port}/"
     while time.monotonic() - began < 60:
         if process.poll() is not None:

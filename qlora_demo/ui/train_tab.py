@@ -14,6 +14,7 @@ from gradio.components import Component
 
 from ..config import RunConfig
 from ..errors import DemoError, SettingsError
+from ..hosting import duplicate_address
 from ..jobs.store import Job
 from ..limits import describe
 from ..presets import PRESETS
@@ -52,7 +53,7 @@ def build_train_tab(
                 onward = gr.Button("Start from this adapter", visible=False, elem_id="train-start-from")
                 apply = gr.Button("Start with what fits", variant="primary", visible=False, elem_id="train-apply")
             if services.public:
-                gr.HTML(view_limits(describe()), elem_id="train-limits")
+                gr.HTML(view_limits(describe(), duplicate_address()), elem_id="train-limits")
             problems = problems_list()
             own = gr.Button("Resume with the run's own settings", visible=False, elem_id="train-resume-own")
             with gr.Group(visible=False) as asking:

@@ -141,9 +141,10 @@ def view_doomed(summary: Mapping[str, Any], size_bytes: int) -> str:
     return f'<p class="ask">Delete <strong>{what}</strong> with its adapter, checkpoints and curves, {size(size_bytes)} in all?</p>'
 
 
-def view_limits(sentence: str) -> str:
-    """What a public host's visitors may ask for."""
-    return f'<p class="quiet">{escape(sentence)}</p>'
+def view_limits(sentence: str, copy: str = "") -> str:
+    """What a public host's visitors may ask for, and where they make a `copy` of the Space."""
+    link = f' <a href="{escape(copy, quote=True)}" target="_blank" rel="noopener">Duplicate this Space</a>' if copy else ""
+    return f'<p class="quiet">{escape(sentence)}{link}</p>'
 
 
 def view_problems(problems: Mapping[str, str] | Sequence[str], title: str = "") -> str:
