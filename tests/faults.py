@@ -47,11 +47,12 @@ SPREAD = {
 VICTIMS = {"worker": 5, "app": 2, "both": 3}  # and how often, of ten
 
 
-@dataclass(frozen=True)
 def without_place(event: dict[str, Any]) -> dict[str, Any]:
     """The event but for where its report lies: the app tells nobody paths of its machine."""
     return {name: value for name, value in event.items() if name != "report"}
 
+
+@dataclass(frozen=True)
 
 class Moment:
     """A kill that is planned. `share`: which of the many steps or evaluations; `delay_seconds`: how long after it."""

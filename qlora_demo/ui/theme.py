@@ -45,7 +45,8 @@ def launch(page: gr.Blocks, address: Address, routes: Sequence[BaseRoute] = ()) 
         max_file_size=upload_bytes,
         quiet=True,
     )
-    close_tools(page)
+    if is_public():
+        close_tools(page)
     refuse_addresses()
     host = "127.0.0.1" if address.host == "0.0.0.0" else address.host
     print(f"The page is at http://{host}:{address.port}/ (Ctrl-C ends it; runs go on).", flush=True)
