@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import DataError, DemoError
 from .limits import EXAMINED_AT_ONCE, MODELS, Turns
 from .paths import is_data_file
+from .patience import ShouldStop
 from .records import Columns
 
 if TYPE_CHECKING:
@@ -31,6 +32,14 @@ LARGE_FILE_BYTES = 20 << 20  # such files are read one at a time: each may take 
 LONGEST = 100_000  # characters of a review that are turned into tokens for one who looks at it
 MENDED_EXAMPLES = 3
 OnPhase = Callable[[str, float], None]  # what is done now, and the share of the whole that lies behind
+
+
+def _unheard(phase: str, share: float) -> None:
+    """Progress that nobody waits for."""
+
+
+def _never() -> bool:
+    return False
 
 
 @dataclass(frozen=True)
@@ -77,10 +86,13 @@ class Examiner:
 
     # --- the whole ---------------------------------------------------------------------------------------------------
 
-    def examine(self, request: DataRequest, model: str = SAMPLE, on_phase: OnPhase = lambda phase, share: None) -> dict[str, Any]:
+    def examine(
+        self, request: DataRequest, model: str = SAMPLE, on_phase: OnPhase = _unheard, should_stop: ShouldStop = _never
+    ) -> dict[str, Any]:
         """audit.Report as a dict, and with it: lengths {tokens: reviews}, most_tokens (what the model takes), model, token_problem (why
-        the tokens are not those of the model asked for), damaged [(as it is, mended)], splits_there."""
-        data = self._read(request, on_phase)
+        the tokens are not those of the model asked for), damaged [(as it is, mended)], splits_there. `should_stop`: ends a download, with
+        DownloadStopped."""
+        data = self._read(request, on_phase, should_stop)
         from .engine import audit
 
         tokenizer, counted_by, problem = self._tokenizer(model)
@@ -142,7 +154,7 @@ class Examiner:
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
-    def _read(self, request: DataRequest, on_phase: OnPhase = lambda phase, share: None) -> DataSet:
+    def _read(self, request: DataRequest, on_phase: OnPhase = _unheard, should_stop: ShouldStop = _never) -> DataSet:
         """The reviews, from memory where they are there still."""
         self._check(request)
         check_source(request)
@@ -161,15 +173,16 @@ class Examiner:
                 return found
             on_phase("Fetching the reviews" if request.hub else "Reading the rows", 0.2)
             with self._turns.take("having reviews read", EXAMINED_AT_ONCE):
-                return self._keep(key, self._load(request))
+                return self._keep(key, self._load(request, on_phase, should_stop))
         finally:
             if large:
                 self._reading.release()
 
-    def _load(self, request: DataRequest) -> DataSet:
+    def _load(self, request: DataRequest, on_phase: OnPhase, should_stop: ShouldStop) -> DataSet:
         from .engine import data
 
-        return data.read_all(request.data, config=request.config, revision=request.revision, columns=request)
+        return data.read_all(request.data, config=request.config, revision=request.revision, columns=request, should_stop=should_stop,
+                             on_progress=lambda text, share: on_phase(text, 0.2 + 0.3 * (share or 0)))  # fmt: skip
 
     def _remembered(self, key: tuple[Any, ...]) -> DataSet | None:
         with self._held:

@@ -27,6 +27,7 @@ import psutil
 from qlora_demo.config import RunConfig
 from qlora_demo.jobs import queue
 from qlora_demo.jobs.store import Job, Store
+from qlora_demo.privacy import clean
 from tests.reviews import write_reviews
 from tests.serving import App, ask, start_app, stop_app
 
@@ -47,13 +48,7 @@ SPREAD = {
 VICTIMS = {"worker": 5, "app": 2, "both": 3}  # and how often, of ten
 
 
-def without_place(event: dict[str, Any]) -> dict[str, Any]:
-    """The event but for where its report lies: the app tells nobody paths of its machine."""
-    return {name: value for name, value in event.items() if name != "report"}
-
-
 @dataclass(frozen=True)
-
 class Moment:
     """A kill that is planned. `share`: which of the many steps or evaluations; `delay_seconds`: how long after it."""
 
@@ -314,8 +309,8 @@ class Chain:
                 if before.state == after.state:
                     break
             self.found.check("the app tells the state", shown["state"] == after.state, (shown["state"], after))
-            told = {event["seq"]: without_place(event) for event in job.events()}
-            agree = all(told[event["seq"]] == without_place(event) for event in shown["events"])
+            told = {event["seq"]: clean(event) for event in job.events()}  # the app tells names for paths
+            agree = all(told[event["seq"]] == clean(event) for event in shown["events"])
             self.found.check("the app tells the events", agree, job.folder)
 
     def wait(self, condition: Callable[[], bool], job: Job | None = None, pause: float = 0.01, what: str = "nothing is for ever") -> None:

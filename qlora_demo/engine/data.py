@@ -174,14 +174,18 @@ def load_rows(data: str, *, config: str = "", revision: str = "", split: str = "
     return replace(full, splits={"train": empty, "validation": empty, "test": full.splits[wanted].listed()})
 
 
-def read_all(data: str, *, config: str = "", revision: str = "", columns: Columns = ALL_FOUND) -> DataSet:
+def read_all(
+    data: str, *, config: str = "", revision: str = "", columns: Columns = ALL_FOUND, on_progress: OnProgress | None = None,
+    should_stop: ShouldStop | None = None,
+) -> DataSet:  # fmt: skip
     """All reviews of `data` for a report, in the order of their rows: a file as one split "all", else the splits that there are.
 
-    Without a label column the data set has no labels, and every review the index -1. Raises DataError, HubError.
+    Without a label column the data set has no labels, and every review the index -1. `on_progress` and `should_stop`: of a download.
+    Raises DataError, HubError, DownloadStopped.
     """
     if data not in _SAMPLES and _is_file(data):
         return _read_whole(Path(data), columns, need_label=False)[0]
-    return _read_splits(data, config, revision, columns, need_label=False)
+    return _read_splits(data, config, revision, columns, need_label=False, on_progress=on_progress, should_stop=should_stop)
 
 
 def is_on_hub(data: str) -> bool:

@@ -1,6 +1,6 @@
-"""The HTTP interface: the page's functions under names that do not change. Those that only look are offered as MCP tools, too.
+"""The HTTP interface: the page's functions under names that do not change. They are MCP tools, too; to strangers such as only look.
 
-Starting and stopping are none: a model that reads a stranger's words must not be talked into either.
+For starting and stopping strangers have HTTP: a model that reads a stranger's words must not be talked into either.
 """
 
 from __future__ import annotations

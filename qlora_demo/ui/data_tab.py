@@ -18,6 +18,7 @@ from ..config import RunConfig
 from ..errors import DataError, DemoError
 from ..examining import SAMPLE, DataRequest, check_source
 from ..limits import describe_uploads
+from ..patience import ShouldStop
 from ..records import NO_COLUMN
 from ..services import Services
 from .data_sections import (
@@ -34,6 +35,7 @@ from .data_sections import (
 )
 from .form import CHOICES
 from .handlers import AT_ONCE, shown
+from .stops import Stops
 from .views import view_downloads, view_limits, view_problems
 
 SOURCES = [("The sample", "sample"), ("A file", "file"), ("The Hub", "hub")]
@@ -87,10 +89,10 @@ def build_data_tab(services: Services, tab: gr.Tab, tabs: gr.Tabs, fields: Mappi
         reviews = build_reviews(services, state, max_length, model)  # type: ignore[arg-type]
     sections = (reading, report, subset, faults, reviews)
 
-    def examine(request: DataRequest, form: Mapping[str, Any], progress: gr.Progress) -> Changes:
+    def examine(request: DataRequest, form: Mapping[str, Any], progress: gr.Progress, should_stop: ShouldStop = lambda: False) -> Changes:
         """A new report, on the whole page."""
         whose = form["model"] if not services.public or form["model"] in CHOICES["model"] else SAMPLE
-        answer = services.examiner.examine(request, whose, lambda phase, share: progress(share, desc=phase))
+        answer = services.examiner.examine(request, whose, lambda phase, share: progress(share, desc=phase), should_stop)
         length = min(int(form["max_length"] or LENGTH), answer["most_tokens"])
         looked = Looked(request, answer | {"max_length": length, "asked_model": form["model"]})
         drawn = {part: change for section in sections for part, change in section.draw(looked).items()}
@@ -115,7 +117,9 @@ def build_data_tab(services: Services, tab: gr.Tab, tabs: gr.Tabs, fields: Mappi
             raise DataError("No file is chosen; upload one." if services.public else "No file is chosen; upload one, or type its path.")
         return DataRequest(str(Path(typed).expanduser()) if typed else form["kept"])
 
-    def look_or_ask(form: Mapping[str, Any], progress: gr.Progress, confirmed: bool = False) -> Changes:
+    def look_or_ask(
+        form: Mapping[str, Any], progress: gr.Progress, confirmed: bool = False, should_stop: ShouldStop = lambda: False
+    ) -> Changes:
         try:
             request = asked_for(form)
             check_source(request)
@@ -123,19 +127,26 @@ def build_data_tab(services: Services, tab: gr.Tab, tabs: gr.Tabs, fields: Mappi
                 wanted = {"data": request.data, "data_config": request.config, "data_revision": request.revision}
                 if downloads := services.needed_downloads(RunConfig.read(wanted)):
                     return {status: "", asking: gr.Group(visible=True), ask: view_downloads(downloads)}
-            return examine(request, form, progress)
+            return examine(request, form, progress, should_stop)
         except DemoError as error:
             return tell(error)
 
-    progress = gr.Progress()
+    progress, stops = gr.Progress(), Stops()
 
     @shown
     def on_look(progress: gr.Progress = progress, **form: Any) -> Changes:
         return look_or_ask(form, progress)
 
     @shown
-    def on_fetch(progress: gr.Progress = progress, **form: Any) -> Changes:
-        return look_or_ask(form, progress, confirmed=True)
+    def on_fetch(request: gr.Request, progress: gr.Progress = progress, **form: Any) -> Changes:
+        with stops.heard(request) as should_stop:
+            return {**look_or_ask(form, progress, confirmed=True, should_stop=should_stop), refuse: gr.Button("Do not download")}
+
+    @shown
+    def on_refuse(request: gr.Request) -> Any:
+        """Before the download it is a no, during it an end."""
+        stops.ask(request)
+        return gr.Group(visible=False)
 
     @shown
     def on_upload(progress: gr.Progress = progress, **form: Any) -> Changes:
@@ -192,8 +203,9 @@ def build_data_tab(services: Services, tab: gr.Tab, tabs: gr.Tabs, fields: Mappi
                  queue=False, api_visibility="private")  # fmt: skip
     look.click(on_look, inputs_kwargs=form, outputs=shows, **slow)
     path.submit(on_look, inputs_kwargs=form, outputs=shows, **slow)
-    fetch.click(on_fetch, inputs_kwargs=form, outputs=shows, **slow)
-    refuse.click(lambda: gr.Group(visible=False), None, asking, queue=False, api_visibility="private")
+    fetch.click(lambda: gr.Button("Stop the download"), None, refuse, queue=False, api_visibility="private")
+    fetch.click(on_fetch, inputs_kwargs=form, outputs=[*shows, refuse], **slow)
+    refuse.click(on_refuse, None, asking, show_progress="hidden", concurrency_limit=8, api_visibility="private")
     file.upload(on_upload, inputs_kwargs={**form, "file": file}, outputs=[*shows, kept, path, file], **slow)
     # One event for all of them, so that an older answer never comes after a newer one. The button ticks the box.
     mend = reading.parts["mend"]

@@ -7,7 +7,6 @@ and forgotten: it is no component's value and no record's.
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +18,7 @@ from ..services import SAMPLE, Services
 from .downloads import link_to_pack
 from .handlers import AT_ONCE, shown
 from .publish_views import NOT_YET, view_account, view_file, view_files, view_merging, view_pack, view_published, view_taken
+from .stops import Stops
 from .views import view_problems
 
 Changes = dict[Any, Any]
@@ -27,7 +27,7 @@ Progress = Callable[..., Any]
 
 def build_publish_tab(services: Services, tab: gr.Tab, keys: gr.BrowserState) -> None:
     """Layout, then events. `keys`: run to key, of the runs that this browser started."""
-    stops: dict[str, threading.Event] = {}  # by session: what is being sent or merged there
+    stops = Stops()
     with gr.Row():
         with gr.Column(min_width=320):
             adapter = gr.Dropdown([("Shipped with the app (MiniLM, sample reviews)", SAMPLE)], value=SAMPLE, label="Adapter",
@@ -93,11 +93,11 @@ def build_publish_tab(services: Services, tab: gr.Tab, keys: gr.BrowserState) ->
     def on_file(made: Any, file: str) -> str:
         return view_file(made, file) if made else ""
 
-    def publish(adapter: str, repo: str, licence: str, private: bool, keys: Any, session: str, token: str | None, progress: Progress,
+    def publish(adapter: str, repo: str, licence: str, private: bool, keys: Any, request: gr.Request, token: str | None, progress: Progress,
                 replace: bool) -> Changes:  # fmt: skip
         done: Changes = {stop: gr.Button(visible=False), asking: gr.Group(visible=False)}
         try:
-            with _stoppable(stops, session) as should_stop:
+            with stops.heard(request) as should_stop:
                 found = services.publisher.publish(
                     owned(adapter, keys), (repo or "").strip(), token=token, licence=licence or "", private=bool(private), replace=replace,
                     on_progress=lambda text, share: progress(share or 0, desc=text), should_stop=should_stop,
@@ -117,17 +117,16 @@ def build_publish_tab(services: Services, tab: gr.Tab, keys: gr.BrowserState) ->
     @shown
     def on_send(adapter: str, repo: str, licence: str, private: bool, keys: dict[str, str], request: gr.Request,
                 oauth: gr.OAuthToken | None = None, progress: gr.Progress = progress) -> Changes:  # fmt: skip
-        return publish(adapter, repo, licence, private, keys, str(request.session_hash), token_of(oauth), progress, False)
+        return publish(adapter, repo, licence, private, keys, request, token_of(oauth), progress, False)
 
     @shown
     def on_replace(adapter: str, repo: str, licence: str, private: bool, keys: dict[str, str], request: gr.Request,
                    oauth: gr.OAuthToken | None = None, progress: gr.Progress = progress) -> Changes:  # fmt: skip
-        return publish(adapter, repo, licence, private, keys, str(request.session_hash), token_of(oauth), progress, True)
+        return publish(adapter, repo, licence, private, keys, request, token_of(oauth), progress, True)
 
     @shown
     def on_stop(request: gr.Request) -> Any:
-        if found := stops.get(str(request.session_hash)):
-            found.set()
+        stops.ask(request)
         return gr.Button("Stopping …", interactive=False)
 
     @shown
@@ -156,17 +155,3 @@ def build_publish_tab(services: Services, tab: gr.Tab, keys: gr.BrowserState) ->
     pack.click(on_pack, [adapter, licence, keys], packed, **slow)
     merge.click(on_merge, [adapter, keys], merged, **slow)
 
-
-class _stoppable:
-    """While it lasts, the session's Stop button is heard."""
-
-    def __init__(self, stops: dict[str, threading.Event], session: str):
-        self._stops, self._session, self._asked = stops, session, threading.Event()
-
-    def __enter__(self) -> Callable[[], bool]:
-        self._stops[self._session] = self._asked
-        return self._asked.is_set
-
-    def __exit__(self, *_: object) -> None:
-        if self._stops.get(self._session) is self._asked:
-            del self._stops[self._session]
