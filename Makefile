@@ -1,4 +1,4 @@
-# make run | test | check | fix | bench | soak | sample | space REPO=user/name
+# make run | test | check | fix | bench | soak | sample | space REPO=user/name [HARDWARE=cpu-basic]
 PYTHON ?= python3
 HOST ?= 127.0.0.1
 PORT ?= 7860
@@ -33,7 +33,7 @@ sample: setup
 	$(PY) -m benchmarks.sample_adapter
 
 space: setup
-	$(PY) -m qlora_demo.hub.space $(REPO)
+	$(PY) -m qlora_demo.hub.space "$(REPO)" "$(HARDWARE)"
 
 setup: .venv/.installed
 setup-dev: .venv/.installed-dev

@@ -72,6 +72,7 @@ class Request(NamedTuple):
     method: str
     path: str
     headers: dict[str, str]  # names in lower case
+    told: list[bytes]  # the body of a POST, once it has come
 
 
 @dataclass
@@ -230,8 +231,11 @@ class _Handler(Writes, BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.hub, parts = self.server.hub, urlsplit(self.path)
         self.where, self.query = unquote(self.path), parse_qs(parts.query)
-        self.hub.requests.append(Request(self.command, self.where, {k.lower(): v for k, v in self.headers.items()}))
+        asked = Request(self.command, self.where, {k.lower(): v for k, v in self.headers.items()}, [])
+        self.hub.requests.append(asked)
         self.body = self.receive(int(self.headers.get("Content-Length") or 0))  # always: the next request follows it
+        if self.command == "POST":
+            asked.told.append(self.body)
         try:
             if failure := self.hub.take_failure(self.where, body=False):
                 self.fail(failure)

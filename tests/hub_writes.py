@@ -126,20 +126,21 @@ class Writes:
             )
 
     # -- endpoints ----------------------------------------------------------------------------------------------------------------------
-    def create_repo(self) -> None:
+    def create_repo(self) -> Any:
         user, asked = self.writer(), json.loads(self.body)
         owner, kind = asked.get("organization") or user, asked.get("type") or "model"
         repo_id = f"{owner}/{asked['name']}"
         if owner not in self.namespaces(user):
             raise Refusal(403, "", f'You don\'t have the rights to create a {kind} under the namespace "{owner}"')
+        place = repo_id if kind == "model" else f"{kind}s/{repo_id}"
         if (f"{kind}s", repo_id) in self.hub.repos:
-            raise Refusal(409, "", f"You already created this {kind} repo")
+            said = f"You already created this {kind} repo"
+            return self.send_json({"error": said, "url": f"{self.hub.url}/{place}"}, 409, {"X-Error-Message": said})
         repo = Repo(f"{kind}s", repo_id, None, False, asked.get("visibility") == "private", {user})
         attributes = "".join(f"*{suffix} filter=lfs diff=lfs merge=lfs -text\n" for suffix in sorted(LFS_SUFFIXES))
         repo.add(Commit(hashlib.sha1(repo_id.encode()).hexdigest(), {ATTRIBUTES: self.keep(attributes.encode())}, "initial commit"))
         self.hub.repos[f"{kind}s", repo_id] = repo
-        place = repo_id if kind == "model" else f"{kind}s/{repo_id}"
-        self.send_json({"url": f"{self.hub.url}/{place}", "name": repo_id, "id": "0" * 24})
+        return self.send_json({"url": f"{self.hub.url}/{place}", "name": repo_id, "id": "0" * 24})
 
     def create_branch(self, kind: str, id: str, revision: str) -> None:
         repo, asked = self.writable(kind, id), json.loads(self.body or b"{}")

@@ -15,8 +15,9 @@ from huggingface_hub import ModelCard, constants
 
 from qlora_demo.errors import HubError
 from qlora_demo.hub import publish as publishing
+from qlora_demo.hub import space
 from qlora_demo.hub.publish import Published, publish
-from qlora_demo.hub.space import upload_space
+from qlora_demo.hub.space import ROOT, upload_space, uploaded_files
 from qlora_demo.patience import DownloadStopped
 from tests.hub_files import Commit, Refusal
 from tests.hub_server import TOKEN, USER, HubServer
@@ -368,6 +369,32 @@ class TestSpaces:
         with pytest.raises(HubError) as error:
             upload_space(f"{USER}/demo")
         assert words in refused(error)
+
+    def test_the_app_becomes_a_space(self, hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # which the tests' Hub does not speak
+        assert upload_space(f"{USER}/app").endswith(f"/spaces/{USER}/app")
+        commit = hub.repos["spaces", f"{USER}/app"].commit("main")
+        assert set(uploaded_files()) == set(commit.files) - {".gitattributes"}
+        assert commit.files["app.py"].source.read_bytes() == (ROOT / "app.py").read_bytes()
+        asked = next(json.loads(request.told[0]) for request in hub.requests if request.path == "/api/repos/create")
+        assert asked["sdk"] == "gradio" and asked["hardware"] == "zero-a10g"
+
+        monkeypatch.setattr(space, "uploaded_files", lambda: ["app.py", "README.md", space.MARK])  # an older version had more
+        upload_space(f"{USER}/app")
+        assert set(hub.repos["spaces", f"{USER}/app"].commit("main").files) == {"app.py", "README.md", space.MARK, ".gitattributes"}
+
+    def test_another_space_is_left_alone(self, hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setattr(space, "MARK", "something/else.py")
+        upload_space(f"{USER}/theirs")
+        before = hub.repos["spaces", f"{USER}/theirs"].head
+        with pytest.raises(HubError, match="another Space already, which is left alone"):
+            upload_space(f"{USER}/theirs")
+        assert hub.repos["spaces", f"{USER}/theirs"].head == before
+        with pytest.raises(HubError, match="no hardware of a Space; choose one of"):
+            upload_space(f"{USER}/theirs", "supercomputer")
 
     def test_no_name_and_no_login(self, hub: HubServer) -> None:
         for name, words in (("demo", "no name for a repository"), (f"{USER}/demo", "hf auth login")):
