@@ -280,7 +280,8 @@ class Classifiers:
         offered = not self._is_public() or adapter in {name for _, name in self.adapters()}
         if not offered and not hubadapters.is_hub_name(adapter):
             raise RunError(f"There is no adapter {adapter[:60]!r} here; choose one of the list, or give its name on the Hub.")
-        folder = inference.find_adapter(adapter, self._store.home)
+        # A name on the Hub may be that of a folder here, too, which is not for strangers.
+        folder = inference.find_adapter(adapter, self._store.home) if offered else hubadapters.fetch_adapter(adapter)
         note = modeling.read_note(folder)
         if note.model != SAMPLE:
             if not offered:

@@ -277,7 +277,7 @@ def test_calls(victim: Victim, name: str) -> None:
     if endpoint == "stop_run":
         assert "event: complete" not in answer.text
     if "path" in name or "upwards" in name or "address" in name or "source" in name:
-        said = ("choose one of the list", "On this public page", "On a public host", "There is no run")
+        said = ("choose one of the list", "On this public page", "On a public host", "There is no run", "The Hub answered 404")
         assert "event: error" in answer.text and any(words in answer.text for words in said), answer
 
 
