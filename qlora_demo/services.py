@@ -354,8 +354,8 @@ class Services:
         """Moves the waiting line on. A home that can only be read can still be shown, so its refusal is for who submits."""
         if time.monotonic() - self._swept > SWEEP_SECONDS:  # also where nobody uploads any more
             self._swept = time.monotonic()
-            with suppress(OSError):  # another process may sweep, too
-                uploads.sweep(self.store.home)
+            with suppress(OSError, RunError):  # another process may sweep, too
+                self.strangers.sweep()
         try:
             queue.advance(self.store, launch=self._launch)
         except RunError as error:

@@ -9,14 +9,16 @@ from __future__ import annotations
 import hashlib
 import hmac
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from . import limits, uploads
+from . import limits, outgoing, uploads
 from .config import ClassifyRequest, MemoryRequest, RunConfig
 from .errors import RunError, SettingsError
 from .examining import DataRequest
+from .jobs import queue
 from .jobs.store import Job, Store
 from .privacy import clean
 
@@ -86,6 +88,16 @@ class Strangers:
         if self._is_public():
             return str(uploads.keep(sent, self._store.home, most_bytes=limits.UPLOAD_BYTES, room_bytes=limits.ROOM_BYTES))
         return str(uploads.keep(sent, self._store.home))
+
+    def sweep(self, now: float | None = None) -> None:
+        """Deletes files that were sent a day ago, zips of yesterday, and on a public host what became of a file. Raises OSError."""
+        uploads.sweep(self._store.home, now)
+        outgoing.sweep(self._store.home, now)
+        before = (time.time() if now is None else now) - uploads.KEPT_SECONDS
+        if self._is_public():
+            for job, state in self._store.states("classify"):
+                if state.is_final and (state.ended or state.created) < before:
+                    queue.delete(self._store, job.id)
 
     # --- the waiting line --------------------------------------------------------------------------------------------
 

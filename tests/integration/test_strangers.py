@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from contextvars import copy_context
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from gradio.context import LocalContext
 from starlette.requests import Request
 
-from qlora_demo import limits, uploads
+from qlora_demo import limits, outgoing, uploads
 from qlora_demo.config import ClassifyRequest, MemoryRequest, RunConfig
 from qlora_demo.errors import DataError, DeviceError, HubError, RunError, SettingsError
 from qlora_demo.examining import DataRequest
@@ -55,6 +56,26 @@ def own_run(services: Services, tmp_path: Path) -> Started:
     (job.folder / "answers.jsonl").write_text(answer)
     end(job)
     return started
+
+
+def test_what_strangers_sent_goes_after_a_day(services: Services, tmp_path: Path) -> None:
+    kept = uploads.keep(write_reviews(tmp_path / "mine.jsonl", 3), services.store.home)
+    job = services.store.create("classify", {"file": str(kept), "adapter": "sample"})
+    (job.folder / "predictions.jsonl").write_text("{}\n")
+    end(job)
+    training = services.store.create("train", RunConfig().to_dict())
+    end(training)
+    pack = services.publisher.pack("sample")
+    services.strangers.sweep()
+    assert kept.exists() and job.folder.exists() and outgoing.find_pack(services.store.home, pack.place, pack.name)
+    day = 24 * 3600
+    services.public = False
+    services.strangers.sweep(time.time() + day + 60)
+    assert job.folder.exists(), "at home results stay"
+    services.public = True
+    services.strangers.sweep(time.time() + day + 60)
+    assert not job.folder.exists() and not kept.exists() and training.folder.exists()
+    assert outgoing.find_pack(services.store.home, pack.place, pack.name) is None
 
 
 def test_others_watch_without_pinned_reviews_and_without_names_of_uploads(services: Services, tmp_path: Path) -> None:
