@@ -107,6 +107,7 @@ def test_measure(app: App, open_page: Callable[..., Page]) -> None:
 
 def test_a_model_that_is_not_here_is_refused_in_one_sentence(app: App, open_page: Callable[..., Page]) -> None:
     page = open_page(app.url)
+    wait_for_text(page, "#header-machine", "memory")  # the page has settled
     page.locator("#memory-model input").fill("nobody/nothing-at-all")
     page.keyboard.press("Enter")
     page.click("#memory-measure")

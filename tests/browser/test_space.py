@@ -88,6 +88,7 @@ def test_the_app_as_a_space(space: App, browser: Browser) -> None:
     )
     page.locator("#train-preset input").click()
     page.get_by_role("option", name="Smoke test").click()
+    expect(page.locator("#train-max-steps input").first).to_have_value("10")
     page.click("#train-start")
     expect(page.locator("#train-status")).to_have_text("done", timeout=240_000)
 

@@ -39,7 +39,7 @@ def wait_for_state(page: Page, *wanted: str) -> None:
 def test_limits_are_shown_and_all_that_is_beyond_them_is_told(public: App, open_page: Callable[..., Page]) -> None:
     page = open_page(public.url)
     open_train(page)
-    for words in ("at most 600 steps", "2 runs at a time", "Duplicate this Space"):
+    for words in ("at most 600 steps", "2 runs at a time", "a copy of your own"):
         assert words in page.inner_text("#train-limits")
     fill(page, "rank", "128")
     fill(page, "max-steps", "100000")

@@ -72,7 +72,8 @@ class TestNames:
     @pytest.mark.parametrize(
         "name", ["name", "a/b/c", "../b", "./b", "/a/b", "a/..", "a/b@../c", "a/b@", "a--b/c", "~/b", "a/b c", "a/b\n"]
     )
-    def test_those_that_are_none(self, name: str) -> None:
+    def test_those_that_are_none(self, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)  # where no folder is called so
         assert not is_hub_name(name)
         with pytest.raises(AdapterError):
             find_adapter(name)
