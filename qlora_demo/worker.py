@@ -125,7 +125,6 @@ def main(arguments: list[str] | None = None) -> int:
         print("Give the folder of one run: python -m qlora_demo.worker RUN_FOLDER", file=sys.stderr)
         return 2
     path = Path(folder).absolute()
-    _go_second()
     try:
         status = work_on(path, asked)
     except DemoError as error:
@@ -230,4 +229,5 @@ KINDS: dict[str, Callable[[Job, Recorder], str]] = {"train": _train, "memory": _
 
 
 if __name__ == "__main__":
+    _go_second()  # here alone: who calls main() shares its process, and its session, with others
     sys.exit(main())
