@@ -12,7 +12,8 @@ from typing import Any
 
 import gradio as gr
 
-from ..errors import AlreadyThere, DemoError
+from ..errors import AlreadyThere, DemoError, HubError
+from ..hosting import on_space
 from ..outgoing import LICENCES
 from ..services import SAMPLE, Services
 from .downloads import link_to_pack
@@ -21,6 +22,8 @@ from .publish_views import NOT_YET, view_account, view_file, view_files, view_me
 from .stops import Stops
 from .views import view_problems
 
+SIGN_IN = "You are not signed in, or your login has expired; sign in above, then publish again."
+TAKE_IT = "Nobody can sign in on this page; make a zip below, and publish it from your own machine."
 Changes = dict[Any, Any]
 Progress = Callable[..., Any]
 
@@ -97,6 +100,8 @@ def build_publish_tab(services: Services, tab: gr.Tab, keys: gr.BrowserState) ->
                 replace: bool) -> Changes:  # fmt: skip
         done: Changes = {stop: gr.Button(visible=False), asking: gr.Group(visible=False)}
         try:
+            if services.public and token is None:
+                raise HubError(SIGN_IN if on_space() else TAKE_IT)
             with stops.heard(request) as should_stop:
                 found = services.publisher.publish(
                     owned(adapter, keys), (repo or "").strip(), token=token, licence=licence or "", private=bool(private), replace=replace,

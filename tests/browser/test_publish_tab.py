@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import io
+import json
 import time
 import urllib.request
 import zipfile
@@ -10,7 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from itsdangerous import TimestampSigner
+from playwright.sync_api import Browser, Page, expect
 
 from tests.hub_server import TOKEN, USER, HubServer, environment
 from tests.serving import App, start_app, stop_app
@@ -108,6 +112,39 @@ def test_zip_and_merged_model(page: Page, app: App) -> None:
         with urllib.request.urlopen(app.url + str(page.locator(link).get_attribute("href")), timeout=60) as answer:
             packed = zipfile.ZipFile(io.BytesIO(answer.read()))
         assert wanted in packed.namelist() and packed.testzip() is None
+
+
+@pytest.mark.parametrize("expired", [False, True], ids=["signed in", "login expired"])
+def test_a_visitor_of_a_space_publishes_as_themselves(hub: HubServer, browser: Browser, tmp_path: Path, expired: bool) -> None:
+    """By the token of their login, never by the Space's own; the session is the one that Gradio keeps after a login, signed as it signs."""
+    spaces_own, secret = "hf_" + "s" * 34, "a secret"
+    variables = {"SYSTEM": "spaces", "SPACE_ID": "owner/space", "OAUTH_CLIENT_ID": "id", "OAUTH_CLIENT_SECRET": secret,
+                 "OAUTH_SCOPES": "openid profile contribute-repos", "OPENID_PROVIDER_URL": "http://127.0.0.1:9"}  # fmt: skip
+    app = start_app(tmp_path / "runs", tmp_path / "log", HF_ENDPOINT=hub.url, HF_HUB_DISABLE_XET="1", HF_TOKEN=spaces_own, **variables)
+    name, before = f"{USER}/from-a-space-{expired}", len(hub.requests)
+    who = {"name": "Tester", "preferred_username": USER, "profile": f"https://huggingface.co/{USER}", "picture": ""}
+    until = time.time() + (-60 if expired else 3600)
+    login = {"access_token": TOKEN, "scope": variables["OAUTH_SCOPES"], "expires_at": until, "userinfo": who}
+    signer = TimestampSigner(hashlib.sha256(f"{secret}-v4".encode()).hexdigest())
+    session = signer.sign(base64.b64encode(json.dumps({"oauth_info": login}).encode())).decode()
+    try:
+        context = browser.new_context()
+        context.add_cookies([{"name": "session", "value": session, "url": app.url}])
+        page = context.new_page()
+        page.route(lambda url: not url.startswith(("http://127.0.0.1:", "data:", "blob:")), lambda route: route.abort())
+        page.goto(app.url)
+        page.get_by_role("tab", name="Publish").click()
+        expect(page.locator("#publish-account")).to_contain_text("Sign in" if expired else f"Publishes as {USER}", timeout=60_000)
+        send(page, name)
+        told = "your login has expired; sign in above" if expired else "Published:"
+        expect(page.locator("#publish-status")).to_contain_text(told, timeout=60_000)
+        assert (("models", name) in hub.repos) is not expired
+        context.close()
+    finally:
+        stop_app(app)
+    used = {request.headers.get("authorization") for request in hub.requests[before:]}
+    assert used <= {None, f"Bearer {TOKEN}"}, "the Space's own token was used"
+    assert spaces_own not in (tmp_path / "log").read_text() and TOKEN not in (tmp_path / "log").read_text()
 
 
 def test_it_fits_a_phone_in_the_dark(app: App, open_page, tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_an_mcp_client(app: App, by_client: dict[str, Any]) -> None:
 
 
 def test_what_mcp_offers(app: App) -> None:
-    """No tool but those that only look, each with a description; the page's own events are none, nor are start and stop."""
+    """The six, each with a description; the page's own events are none."""
     code = example("python", 1, app).replace('call_tool("classify", {"text": text, "adapter": "sample"})', "list_tools()")
     tools = run_python(code.rpartition("print(")[0]).tools
     assert {tool.name for tool in tools} == {"classify", "memory", "start_run", "run", "stop_run", "runs"}
