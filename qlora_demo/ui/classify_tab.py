@@ -49,7 +49,7 @@ def build_classify_tab(services: Services, page: gr.Blocks, keys: gr.BrowserStat
         with gr.Column(elem_classes="classify-how", min_width=0):
             adapter = gr.Dropdown(services.adapters(), value=SAMPLE, label="Adapter", allow_custom_value=True, elem_id="classify-adapter",
                                   info=ADAPTERS_HERE if services.public else ADAPTERS)  # fmt: skip
-            remark = gr.HTML(elem_id="classify-remark")
+            remark = gr.HTML(visible=False, elem_id="classify-remark")
             with gr.Row():
                 precision = gr.Dropdown([(words, name) for name, words in PRECISIONS.items()], value="", label="Precision of the base",
                                         min_width=140, elem_id="classify-precision", info="As trained, or another.")  # fmt: skip
@@ -83,7 +83,8 @@ def build_classify_tab(services: Services, page: gr.Blocks, keys: gr.BrowserStat
         """The choice is there where the adapter's run fitted a temperature; what is odd about an adapter is said."""
         temperature = services.classifiers.temperature(adapter)
         box = gr.Checkbox(visible=temperature is not None, info=view_temperature(temperature) if temperature else None)
-        return box, view_remark(services.classifiers.remark(adapter))
+        said = services.classifiers.remark(adapter)
+        return box, gr.HTML(view_remark(said), visible=bool(said))
 
     # A limit of its own, so that no other handler holds up a key; another adapter takes seconds to load, and shows that it does.
     answer: dict[str, Any] = {"inputs": [review, adapter, calibrated, precision, scale], "outputs": [stars, shares, certainty],

@@ -47,8 +47,8 @@ def view_certainty(tuned: Prediction, seconds: float) -> str:
 
 
 def view_remark(remark: str) -> str:
-    """What one should know of an adapter, where there is something."""
-    return f'<p class="quiet">{escape(remark)}</p>' if remark else ""
+    """What one should know of an adapter that this app has not made."""
+    return f'<p class="quiet">{escape(remark)}</p>'
 
 
 def view_temperature(temperature: float) -> str:
