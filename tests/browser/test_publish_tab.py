@@ -90,7 +90,8 @@ def test_publish_replace_and_load_back(page: Page, app: App, hub: HubServer) -> 
     while not any("adapter_model.safetensors" in path for path in hub.paths()):
         assert time.monotonic() < deadline, "it was not fetched"
         page.wait_for_timeout(200)
-    expect(page.locator("#classify-certainty")).to_contain_text("ms", timeout=60_000)
+    # In so many ms, or at once where another event asked first.
+    expect(page.locator("#classify-certainty")).to_contain_text("Answered", timeout=60_000)
     expect(page.locator("#classify-stars")).to_contain_text("4.")
 
 
