@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import DataError, DemoError
 from .limits import EXAMINED_AT_ONCE, MODELS, Turns
 from .paths import is_data_file
-from .patience import ShouldStop
+from .patience import ShouldStop, never, unheard
 from .records import Columns
 
 if TYPE_CHECKING:
@@ -32,14 +32,6 @@ LARGE_FILE_BYTES = 20 << 20  # such files are read one at a time: each may take 
 LONGEST = 100_000  # characters of a review that are turned into tokens for one who looks at it
 MENDED_EXAMPLES = 3
 OnPhase = Callable[[str, float], None]  # what is done now, and the share of the whole that lies behind
-
-
-def _unheard(phase: str, share: float) -> None:
-    """Progress that nobody waits for."""
-
-
-def _never() -> bool:
-    return False
 
 
 @dataclass(frozen=True)
@@ -87,7 +79,7 @@ class Examiner:
     # --- the whole ---------------------------------------------------------------------------------------------------
 
     def examine(
-        self, request: DataRequest, model: str = SAMPLE, on_phase: OnPhase = _unheard, should_stop: ShouldStop = _never
+        self, request: DataRequest, model: str = SAMPLE, on_phase: OnPhase = unheard, should_stop: ShouldStop = never
     ) -> dict[str, Any]:
         """audit.Report as a dict, and with it: lengths {tokens: reviews}, most_tokens (what the model takes), model, token_problem (why
         the tokens are not those of the model asked for), damaged [(as it is, mended)], splits_there. `should_stop`: ends a download, with
@@ -154,7 +146,7 @@ class Examiner:
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
-    def _read(self, request: DataRequest, on_phase: OnPhase = _unheard, should_stop: ShouldStop = _never) -> DataSet:
+    def _read(self, request: DataRequest, on_phase: OnPhase = unheard, should_stop: ShouldStop = never) -> DataSet:
         """The reviews, from memory where they are there still."""
         self._check(request)
         check_source(request)

@@ -15,6 +15,16 @@ from .errors import HubError
 
 T = TypeVar("T")
 ShouldStop = Callable[[], bool]
+OnProgress = Callable[[str, float | None], None]  # what is done now, and the share done where it is known
+
+
+def unheard(text: str, share: float | None) -> None:
+    """Progress that nobody waits for."""
+
+
+def never() -> bool:
+    """A stop that nobody asks for."""
+    return False
 
 
 class DownloadStopped(HubError):

@@ -19,19 +19,9 @@ from .classifying import SAMPLE
 from .errors import AdapterError, DemoError, HubError, RunError, is_disk_full
 from .hosting import ROOT
 from .outgoing import Pack, Publication, Published, new_place
-from .patience import DownloadStopped
+from .patience import DownloadStopped, OnProgress, ShouldStop, never, unheard
 
 COMPARED_ROWS = 200  # test reviews on which a merged model is held against its adapter
-OnProgress = Callable[[str, float | None], None]
-ShouldStop = Callable[[], bool]
-
-
-def _silent(text: str, share: float | None) -> None:
-    """Progress that nobody waits for."""
-
-
-def _never() -> bool:
-    return False
 
 
 class Publisher:
@@ -71,7 +61,7 @@ class Publisher:
 
     def publish(
         self, adapter: str, repo: str, *, token: str | None, licence: str = "", private: bool = False, replace: bool = False,
-        on_progress: OnProgress = _silent, should_stop: ShouldStop = _never,
+        on_progress: OnProgress = unheard, should_stop: ShouldStop = never,
     ) -> Published:  # fmt: skip
         """Sends it to the Hub (hub.publish); once stopped, HubError."""
         from .hub.publish import publish
@@ -100,7 +90,7 @@ class Publisher:
         finally:
             shutil.rmtree(made.folder, ignore_errors=True)
 
-    def merge(self, adapter: str, *, on_progress: OnProgress = _silent, should_stop: ShouldStop = _never) -> Pack:
+    def merge(self, adapter: str, *, on_progress: OnProgress = unheard, should_stop: ShouldStop = never) -> Pack:
         """The merged FP16 model as a zip. A process of its own makes it, and gives the memory back; stopped, HubError."""
         found, place = self._adapter(adapter), self._new_place()
         path = place / f"{_file_name(adapter)}-merged.zip"

@@ -9,13 +9,12 @@ import argparse
 import json
 import shutil
 import tempfile
-import zipfile
 from pathlib import Path
 from typing import Any
 
 from ..errors import SettingsError
 from ..hosting import default_home
-from ..text import size
+from . import lines
 from .base import Output, add_command
 
 WARNING = "A merged model rests on the dense base, not on the 4-bit one that the adapter was trained on: its answers differ."
@@ -32,8 +31,8 @@ def add_commands(commands: Any) -> None:
 def run_export(options: argparse.Namespace, out: Output) -> int:
     from ..engine.inference import find_adapter
     from ..hub.metadata import check_licence
-    from ..hub.publication import prepare
-    from ..outgoing import PublishedFile
+    from ..hub.publication import prepare, zip_publication
+    from ..outgoing import Publication, PublishedFile
     from ..publishing import run_of
 
     check_licence(options.licence)
@@ -47,21 +46,22 @@ def run_export(options: argparse.Namespace, out: Output) -> int:
         if options.merged:
             merging = _merge(adapter, folder, options.licence, out)
             files = tuple(PublishedFile(path.name, path.stat().st_size, "") for path in sorted(folder.iterdir()))
+            made = Publication(folder, files, (folder / "README.md").read_text(encoding="utf-8"))
         else:
-            files = prepare(adapter, run_of(adapter), folder, licence=options.licence).files
+            made = prepare(adapter, run_of(adapter), folder, licence=options.licence)
         if output.suffix == ".zip":
             out.note("packing")
-            _pack(folder, [file.name for file in files], Path(place) / "packed.zip").rename(output)
+            zip_publication(made, Path(place) / "packed.zip").rename(output)
         else:
             shutil.move(folder, output)
-    result = {"path": str(output), "files": [{"name": file.name, "size_bytes": file.size_bytes} for file in files], "merging": merging}
+    result = {"path": str(output), "files": lines.told_files(made), "merging": merging}
     out.show(result, lambda: describe(result))
     return 0
 
 
 def describe(result: dict[str, Any]) -> str:
     """What was written, as lines; for a merged model also how far it is from the adapter."""
-    rows = [f"{size(file['size_bytes']):>12}  {file['name']}" for file in result["files"]]
+    rows = lines.file_rows(result["files"])
     if found := result["merging"]:
         rows += [
             f"On {found['rows']} reviews {found['same_label']:.1%} have the adapter's label; the logits differ by at most "
@@ -81,9 +81,3 @@ def _merge(adapter: Path, folder: Path, licence: str, out: Output) -> dict[str, 
     (folder / "README.md").write_text(write_merged_card(found, note, licence=licence), encoding="utf-8")
     return found
 
-
-def _pack(folder: Path, names: list[str], path: Path) -> Path:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as packed:
-        for name in names:
-            packed.write(folder / name, name)
-    return path

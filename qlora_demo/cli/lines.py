@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from ..outgoing import Publication
 from ..text import MISSING, duration, number, percent, shorten, size
 
 
@@ -237,3 +238,13 @@ def machine(facts: dict[str, Any]) -> str:
         f"Hub            {'reachable' if facts['hub_reachable'] else 'not reachable'}{user}",
         "versions       " + "  ".join(f"{name} {version or 'absent'}" for name, version in facts["versions"].items()),
     ])  # fmt: skip
+
+
+def told_files(made: Publication) -> list[dict[str, Any]]:
+    """A publication's files as `--json` tells them."""
+    return [{"name": file.name, "size_bytes": file.size_bytes} for file in made.files]
+
+
+def file_rows(files: Sequence[dict[str, Any]]) -> list[str]:
+    """Those files as lines: size and name."""
+    return [f"{size(file['size_bytes']):>12}  {file['name']}" for file in files]

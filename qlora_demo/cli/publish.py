@@ -12,7 +12,7 @@ from typing import Any
 
 from ..hosting import default_home
 from ..publishing import run_of
-from ..text import size
+from . import lines
 from .base import Output, add_command
 
 
@@ -45,14 +45,14 @@ def run_publish(options: argparse.Namespace, out: Output) -> int:
                 made.folder, options.repo, token=get_token(), private=options.private, revision=options.revision, replace=options.replace,
                 on_progress=_Notes(out),
             ).url  # fmt: skip
-    result = {"files": [{"name": file.name, "size_bytes": file.size_bytes} for file in made.files], "card": made.card, "url": url}
+    result = {"files": lines.told_files(made), "card": made.card, "url": url}
     out.show(result, lambda: describe(result))
     return 0
 
 
 def describe(result: dict[str, Any]) -> str:
     """A publication as lines: the card where nothing was sent, the files, and where they are."""
-    rows = [f"{size(file['size_bytes']):>12}  {file['name']}" for file in result["files"]]
+    rows = lines.file_rows(result["files"])
     if result["url"]:
         return "\n".join([*rows, f"Published at {result['url']}"])
     return "\n".join([result["card"].rstrip(), "", *rows, "Nothing was sent; without --dry-run these files are published."])

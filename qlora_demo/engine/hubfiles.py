@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +19,7 @@ from huggingface_hub import HfApi, constants, errors, get_token, hf_hub_download
 from huggingface_hub.file_download import repo_folder_name
 
 from ..errors import DataError, DemoError, HubError, ModelError
-from ..patience import DownloadStopped, ShouldStop, hub_forbidden, run_within
-
-OnProgress = Callable[[str, float | None], None]
+from ..patience import DownloadStopped, OnProgress, ShouldStop, hub_forbidden, run_within
 
 PATIENCE_SECONDS = 5.0
 MIB = 1024**2

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from ..errors import DeviceError, ModelError
+from ..patience import OnProgress, unheard
 from ..text import size
 from . import modeling
 from .data import load_rows
@@ -26,10 +27,9 @@ from .evaluation import softmax
 
 BYTES_A_PARAMETER = 4 + 2 + 2  # float32 to add up in, FP16 to save, and FP16 read back
 PIECE = "5GB"  # of a large model's weights
-OnProgress = Callable[[str, float], None]
 
 
-def merge(adapter: Path, into: Path, texts: Sequence[str], on_progress: OnProgress = lambda text, share: None) -> dict[str, Any]:
+def merge(adapter: Path, into: Path, texts: Sequence[str], on_progress: OnProgress = unheard) -> dict[str, Any]:
     """Writes the merged model of the adapter in `adapter` into the folder `into`, which must not exist, and holds it against the adapter.
 
     {parameters, bytes (of the weights on disk), trained_at (precision), rows, max_logit_difference, mean_logit_difference,

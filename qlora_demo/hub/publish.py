@@ -25,11 +25,10 @@ from huggingface_hub.utils.sha import git_hash
 
 from ..errors import AlreadyThere, HubError
 from ..outgoing import Published
-from ..patience import DownloadStopped, ShouldStop, run_within
+from ..patience import DownloadStopped, OnProgress, ShouldStop, never, run_within, unheard
 from ..text import size
 from .refusals import LOG_IN, check_name, check_online, hush, in_words
 
-OnProgress = Callable[[str, float | None], None]
 T = TypeVar("T")
 
 MESSAGE = "Publish the adapter and its report"
@@ -84,8 +83,8 @@ def publish(
     private: bool = False,
     revision: str = "",
     replace: bool = False,
-    on_progress: OnProgress = lambda text, share: None,
-    should_stop: ShouldStop = lambda: False,
+    on_progress: OnProgress = unheard,
+    should_stop: ShouldStop = never,
 ) -> Published:
     """Sends all files of `folder` to the model `repo` (user/name) in one commit; the same content twice makes no second commit.
 
@@ -217,7 +216,7 @@ def _commit(sender: _Sender, operations: list[CommitOperationAdd | CommitOperati
     if sender.should_stop():
         raise DownloadStopped
     sender.on_progress(f"{sender.repo}: publishing", None)
-    sender = changed(sender, should_stop=lambda: False)
+    sender = changed(sender, should_stop=never)
     commit = partial(
         sender.api.create_commit, sender.repo, operations, commit_message=MESSAGE, revision=sender.branch, parent_commit=head.sha
     )
