@@ -1,11 +1,12 @@
 """What the live page costs: `python -m benchmarks.live`. Writes benchmarks/live.md.
 
-An answer to one poll at 5,000 steps, and a real run's speed while ten pages watch it, in blocks that take turns with blocks that nobody
+An answer to one poll at 5,000 steps; a real run's speed while ten pages watch it, in blocks that take turns with blocks that nobody
 watches. A page is its requests: a browser's own work is done on another machine.
 """
 
 from __future__ import annotations
 
+import http.client
 import json
 import random
 import statistics
@@ -16,6 +17,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -31,7 +33,9 @@ from tests.serving import App, ask, start_app, stop_app
 
 RESULT = Path(__file__).parent / "live.md"
 STEPS, TICKS = 5_000, 300
-PAGES, BLOCKS, BLOCK_SECONDS = 10, 12, 15
+PAGES, BLOCKS, BLOCK_SECONDS = 10, 24, 15
+SETTLING_SECONDS = 30  # until the app has imported what it needs
+OPENING_SECONDS = 3  # until a page that was just opened has all, and only what is new is asked for
 LIMIT_SECONDS, LIMIT_BYTES = 0.030, 50_000
 
 
@@ -97,30 +101,35 @@ def watch_a_run() -> Iterator[tuple[str, str]]:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place:
         app = start_app(Path(place) / "runs", Path(place) / "log", QLORA_DEMO_OFFLINE="1", HF_ENDPOINT="http://127.0.0.1:9")
         try:
-            run = start_run(app)
+            figure, run = figure_of(app), start_run(app)
             store = Store(app.home)
             wait_for_steps(store, run, 10)
-            watched: list[float] = []
-            alone: list[float] = []
+            time.sleep(SETTLING_SECONDS)
+            blocks: dict[bool, list[Block]] = {True: [], False: []}
             waits: list[float] = []
-            for block in range(BLOCKS):
-                is_watched = block % 2 == 1
+            for number in range(BLOCKS):
+                is_watched = number % 2 == 1
                 enough = threading.Event()
-                pages = [threading.Thread(target=watch, args=(app, run, enough, waits)) for _ in range(PAGES if is_watched else 0)]
+                pages = [threading.Thread(target=watch, args=(app, figure, run, enough, waits)) for _ in range(PAGES if is_watched else 0)]
                 for page in pages:
                     page.start()
-                (watched if is_watched else alone).append(measure_speed(store, run))
+                time.sleep(OPENING_SECONDS)
+                blocks[is_watched].append(measure_block(app, store, run))
                 enough.set()
                 for page in pages:
                     page.join()
         finally:
             end_workers(Store(app.home))
             stop_app(app)
+    watched, alone = ([block.speed for block in blocks[which]] for which in (True, False))
     ratios = [one / (before + after) * 2 for one, before, after in zip(watched, alone, [*alone[1:], alone[-1]], strict=True)]
     error = statistics.stdev(ratios) / len(ratios) ** 0.5
     yield f"training, {len(alone)} blocks of {BLOCK_SECONDS} s, nobody watches: median", f"{statistics.median(alone):.1f} reviews/s"
     yield f"training, {len(watched)} blocks between them, {PAGES} pages watch: median", f"{statistics.median(watched):.1f} reviews/s"
     yield "watched / not watched, mean of neighbouring blocks", f"{statistics.mean(ratios):.3f} ± {error:.3f}"
+    for which, words in ((False, "nobody watches"), (True, f"{PAGES} pages watch")):
+        yield f"of one processor the app takes while {words}", f"{100 * statistics.mean(block.app for block in blocks[which]):.1f} %"
+    yield "and the watching pages' requests, made on the same processors", f"{100 * statistics.mean(it.pages for it in blocks[True]):.1f} %"
     yield (
         f"a watching page's wait for its answer meanwhile, over HTTP, {len(waits):,} polls: median",
         f"{1000 * statistics.median(waits):.0f} ms",
@@ -141,31 +150,50 @@ def wait_for_steps(store: Store, run: str, steps: int) -> None:
         time.sleep(0.5)
 
 
-def measure_speed(store: Store, run: str) -> float:
-    """Reviews per second over a block, from the steps' own times."""
+@dataclass(frozen=True)
+class Block:
+    """`speed` in reviews per second; `app`, `pages`: the processor time of the app and of this program per second."""
+
+    speed: float
+    app: float
+    pages: float
+
+
+def measure_block(app: App, store: Store, run: str) -> Block:
+    """The run's speed over a block, from the steps' own times."""
     job = store.job(run)
-    began = len(job.events())
+    served, asking = psutil.Process(app.process.pid), psutil.Process()
+    began, seen = len(job.events()), [processor_seconds(served), processor_seconds(asking)]
     time.sleep(BLOCK_SECONDS)
+    app_share, pages_share = ((processor_seconds(it) - before) / BLOCK_SECONDS for it, before in zip((served, asking), seen, strict=True))
     rates = [event["reviews_per_second"] for event in job.events()[began:] if event["event"] == "step"]
-    return len(rates) / sum(1 / rate for rate in rates)
+    return Block(len(rates) / sum(1 / rate for rate in rates), app_share, pages_share)
 
 
-def watch(app: App, run: str, enough: threading.Event, waits: list[float]) -> None:
-    """What a page asks: once a second for what is new."""
+def processor_seconds(process: psutil.Process) -> float:
+    taken = process.cpu_times()
+    return float(taken.user + taken.system)
+
+
+def figure_of(app: App) -> int:
+    """The number that Gradio gave the live figure."""
     with urllib.request.urlopen(f"{app.url}config", timeout=60) as answer:
-        component = next(it["id"] for it in json.load(answer)["components"] if it["props"].get("elem_id") == "train-live")
+        return int(next(it["id"] for it in json.load(answer)["components"] if it["props"].get("elem_id") == "train-live"))
+
+
+def watch(app: App, figure: int, run: str, enough: threading.Event, waits: list[float]) -> None:
+    """What a page asks, over one connection as a browser does: what is new, when it was told to ask again."""
     query: dict[str, Any] = {"run": run, "after": 0, "born": ""}
+    connection = http.client.HTTPConnection(app.url.split("/")[2], timeout=30)
     while not enough.is_set():
-        body = {"data": query, "component_id": component, "fn_name": "since", "session_hash": f"page{threading.get_ident()}"}
+        body = {"data": query, "component_id": figure, "fn_name": "since", "session_hash": f"page{threading.get_ident()}"}
         began = time.monotonic()
-        address = f"{app.url}gradio_api/component_server/"
-        request = urllib.request.Request(address, json.dumps(body).encode(), {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            told = json.load(answer)
+        connection.request("POST", "/gradio_api/component_server/", json.dumps(body), {"Content-Type": "application/json"})
+        told = json.loads(connection.getresponse().read())
         waits.append(time.monotonic() - began)
         query |= {"after": told["after"], "born": told["born"]}
-        if not told["more"]:
-            enough.wait(1)
+        enough.wait(told["again"])
+    connection.close()
 
 
 def end_workers(store: Store) -> None:

@@ -124,8 +124,7 @@ window.addEventListener("qlora-keys", () => {
 async function poll(mine) {
   // A newer run has taken the figure, or the page has left it.
   if (mine !== epoch || !element.isConnected) return;
-  // In a hidden tab only the title and the sound are waited for.
-  let wait = document.hidden ? 5000 : 1000;
+  let wait = 3000;
   try {
     key = keyOf(run);
     const news = await server.since({ run, after, born, key });
@@ -135,12 +134,12 @@ async function poll(mine) {
     if (mine !== epoch) return;
     const watched = active;
     tell(news);
-    if (news.more) wait = 0;
+    // In a hidden tab only the title and the sound are waited for.
+    wait = news.more || !document.hidden ? 1000 * news.again : 5000;
     // One that had ended when it was chosen is shown whole already: to say so now could come after the choice of another.
-    else if (news.final) { if (watched) trigger("settled"); return; }
+    if (news.final && !news.more) { if (watched) trigger("settled"); return; }
   } catch (error) {
     say(phase, "The app does not answer; trying again.");
-    wait = 3000;
   }
   timer = setTimeout(() => poll(mine), wait);
 }

@@ -1,11 +1,12 @@
 """The one live figure: a gr.HTML that keeps a plotly.js graph alive in the browser and is fed with what is new.
 
-The browser asks once a second while its run is active: zoom and hover survive, a reload asks for everything again.
+The browser asks while its run is active, once a second where few do: zoom and hover survive, a reload asks for everything again.
 What is known of a run is the timeline's; what is drawn is in live_figure.js, live_pinned.js and live_plot.js.
 """
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from ..jobs import queue
 from ..privacy import without_paths
 from ..services import Services
 from ..text import duration
+from .pace import Pace
 from .queries import number_of, text_of
 from .timeline import timeline_of
 
@@ -58,9 +60,13 @@ TEMPLATE = """
 def live_plot(services: Services) -> gr.HTML:
     """The figure; its value is the run's id. It triggers `settled` when the run it shows has ended."""
 
+    pace = Pace()
+
     def since(query: Any) -> dict[str, Any]:
-        """What is new of a run since event number `after`."""
-        return news(services, query)
+        """What is new of a run since event number `after`, and in how many seconds to ask `again`."""
+        told = news(services, query)
+        again = 0.0 if told.get("more") else round(pace.next_turn(time.monotonic()), 2)
+        return {**told, "again": again}
 
     return gr.HTML(
         value="",

@@ -19,6 +19,7 @@ from .gate import Gate, refuse_addresses
 
 HERE = Path(__file__).parent
 PLOTLY = Path(plotly.__file__).parent / "package_data"
+QUEUE_LOOKS_SECONDS = 0.01  # how long an event waits at most until the queue sees it
 FONTS = ("system-ui", "sans-serif")
 
 
@@ -26,7 +27,10 @@ def launch(page: gr.Blocks, address: Address, routes: Sequence[BaseRoute] = ()) 
     """Serves the page and returns once it is up. `routes`: what it links to beside itself; they ask for no login."""
     upload_bytes = UPLOAD_BYTES if is_public() else MAX_UPLOAD_BYTES
     gate = Middleware(Gate, upload_bytes=upload_bytes, room_bytes=ROOM_BYTES if is_public() else None)
-    page.queue(max_size=200).launch(
+    page.queue(max_size=200)
+    # Gradio looks a thousand times a second whether anybody waits: a tenth of a processor, which a run on the CPU would have to wait for.
+    page._queue.sleep_when_free = QUEUE_LOOKS_SECONDS
+    page.launch(
         server_name=address.host,
         server_port=address.port,
         auth=address.login,
