@@ -26,6 +26,7 @@ from ..records import ACTIVE_STATES, FINAL_STATES
 HEARTBEAT_SECONDS = 1.0
 # Where the process cannot be looked up (another host or container) silence this long means death.
 SILENCE_SECONDS = 30.0
+_SETTLED_SECONDS = 0.1
 LOST = "The worker ended without a word: it was killed, the machine restarted, or memory ran out; worker.log in the run's folder may tell."
 
 
@@ -69,14 +70,32 @@ class JobState:
         return self
 
 
+_FIELDS = tuple(field.name for field in fields(JobState))
+
+
 def read_state(folder: Path) -> JobState | None:
-    """What state.json says, true or not; None where there is no job in the folder."""
+    """What state.json says, true or not; None where there is no job in the folder.
+
+    Pages ask for all jobs again and again: each version of a file is parsed once.
+    """
+    path = f"{folder}/state.json"
     try:
-        stored = json.loads((folder / "state.json").read_bytes())
-        state = JobState(**{field.name: stored[field.name] for field in fields(JobState) if field.name in stored})
+        file = os.stat(path)
+        # Times are coarse: what was written just now may be written again within the same tick.
+        settled = time.time() - file.st_mtime > _SETTLED_SECONDS
+        state = (_parse_once if settled else _parse)(path, file.st_ino, file.st_mtime_ns, file.st_size)
     except (OSError, ValueError, TypeError):
         return None
     return state if state.is_active or state.is_final or state.state == "queued" else None
+
+
+def _parse(path: str, *_version: int) -> JobState:
+    with open(path, "rb") as file:
+        stored = json.load(file)
+    return JobState(**{name: stored[name] for name in _FIELDS if name in stored})
+
+
+_parse_once = functools.lru_cache(maxsize=10_000)(_parse)  # what cannot be read is not remembered
 
 
 def write_state(folder: Path, state: JobState) -> None:

@@ -219,12 +219,12 @@ class Store:
     def states(self, kind: Kind | None = None) -> list[tuple[Job, JobState]]:
         """The jobs with their true states, newest first; each state is read once."""
         try:
-            names = [name for name in os.listdir(self.home) if _ID.fullmatch(name)]
+            jobs = [Job(self.home / name) for name in os.listdir(self.home) if _ID.fullmatch(name)]
         except FileNotFoundError:
             return []
         except OSError as error:
             raise RunError(f"Runs in {self.home} cannot be read: {error.strerror}; {_ELSEWHERE}.") from error
-        found = [(Job(self.home / name), state.true()) for name in names if (state := read_state(self.home / name))]
+        found = [(job, state.true()) for job in jobs if (state := read_state(job.folder))]
         found = [(job, state) for job, state in found if kind in (None, state.kind)]
         return sorted(found, key=lambda item: (item[1].created, item[0].id), reverse=True)
 

@@ -243,3 +243,25 @@ def test_json_holds_no_nan() -> None:
     assert json.loads(line, parse_constant=lambda name: pytest.fail(name)) == {"loss": None, "all": [None, 1.5, ["ü", None]]}
     event = Step(1, 0.1, float("nan"), 1e-3, None, 1.0, 1.0, 1)
     assert json.loads(to_json(event.to_dict()))["loss"] is None
+
+
+def test_a_state_is_read_anew_whenever_it_is_written_and_a_failure_is_not_remembered(store: Store) -> None:
+    job = store.create("train", {})
+    file = job.folder / "state.json"
+
+    def written_long_ago() -> None:
+        os.utime(file, (time.time() - 100, time.time() - 100))
+
+    for steps in (1, 2, 3):  # of the same size each time
+        write_state(job.folder, replace(job.state(), steps_done=steps))
+        written_long_ago()
+        assert [job.state().steps_done, job.state().steps_done] == [steps, steps]
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-9] + b"x" * 9)
+    written_long_ago()
+    assert read_state(job.folder) is None
+    file.rename(job.folder / "elsewhere")
+    assert read_state(job.folder) is None
+    (job.folder / "elsewhere").rename(file)
+    file.write_bytes(whole)
+    assert job.state().steps_done == 3
