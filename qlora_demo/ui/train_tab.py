@@ -6,6 +6,7 @@ by component.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,6 +31,8 @@ from .views import view_downloads, view_limits, view_problems, view_report
 
 # What a fresh adapter must have in common with the one it starts from, and what goes with it.
 INHERITED = ("model", "revision", "precision", "rank", "alpha", "targets", "max_length")
+_SUMMARIES = json.dumps({name: preset.summary for name, preset in PRESETS.items()})
+EXPLAIN_PRESET = f'(name) => ({{ __type__: "update", info: ({_SUMMARIES})[name] ?? "" }})'  # also of one that a reload brings back
 
 
 def build_train_tab(
@@ -196,13 +199,6 @@ def build_train_tab(
             return why
         return {**why, preset: gr.Dropdown(value=machine.preset), **form_values(PRESETS[machine.preset].config, fields)}
 
-    @shown
-    def on_preset(preset_name: str | None) -> Changes:
-        if preset_name is None:
-            return gr.skip()
-        chosen = PRESETS[preset_name]
-        return {preset: gr.Dropdown(info=chosen.summary), reason: "", problems: "", **form_values(chosen.config, fields)}
-
     private: dict[str, Any] = {"api_visibility": "private", "concurrency_limit": 20}
     form: dict[str, Any] = {"keys": keys, **fields}
     begins = [*shows, keys, problems, asking, ask]
@@ -218,10 +214,17 @@ def build_train_tab(
     for again_shown in (resumed, owned):
         again_shown.success(on_again, [live, run, keys], shows, show_progress="hidden", **private)
     live.settled(on_settled, [live, keys], shows, show_progress="hidden", **private)
-    preset.input(on_preset, preset, [preset, reason, problems, *fields.values()], show_progress="hidden", **private)
+    preset.input(None, preset, [reason, problems, *fields.values()], js=fill_in(fields), api_visibility="private")
+    preset.change(None, preset, preset, js=EXPLAIN_PRESET, api_visibility="private")
     page.load(on_load, keys, shows, show_progress="hidden", **private)
     page.load(on_machine, typed, [reason, preset, *fields.values()], js=TYPED, show_progress="hidden", **private)
     return fields, reason
+
+
+def fill_in(fields: dict[str, Component]) -> str:
+    """A preset's values into the form, in the browser: who presses Start right after starts what was chosen."""
+    known = {name: ["", "", *form_values(item.config, fields).values()] for name, item in PRESETS.items()}
+    return f"(name) => ({json.dumps(known)})[name]"
 
 
 def fitting_words(config: RunConfig, suggested: RunConfig) -> str:
