@@ -15,12 +15,12 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from . import limits, uploads
 from .classifying import SAMPLE, Classifiers
 from .config import ClassifyRequest, MemoryRequest, RunConfig, refuse_changes
-from .errors import DemoError, HubError, ModelError, RunError
+from .errors import HubError, RunError
 from .examining import Examiner
 from .feedback import Feedback
 from .hosting import on_zero_gpu, storage_words, zero_gpu_words
@@ -32,10 +32,8 @@ from .presets import choose_preset
 from .publishing import Publisher
 from .records import Columns, Download, Event, Fit, Machine, Prediction
 from .strangers import Strangers, hash_key
+from .studying import Studies
 from .weighing import predict_step, weigh
-
-if TYPE_CHECKING:
-    from .engine.explore import Layer
 
 log = logging.getLogger("qlora_demo")
 LAST_EVENTS = 50
@@ -70,10 +68,9 @@ class Services:
         self.examiner = Examiner(self._import_engine, lambda: self.public, self.strangers.check_data)
         self.feedback = Feedback(store.home)
         self.publisher = Publisher(store.home, self.strangers.owns, self._import_engine)
+        self.studies = Studies(store, self._building, self._import_engine)
         self._swept = -SWEEP_SECONDS
         self._fits: dict[tuple[Any, ...], list[Fit]] = {}
-        self._shapes: dict[str, dict[str, Any]] = {}
-        self._layers: dict[str, dict[str, Layer]] = {}  # by model
 
     # --- the machine -------------------------------------------------------------------------------------------------
 
@@ -149,66 +146,6 @@ class Services:
         largest = max(stage["total_bytes"] for stage in predicted["stages"])
         beside = self.machine().device == "cpu" and largest * MEASURE_BESIDE < free_memory_bytes("cpu")
         return self._submit("memory", request.to_dict(), visitor, beside=beside)
-
-    # --- the Learn tab -----------------------------------------------------------------------------------------------
-
-    def predict_shape(self, model: str) -> dict[str, Any]:
-        """How a model shrinks whose shape the app carries; a prediction never changes, so it is made once. Raises ModelError."""
-        self._import_engine()
-        from .engine import explore
-
-        with self._building:
-            if model not in self._shapes:
-                self._shapes[model] = explore.predict_shape(model)
-            return self._shapes[model]
-
-    def studied_model(self) -> str:
-        """The model that was weighed last, where its weights are here; else the sample."""
-        self._import_engine()
-        from .engine import sources
-
-        job = self.latest("memory")
-        if job is None or job.report() is None:
-            return SAMPLE
-        model = str(job.settings()["model"])
-        try:
-            return model if sources.resolve(model, download=False).has_weights else SAMPLE
-        except DemoError:
-            return SAMPLE
-
-    def list_layers(self, model: str = SAMPLE) -> list[tuple[str, tuple[int, int]]]:
-        """Names and shapes of a model's quantizable layers; nothing is downloaded for them. Raises DemoErrors."""
-        return [(layer.name, layer.shape) for layer in self._layers_of(model).values()]
-
-    def examine_layer(self, model: str, name: str, kind: str, block_size: int, double: bool, weights: str) -> dict[str, Any]:
-        """One layer of a model quantized in numpy. Raises DemoErrors."""
-        self._import_engine()
-        from .engine import explore, sources
-
-        explore.check_choice(kind, block_size, weights)
-        layer = self._layers_of(model).get(str(name))
-        if layer is None:
-            raise ModelError(f"{model} has no quantizable layer {str(name)[:80]!r}; choose one of the list.")
-        own = explore.read_weights(sources.resolve(model, download=False), layer)
-        return explore.examine(explore.choose_weights(own, weights), kind, block_size, bool(double))  # type: ignore[arg-type]
-
-    def optimizer_state(self, model: str = SAMPLE) -> dict[str, Any]:
-        """Bytes of AdamW's state: of the shipped run, or of training every weight of a model whose shape is carried. Raises DemoErrors."""
-        self._import_engine()
-        from .engine import explore, inference
-
-        if model == SAMPLE:
-            return explore.optimizer_of_run(inference.find_adapter(SAMPLE))
-        return explore.optimizer_state(self.predict_shape(model)["parameters"])
-
-    def _layers_of(self, model: str) -> dict[str, Layer]:
-        self._import_engine()
-        from .engine import explore, sources
-
-        with self._building:
-            if model not in self._layers:
-                self._layers[model] = explore.list_layers(sources.resolve(model, download=False))
-            return self._layers[model]
 
     # --- the Hub -----------------------------------------------------------------------------------------------------
 
@@ -344,12 +281,6 @@ class Services:
         events = [event for event in job.events()[-LAST_EVENTS:] if not self.public or event["event"] != "probe"]
         return {**self.strangers.summarize(job), "events": self.strangers.tell(job, "", events)}
 
-    def latest(self, kind: Kind) -> Job | None:
-        """The active job of a kind, else the newest; None where there is none."""
-        found = self.store.states(kind)
-        active = [job for job, state in found if not state.is_final]
-        return active[-1] if active else found[0][0] if found else None
-
     def advance(self) -> None:
         """Moves the waiting line on. A home that can only be read can still be shown, so its refusal is for who submits."""
         if time.monotonic() - self._swept > SWEEP_SECONDS:  # also where nobody uploads any more
@@ -375,13 +306,6 @@ class Services:
         """Keeps a user's word on which label a review should have had; how many are kept. Raises DemoErrors."""
         self.classifiers.place_of(label, adapter)
         return self.feedback.add(text, label, adapter=adapter, answered=self.classify(text, adapter).label)
-
-
-def bits_of_constants(block_size: int) -> tuple[float, float]:
-    """Bits of quantization constants a weight, without and with double quantization."""
-    from .engine import nf4
-
-    return nf4.bits_of_constants(block_size, False), nf4.bits_of_constants(block_size, True)
 
 
 def _look(home: Path) -> Machine:

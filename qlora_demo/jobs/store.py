@@ -228,6 +228,12 @@ class Store:
         found = [(job, state) for job, state in found if kind in (None, state.kind)]
         return sorted(found, key=lambda item: (item[1].created, item[0].id), reverse=True)
 
+    def latest(self, kind: Kind) -> Job | None:
+        """The active job of a kind, else the newest; None where there is none."""
+        found = self.states(kind)
+        active = [job for job, state in found if not state.is_final]
+        return active[-1] if active else found[0][0] if found else None
+
     def position(self, job: Job) -> int | None:
         """The job's place in the waiting line: 1 = next; None where it does not wait."""
         state = read_state(job.folder)

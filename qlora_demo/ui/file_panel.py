@@ -183,7 +183,7 @@ def build_file_panel(services: Services, page: gr.Blocks, keys: gr.BrowserState,
         """The newest file that this browser had classified; at home the newest of all."""
         known = as_keys(keys)
         own = [job for job in services.store.jobs("classify") if services.strangers.fits(job.id, known.get(job.id, ""))]
-        job = own[0] if own else None if services.public else services.latest("classify")
+        job = own[0] if own else None if services.public else services.store.latest("classify")
         return {**follow(job, first=True), mine: (job.id, known.get(job.id, ""))} if job else gr.skip()
 
     component_of_file, component_of_keys = sent, keys  # handlers have their values under these names

@@ -155,7 +155,7 @@ def build_memory_tab(services: Services, page: gr.Blocks) -> None:
     @shown
     def on_load() -> list[Any]:
         """What is being measured now, else what was measured last, else the sample's prediction."""
-        job = services.latest("memory")
+        job = services.store.latest("memory")
         if job is not None and not job.state().is_final:
             return Shown(mine=(job.id, ""), timer=gr.Timer(active=True)).update()
         if job is not None and (report := job.report()):

@@ -98,7 +98,7 @@ def build_train_tab(
 
     def newest(known: Any = None) -> Changes:
         """The active run, else the newest."""
-        job = services.latest("train")
+        job = services.store.latest("train")
         if job is not None:
             return show(job, known)
         return {live: "", run: gr.Dropdown([], value=None), stop: gr.Button(interactive=False), report: "", judged: "",
@@ -193,9 +193,11 @@ def build_train_tab(
     @shown
     def on_machine(typed: Any) -> Changes:
         """The preset that fits this machine, and why; a form that was typed into is left alone."""
+        if typed:
+            return {reason: '<p class="quiet">The settings are as you left them in this browser.</p>'}
         machine = services.machine()
         why = {reason: f'<p class="quiet">Chosen because {machine.preset_reason}.</p>'}
-        if machine.preset == "sample" or typed or services.public:  # larger ones are beyond a public host's limits
+        if machine.preset == "sample" or services.public:  # larger ones are beyond a public host's limits
             return why
         return {**why, preset: gr.Dropdown(value=machine.preset), **form_values(PRESETS[machine.preset].config, fields)}
 
