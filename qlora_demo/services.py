@@ -261,9 +261,16 @@ class Services:
         queue.rename(self.store, run, name)
 
     def delete_run(self, run: str, key: str, *, at_home: bool = False) -> None:
-        """Removes an ended run and its adapter; as `stop_run`."""
+        """Removes an ended run and its adapter, or a classified file, as it was sent, and its results; as `stop_run`."""
         self.strangers.check_key(run, key, at_home)
+        job = self.store.job(run)
+        sent = job.settings().get("file", "") if job.state().kind == "classify" else ""
         queue.delete(self.store, run)
+        if sent:
+            try:
+                uploads.drop(sent, self.store.home)
+            except OSError as error:
+                log.warning("%s could not be deleted: %s; it goes within a day.", sent, error.strerror)
 
     def job(self, run: str) -> Job:
         """The run, with the waiting line moved on. Raises RunError."""

@@ -85,6 +85,12 @@ def sweep(home: Path, now: float | None = None) -> int:
     return deleted
 
 
+def drop(path: str | Path, home: Path) -> None:
+    """Deletes a kept file before its day is over, unless a run that may still start or be resumed names it. Raises OSError."""
+    if is_upload(path, home) and str(path) not in _named_by_runs(home):
+        shutil.rmtree(Path(path).parent)
+
+
 def _folder(home: Path) -> Path:
     return home / ".cache" / "uploads"
 

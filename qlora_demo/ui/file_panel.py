@@ -1,4 +1,4 @@
-"""Files: a file of reviews is uploaded, classified in a job of its own, looked at and downloaded.
+"""Files: a file of reviews is uploaded, classified in a job of its own, looked at, downloaded and deleted.
 
 The job goes on without the page, which finds it again by its folder. A file's path stays on the server: the page knows its name.
 """
@@ -17,9 +17,20 @@ from ..limits import describe_uploads
 from ..privacy import without_paths
 from ..records import NO_COLUMN
 from ..services import Services
+from ..uploads import is_upload
 from .downloads import link_to, there_are
 from .file_rows import EVERY, NONE, find_rows
-from .file_views import view_ended, view_found, view_judged, view_links, view_progress, view_rows, view_summary
+from .file_views import (
+    view_deleted,
+    view_doomed_file,
+    view_ended,
+    view_found,
+    view_judged,
+    view_links,
+    view_progress,
+    view_rows,
+    view_summary,
+)
 from .handlers import shown, visitor
 from .run_tools import as_keys
 from .views import view_limits, view_problems
@@ -66,6 +77,12 @@ def build_file_panel(services: Services, page: gr.Blocks, keys: gr.BrowserState,
         with gr.Row():
             back = gr.Button("Earlier rows", interactive=False, elem_id="classify-file-back")
             onward = gr.Button("Later rows", interactive=False, elem_id="classify-file-onward")
+    delete = gr.Button("Delete this file and its results …", size="sm", visible=False, elem_id="classify-file-delete")
+    with gr.Group(visible=False) as sure:
+        doomed = gr.HTML(elem_id="classify-file-doomed")
+        with gr.Row():
+            really = gr.Button("Delete it", variant="stop", elem_id="classify-file-really-delete")
+            keep = gr.Button("Keep it", elem_id="classify-file-keep")
     upload = gr.State("")  # the kept file; states stay on the server
     mine = gr.State(("", ""))  # the job this page follows, and its key
     place = gr.State(0)  # the page of rows
@@ -135,7 +152,7 @@ def build_file_panel(services: Services, page: gr.Blocks, keys: gr.BrowserState,
             told = last if last and last["event"] == "phase" else None
             running = {status: view_progress(name, state.state, told, services.store.position(job)), timer: gr.Timer(active=True),
                        stop: gr.Button(interactive=state.state != "stopping"), start: gr.Button(interactive=False), links: "",
-                       summary: "", judged: ""}  # fmt: skip
+                       summary: "", judged: "", delete: gr.Button(visible=False), sure: gr.Group(visible=False)}  # fmt: skip
             early = list_rows(job) if first else {}
             return {**running, **early, **({drawn: job.id} if early else {result: gr.Column(visible=False)} if first else {})}
         report = job.report()
@@ -147,6 +164,7 @@ def build_file_panel(services: Services, page: gr.Blocks, keys: gr.BrowserState,
             timer: gr.Timer(active=False),
             stop: gr.Button(interactive=False),
             start: gr.Button(interactive=True),
+            delete: gr.Button(visible=True),
             drawn: job.id,
             result: gr.Column(visible=False),
             **list_rows(job),
@@ -179,6 +197,25 @@ def build_file_panel(services: Services, page: gr.Blocks, keys: gr.BrowserState,
         return list_rows(services.job(mine[0]), which, words, place + 1) or gr.skip()
 
     @shown
+    def on_delete(followed: tuple[str, str]) -> Changes:
+        """Asks first, and says what would go."""
+        job = services.job(followed[0])
+        sent = Path(job.settings()["file"])
+        kept = sent.stat().st_size if is_upload(sent, services.store.home) else 0
+        return {sure: gr.Group(visible=True), doomed: view_doomed_file(sent.name, job.size_bytes() + kept)}
+
+    @shown
+    def on_really(followed: tuple[str, str], kept: str) -> Changes:
+        """The page is as before; a file that was sent since stays."""
+        sent = Path(services.job(followed[0]).settings()["file"]).name
+        services.delete_run(*followed, at_home=True)
+        gone = {} if Path(kept).is_file() else {upload: "", choices: gr.Row(visible=False), start: gr.Button(interactive=False)}
+        return {
+            **gone, status: view_deleted(sent), links: "", summary: "", judged: "", result: gr.Column(visible=False), drawn: "",
+            mine: ("", ""), delete: gr.Button(visible=False), sure: gr.Group(visible=False),
+        }  # fmt: skip
+
+    @shown
     def on_load(keys: Any) -> Changes:
         """The newest file that this browser had classified; at home the newest of all."""
         known = as_keys(keys)
@@ -190,7 +227,7 @@ def build_file_panel(services: Services, page: gr.Blocks, keys: gr.BrowserState,
     private: dict[str, Any] = {"api_visibility": "private", "concurrency_limit": 20}
     quiet: dict[str, Any] = {"show_progress": "hidden", **private}
     asked = [upload, text, title, label]
-    shows = [status, links, summary, judged, result, rows, place, drawn, which, back, onward, timer, stop, start, mine]
+    shows = [status, links, summary, judged, result, rows, place, drawn, which, back, onward, timer, stop, start, delete, sure, mine]
     search = [rows, place, which, back, onward, result]
     sent.upload(on_file, sent, [sent, upload, found, choices, text, title, label, start], **private)
     gr.on([text.input, title.input, label.input], on_columns, asked, [upload, found, choices, text, title, label, start], **quiet)
@@ -199,5 +236,8 @@ def build_file_panel(services: Services, page: gr.Blocks, keys: gr.BrowserState,
     gr.on([which.input, words.submit], on_search, [mine, which, words], search, **quiet)
     back.click(on_back, [mine, which, words, place], search, **quiet)
     onward.click(on_onward, [mine, which, words, place], search, **quiet)
+    delete.click(on_delete, mine, [sure, doomed], **private)
+    keep.click(lambda: gr.Group(visible=False), None, sure, queue=False, api_visibility="private")
+    really.click(on_really, [mine, upload], [*shows, upload, choices], **private)
     timer.tick(on_tick, [mine, drawn], shows, **quiet)
     page.load(on_load, keys, shows, **quiet)

@@ -10,7 +10,7 @@ from html import escape
 from typing import Any
 
 from ..results import PROBABILITY, Layout
-from ..text import cut, duration, number, percent, shorten
+from ..text import cut, duration, number, percent, shorten, size
 from .views import METRICS, metric_word
 
 SHOWN_CHARACTERS, CELL_CHARACTERS = 600, 60
@@ -81,6 +81,19 @@ def view_links(links: Mapping[str, str]) -> str:
         for kind, address in links.items()
     )
     return f'<p class="file-links"><span>Download with all columns:</span>{items}</p>' if links else ""
+
+
+def view_doomed_file(name: str, size_bytes: int) -> str:
+    """What deleting a file's job would remove, so that one can say no."""
+    return (
+        f'<p class="ask">Delete <strong>{escape(name)}</strong> as it was sent, and its results, {size(size_bytes)} in all? '
+        "What you have downloaded stays yours.</p>"
+    )
+
+
+def view_deleted(name: str) -> str:
+    """That nothing is left of it here."""
+    return f'<p class="quiet" role="status">{escape(name)} and its results are deleted.</p>'
 
 
 def view_rows(layout: Layout, rows: Sequence[tuple[int, Row]], first_page: bool, what: str = "") -> str:

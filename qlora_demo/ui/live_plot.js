@@ -157,8 +157,11 @@ function attach() {
   for (const name of ["step", "left", "loss", "accuracy", "rate", "memory"]) fact(name, "–");
   figure.begin(run);
   pinned.clear();
-  if (run) poll(epoch);
-  else figure.draw(0);
+  if (run) return void poll(epoch);
+  badge.textContent = "no run yet";
+  badge.dataset.state = "";
+  say(phase, "Press Start training: the curves are drawn here as it learns.");
+  figure.draw(0);
 }
 
 // Light and dark: the graph takes its ink from the page's own colours. A tab that is shown again may have another width.

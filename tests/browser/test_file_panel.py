@@ -112,3 +112,25 @@ def test_on_a_phone_and_in_the_dark(app: App, open_page: Callable[..., Page], wi
         return [getComputedStyle(row).color, getComputedStyle(document.body).backgroundColor]; }""")
     light = [sum(map(float, re.findall(r"[\d.]+", colour)[:3])) for colour in (ink, paper)]
     assert (light[0] > light[1] + 300) == (scheme == "dark") and abs(light[0] - light[1]) > 300
+
+
+def test_a_file_and_its_results_are_deleted(app: App, open_page: Callable[..., Page], tmp_path: Path) -> None:
+    path = tmp_path / "private.jsonl"
+    path.write_text("".join(json.dumps({"text": row["text"]}) + "\n" for row in first_reviews(2)))
+    page = open_page(app.url)
+    send(page, path)
+    start(page)
+    wait_for_text(page, "#classify-file-status", "10 of 10 rows classified", 180)
+    before = set(app.home.iterdir())
+    page.click("#classify-file-delete")
+    wait_for_text(page, "#classify-file-doomed", "Delete private.jsonl as it was sent, and its results")
+    page.click("#classify-file-keep")
+    page.wait_for_selector("#classify-file-doomed", state="hidden")
+    page.click("#classify-file-delete")
+    page.click("#classify-file-really-delete")
+    wait_for_text(page, "#classify-file-status", "private.jsonl and its results are deleted")
+    assert len(before - set(app.home.iterdir())) == 1
+    assert not list(app.home.glob(".cache/uploads/*/private.jsonl"))
+    page.wait_for_selector("#classify-file-rows", state="hidden")
+    assert page.locator("#classify-file-start[disabled]").count() == 1 and page.locator(".file-link").count() == 0
+    assert page.locator("#classify-file-delete").count() == 0

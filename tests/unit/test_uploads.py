@@ -72,3 +72,12 @@ def test_after_a_day_an_upload_goes_but_for_a_run_that_may_still_need_it(tmp_pat
     assert [path.exists() for path in (unused, wanted, used, young)] == [False, True, False, True]
     assert uploads.sweep(home, now=time.time() + uploads.KEPT_SECONDS + 60) == 1 and wanted.exists()
     assert uploads.sweep(tmp_path / "nowhere") == 0
+
+
+def test_an_upload_is_dropped_at_once_unless_a_run_needs_it_and_nothing_else_is(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    needed, kept, others = uploads.keep(sent(tmp_path), home), uploads.keep(sent(tmp_path), home), sent(tmp_path, "mine.csv")
+    Store(home).create("train", {"data": str(needed)})
+    for path in (needed, kept, others, home / "gone.csv"):
+        uploads.drop(path, home)
+    assert needed.exists() and others.exists() and not kept.parent.exists()
