@@ -16,6 +16,7 @@ from typing import Any
 
 from .config import ClassifyRequest, MemoryRequest, RunConfig
 from .errors import DataError, DeviceError, SettingsError
+from .paths import is_hub_id
 from .text import GiB, MiB, size
 
 SAMPLE = "sample"
@@ -54,7 +55,6 @@ DATA = frozenset({
     "sample", "amazon-reviews", "mteb/amazon_reviews_multi", "SetFit/amazon_reviews_multi_en", "mteb/AmazonReviewsClassification",
 })  # fmt: skip
 UPLOAD = re.compile(r"upload:[0-9a-f]{32}/[^/\\\0]{1,100}")
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?")
 _REVISION = re.compile(r"[\w.-]{0,100}")
 _HERE = "On this public page"
 
@@ -186,7 +186,7 @@ def _problems_of_run(config: RunConfig, adapters: Collection[str]) -> dict[str, 
 
 
 def _problems_of_model(model: str, revision: str, loaded: bool = True) -> dict[str, str]:
-    if not _HUB_ID.fullmatch(model) or ".." in model:
+    if not is_hub_id(model):
         return {"model": f"{_HERE} a model is `sample` or a name on the Hub, such as openai-community/gpt2, never a path."}
     if not _REVISION.fullmatch(revision) or ".." in revision:
         return {"revision": f"{_HERE} a revision is a branch, a tag or a commit, never a pull request; leave it empty."}

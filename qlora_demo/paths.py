@@ -1,4 +1,5 @@
-"""Local models and reviews in a run's settings: found before the run is submitted, and named so that its worker finds them.
+"""Local models and reviews in a run's settings: told from names on the Hub, found before the run is submitted, and named so that its
+worker finds them.
 
 Knows what is on this disk, not what is in it.
 """
@@ -6,6 +7,7 @@ Knows what is on this disk, not what is in it.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +15,14 @@ from .errors import DataError, ModelError
 
 _PLAIN = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
 DATA_FILES = (*_PLAIN, *(f"{suffix}.{packing}" for suffix in _PLAIN for packing in ("gz", "zip")), ".zip")
+
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?")
+
+
+def is_hub_id(value: str) -> bool:
+    """Whether `value` may be the name of a model on the Hub (huggingface_hub.utils.validate_repo_id), and no path."""
+    return bool(_HUB_ID.fullmatch(value)) and ".." not in value and "--" not in value
 
 
 def is_data_file(value: str) -> bool:

@@ -19,10 +19,11 @@ from huggingface_hub import cached_assets_path
 from safetensors.torch import save_file
 
 from ..errors import AdapterError, DemoError, HubError, ModelError
+from ..paths import is_hub_id
 from ..patience import DownloadStopped, ShouldStop
 from ..text import MiB, shorten, size
 from . import adapter_checks as checks
-from .hubfiles import MODEL_ID, HubSummary, OnProgress, cached_snapshot, download, inspect_files, remember_reference
+from .hubfiles import HubSummary, OnProgress, cached_snapshot, download, inspect_files, remember_reference
 from .layers import load_config, meta_model
 from .modeling import HEAD_FILE, NOTE_FILE, AdapterNote
 from .sources import PICKLES, SAMPLE_HUB_ID, SAMPLE_REVISION, ModelSource, resolve
@@ -166,7 +167,7 @@ def _write(folder: Path, target: Path, settings: Mapping[str, Any], note: Adapte
 
 def _find_base(model: str, revision: str, adapter: str, on_progress: OnProgress | None, should_stop: ShouldStop | None) -> ModelSource:
     """The base's configuration: of the sample, or of a model on the Hub."""
-    if not MODEL_ID.fullmatch(model) or ".." in model or "--" in model:
+    if not is_hub_id(model):
         raise AdapterError(f"{adapter} was trained on a base that is not on the Hub ({shorten(model, 60)!r}); choose another adapter.")
     try:
         return resolve(model, "" if model == "sample" else revision, config_only=True, on_progress=on_progress, should_stop=should_stop)

@@ -19,12 +19,12 @@ from huggingface_hub import HfApi, constants, errors, get_token, hf_hub_download
 from huggingface_hub.file_download import repo_folder_name
 
 from ..errors import DataError, DemoError, HubError, ModelError
+from ..paths import is_hub_id
 from ..patience import DownloadStopped, OnProgress, ShouldStop, hub_forbidden, run_within
 
 PATIENCE_SECONDS = 5.0
 MIB = 1024**2
 CONFIG_LIMIT_BYTES = 5 * MIB
-MODEL_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 TOKENIZER_FILES = frozenset(
     {
@@ -83,7 +83,7 @@ def offline() -> bool:
 
 def check_id(model_id: str) -> str:
     """The id, if it has the form of one. Raises ModelError."""
-    if MODEL_ID.fullmatch(model_id) and ".." not in model_id and "--" not in model_id:
+    if is_hub_id(model_id):
         return model_id
     raise ModelError(f"{model_id!r} is neither a folder nor a Hub id; give `sample`, an id such as openai-community/gpt2, or a folder.")
 

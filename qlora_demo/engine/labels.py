@@ -64,13 +64,6 @@ def label_text(value: Any) -> str | None:
     return str(value).strip() or None
 
 
-def read_labels(values: Sequence[Any], where: str, chosen: Sequence[str] = ()) -> tuple[tuple[str, ...], list[int], bool]:
-    """(names, indices, ordinal) of raw label values; indices are -1 where a value is missing or left out. Raises DataError."""
-    clean = [label_text(value) for value in values]
-    scale = find_scale(Counter(label for label in clean if label is not None), where, chosen)
-    return scale.names, [-1 if label is None else scale.index.get(label, -1) for label in clean], scale.ordinal
-
-
 def find_scale(counts: Mapping[str, int], where: str, chosen: Sequence[str] = ()) -> Scale:
     """The scale of the values in `counts` (rows by value): the one `chosen`, else the first that fits. Raises DataError.
 

@@ -157,7 +157,10 @@ function attach() {
   for (const name of ["step", "left", "loss", "accuracy", "rate", "memory"]) fact(name, "–");
   figure.begin(run);
   pinned.clear();
-  if (run) return void poll(epoch);
+  if (run) {
+    poll(epoch);
+    return;
+  }
   badge.textContent = "no run yet";
   badge.dataset.state = "";
   say(phase, "Press Start training: the curves are drawn here as it learns.");

@@ -56,7 +56,10 @@ def test_a_file_is_divided_without_leaks(tmp_path: Path) -> None:
     ],
 )
 def test_labels(values, names, indices, ordinal) -> None:
-    assert labels.read_labels(values, "it") == (tuple(names), indices, ordinal)
+    clean = [labels.label_text(value) for value in values]
+    scale = labels.find_scale(Counter(label for label in clean if label is not None), "it")
+    assert (scale.names, scale.ordinal) == (tuple(names), ordinal)
+    assert [scale.index.get(label, -1) for label in clean] == indices
 
 
 def test_titles_are_joined_and_gaps_counted(tmp_path: Path) -> None:

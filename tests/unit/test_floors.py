@@ -57,7 +57,7 @@ FLOORS = {
     "__init__": Floor(frozenset(), TORCH | GRADIO),
     **dict.fromkeys(GROUND, Floor(frozenset({"errors", "records"}), TORCH | GRADIO)),
     "presets": Floor(frozenset({"config"}), TORCH | GRADIO),
-    "limits": Floor(frozenset({"config", "errors", "text"}), TORCH | GRADIO),
+    "limits": Floor(frozenset({"config", "errors", "paths", "text"}), TORCH | GRADIO),
 }
 
 
