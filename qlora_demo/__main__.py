@@ -22,6 +22,7 @@ from .cli.publish import add_commands as add_publish
 from .cli.script import add_commands as add_script
 from .engine import quiet
 from .errors import DemoError, SettingsError
+from .hosting import limit_threads
 from .worker import explain
 
 
@@ -35,6 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
             # By the environment, because the engine and the worker must look in the same place.
             os.environ["QLORA_DEMO_HOME"] = os.path.abspath(os.path.expanduser(options.runs_dir))
         _calm()
+        limit_threads()
         with clean_stdout() as stream:
             return int(options.command(options, Output(stream, options.json)))
     except DemoError as error:

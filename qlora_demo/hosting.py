@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -89,8 +90,22 @@ def duplicate_address() -> str:
     return f"https://huggingface.co/spaces/{quote(space)}?duplicate=true" if on_space() and space.count("/") == 1 else ""
 
 
+def usable_cores() -> int:
+    """Processors that this process may keep busy: those it may run on, within its control group's quota (a container's, a Space's)."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _quota(Path("/sys/fs/cgroup"))
+    return allowed if quota is None else max(1, min(allowed, int(quota)))
+
+
+def limit_threads() -> None:
+    """OpenMP, and with it torch, counts the host's processors where a container may use a few: its threads would wait for each other's."""
+    if (cores := usable_cores()) < (os.cpu_count() or 1):
+        os.environ.setdefault("OMP_NUM_THREADS", str(cores))
+
+
 def prepare_environment() -> None:
     """What libraries read once, when they are imported: before gradio and huggingface_hub are."""
+    limit_threads()
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     os.environ.setdefault("GRADIO_SSR_MODE", "False")
     if is_public():  # what strangers have fetched is not fetched with the host's token: its private models are not for them
@@ -101,6 +116,17 @@ def prepare_environment() -> None:
             place = place.parent
         if not os.access(place, os.W_OK):  # the cache goes beside the runs
             os.environ["HF_HOME"] = str(default_home() / ".cache" / "huggingface")
+
+
+def _quota(group: Path) -> float | None:
+    """Processors' worth of time that a control group grants (cpu.max, version 1: cpu.cfs_*); None where it sets no bound."""
+    with suppress(OSError, ValueError, ZeroDivisionError):
+        quota, period = (group / "cpu.max").read_text().split()
+        return None if quota == "max" else int(quota) / int(period)
+    with suppress(OSError, ValueError, ZeroDivisionError):
+        quota, period = ((group / "cpu" / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+        return None if int(quota) < 0 else int(quota) / int(period)
+    return None
 
 
 def _port() -> int:

@@ -7,8 +7,9 @@ every operation that they share.
 
 from __future__ import annotations
 
-import os
 import threading
+
+from ..hosting import usable_cores
 
 ANSWERS_PER_CORE = 1.5  # a second, to all pages together: less than 1 % of the processors
 LEAST_SECONDS, MOST_SECONDS = 1.0, 5.0  # a page hears when it may ask again; the more there are, the later
@@ -21,7 +22,7 @@ class Pace:
     """
 
     def __init__(self, cores: int | None = None):
-        self._apart = 1 / (ANSWERS_PER_CORE * (cores or os.cpu_count() or 1))
+        self._apart = 1 / (ANSWERS_PER_CORE * (cores or usable_cores()))
         self._lock = threading.Lock()
         self._last = 0.0
 
