@@ -91,10 +91,10 @@ def duplicate_address() -> str:
 
 
 def usable_cores() -> int:
-    """Processors that this process may keep busy: those it may run on, within its control group's quota (a container's, a Space's)."""
+    """Processors that this process may keep busy: those it may run on, within what its Space or its control group (a container) grants."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _quota(Path("/sys/fs/cgroup"))
-    return allowed if quota is None else max(1, min(allowed, int(quota)))
+    grants = [float(allowed), _space_cores(), _group_cores(Path("/sys/fs/cgroup"))]
+    return max(1, int(min(found for found in grants if found is not None)))
 
 
 def limit_threads() -> None:
@@ -118,7 +118,15 @@ def prepare_environment() -> None:
             os.environ["HF_HOME"] = str(default_home() / ".cache" / "huggingface")
 
 
-def _quota(group: Path) -> float | None:
+def _space_cores() -> float | None:
+    """CPU_CORES as a Space's hardware has them, such as "2"; None elsewhere."""
+    try:
+        return float(os.environ["CPU_CORES"]) if on_space() else None
+    except (KeyError, ValueError):
+        return None
+
+
+def _group_cores(group: Path) -> float | None:
     """Processors' worth of time that a control group grants (cpu.max, version 1: cpu.cfs_*); None where it sets no bound."""
     with suppress(OSError, ValueError, ZeroDivisionError):
         quota, period = (group / "cpu.max").read_text().split()
