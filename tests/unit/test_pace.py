@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 from itertools import pairwise
 
+import gradio as gr
 import pytest
+from gradio.queueing import Queue
 
 from qlora_demo.ui.pace import ANSWERS_PER_CORE, LEAST_SECONDS, MOST_SECONDS, Pace
+from qlora_demo.ui.theme import QUEUE_LOOKS_SECONDS
 
 CORES = 2
 
@@ -39,3 +43,11 @@ def test_nobody_waits_longer_than_a_page_can_seem_alive() -> None:
     assert waits[0] == LEAST_SECONDS
     assert max(waits) == MOST_SECONDS
     assert pace.next_turn(200.0) == LEAST_SECONDS  # who asked too often is not remembered for long
+
+
+def test_the_idle_queue_can_still_be_told_how_often_to_look() -> None:
+    """theme.launch sets it; another version of Gradio may have another name for it."""
+    assert "asyncio.sleep(self.sleep_when_free)" in inspect.getsource(Queue.start_processing)
+    with gr.Blocks() as page:
+        page.queue()
+    assert page._queue.sleep_when_free < QUEUE_LOOKS_SECONDS
