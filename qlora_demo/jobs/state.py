@@ -26,7 +26,7 @@ from ..records import ACTIVE_STATES, FINAL_STATES
 HEARTBEAT_SECONDS = 1.0
 # Where the process cannot be looked up (another host or container) silence this long means death.
 SILENCE_SECONDS = 30.0
-_SETTLED_SECONDS = 0.1
+_SETTLED_SECONDS = 2.5  # some file systems count whole seconds, or two
 LOST = "The worker ended without a word: it was killed, the machine restarted, or memory ran out; worker.log in the run's folder may tell."
 
 
@@ -81,7 +81,7 @@ def read_state(folder: Path) -> JobState | None:
     path = f"{folder}/state.json"
     try:
         file = os.stat(path)
-        # Times are coarse: what was written just now may be written again within the same tick.
+        # Times are coarse: what was written just now may be written again at the same time.
         settled = time.time() - file.st_mtime > _SETTLED_SECONDS
         state = (_parse_once if settled else _parse)(path, file.st_ino, file.st_mtime_ns, file.st_size)
     except (OSError, ValueError, TypeError):
