@@ -11,6 +11,7 @@ import os
 import secrets
 import threading
 import time
+from collections.abc import Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from typing import Any
 
 from . import limits, uploads
 from .classifying import SAMPLE, Classifiers
+from .comparing import Compared, compare
 from .config import ClassifyRequest, MemoryRequest, RunConfig, refuse_changes
 from .errors import HubError, RunError
 from .examining import Examiner
@@ -287,6 +289,14 @@ class Services:
         job = self.job(run)
         events = [event for event in job.events()[-LAST_EVENTS:] if not self.public or event["event"] != "probe"]
         return {**self.strangers.summarize(job), "events": self.strangers.tell(job, "", events)}
+
+    def compare_runs(self, run: str, keys: Mapping[str, str]) -> list[Compared]:
+        """The runs that have a result, newest first, with what differs from the settings of `run` (comparing.compare); `keys`: run to key,
+        of who asks. Raises RunError, SettingsError."""
+        found = compare(self.store.states("train"), self.job(run))
+        return [
+            replace(one, changes=self.strangers.tell_changes(self.store.job(one.run), keys.get(one.run, ""), one.changes)) for one in found
+        ]
 
     def advance(self) -> None:
         """Moves the waiting line on. A home that can only be read can still be shown, so its refusal is for who submits."""

@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from .jobs.store import Job, Store
 from .privacy import clean
 
 _FILE_SETTINGS = ("data", "model", "file", "adapter", "start_from")
+_UPLOAD_SETTINGS = ("text_column", "title_column", "label_column", "labels", "delimiter", "encoding")  # words of the file itself
 
 
 class Strangers:
@@ -138,6 +139,11 @@ class Strangers:
     def tell(self, job: Job, key: str, told: Any) -> Any:
         """What is told of a run, fit for who asks: names for paths, and for others no name of an uploaded file."""
         return clean(told, () if self.owns(job.id, key) else self._upload_names(job))
+
+    def tell_changes(self, job: Job, key: str, changes: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+        """Settings (name, value) of a run, fit for who asks: others hear nothing of what is in an upload. Raises RunError."""
+        hidden = () if self.may_read(job.id, key) else _UPLOAD_SETTINGS
+        return tuple((name, self.tell(job, key, value)) for name, value in changes if name not in hidden)
 
     def summarize(self, job: Job, key: str = "") -> dict[str, Any]:
         """The run's summary with names for paths; an upload has its name for its owner alone. Raises RunError."""

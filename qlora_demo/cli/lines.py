@@ -96,6 +96,19 @@ def run_table(runs: list[dict[str, Any]], home: Path) -> str:
     ])  # fmt: skip
 
 
+def compared_table(found: list[dict[str, Any]], reference: str) -> str:
+    """`found`: comparing.Compared as dictionaries."""
+    if not found:
+        return "No run has come to a result yet."
+    head = ("run", "accuracy", "95 %", "stars off", "trained in", "peak memory", "not beaten", f"differs from {reference}")
+    return table(head, [
+        (one["run"], percent(one["accuracy"]), "-".join(f"{100 * end:.0f}" for end in one["interval"] or ()) or MISSING,
+         number(one["mae_stars"], ".2f"), duration(one["seconds"]), size(one["peak_bytes"]), "yes" if one["unbeaten"] else "",
+         ", ".join(f"{name} {shorten(value, 40)}" for name, value in one["changes"]))
+        for one in found
+    ])  # fmt: skip
+
+
 def run_details(run: dict[str, Any], folder: Path) -> str:
     metrics = run["metrics"] or {}
     shown = {

@@ -1,4 +1,4 @@
-"""The commands about runs: train, resume, runs, show, stop.
+"""The commands about runs: train, resume, runs, compare, show, stop.
 
 They speak to the job store only; training itself happens in a worker, which a closed terminal does not end.
 """
@@ -10,9 +10,11 @@ import json
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ..comparing import compare
 from ..config import RunConfig, bounds, choices, refuse_changes
 from ..errors import RunError, SettingsError
 from ..hosting import default_home
@@ -30,7 +32,8 @@ def add_commands(commands: Any) -> None:
     train.add_argument("--preset", metavar="NAME", help=f"Start from a ready run: {', '.join(PRESETS)}.")
     _add_settings(train)
     add_command(commands, "runs", run_runs, "List the runs, newest first.")
-    for name, command, summary in (("show", run_show, "Show one run."), ("stop", run_stop, "Ask a run to stop."),
+    for name, command, summary in (("compare", run_compare, "Hold all runs that have a result against one."),
+                                   ("show", run_show, "Show one run."), ("stop", run_stop, "Ask a run to stop."),
                                    ("resume", run_resume, "Go on with a run that was stopped or interrupted, and follow it.")):  # fmt: skip
         parser = add_command(commands, name, command, summary)
         parser.add_argument("run", metavar="RUN", help="The run's id.")
@@ -97,6 +100,13 @@ def run_runs(options: argparse.Namespace, out: Output) -> int:
         queue.advance(store)
     found = [job.summary() for job in store.jobs()]
     out.show(found, lambda: lines.run_table(found, store.home))
+    return 0
+
+
+def run_compare(options: argparse.Namespace, out: Output) -> int:
+    store = Store(default_home())
+    found = [asdict(one) for one in compare(store.states("train"), store.job(options.run))]
+    out.show(found, lambda: lines.compared_table(found, options.run))
     return 0
 
 

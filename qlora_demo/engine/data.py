@@ -96,11 +96,14 @@ class DataSet:
         return replace(self, splits={split: self.splits[split]})
 
     def describe(self) -> dict[str, Any]:
-        """What a report keeps: counts and a SHA-256 over all texts and labels in order, never the texts."""
-        digest = hashlib.sha256()
+        """What a report keeps: counts and a SHA-256 over all texts and labels in order, and over the test's alone; never the texts."""
+        digest, of_test = hashlib.sha256(), hashlib.sha256()
         for name in SPLITS:
             for text, label in zip(self.splits[name].texts, self.splits[name].labels, strict=True):
-                digest.update(f"{name}\0{label}\0{text}\n".encode())
+                line = f"{name}\0{label}\0{text}\n".encode()
+                digest.update(line)
+                if name == "test":
+                    of_test.update(line)
         return {
             "name": self.name,
             "revision": self.revision,
@@ -112,6 +115,7 @@ class DataSet:
             "rows": {name: len(self.splits[name]) for name in SPLITS},
             "balance": {name: [Counter(self.splits[name].labels)[i] for i in range(len(self.labels))] for name in SPLITS},
             "sha256": digest.hexdigest(),
+            "test_sha256": of_test.hexdigest(),
         }
 
 

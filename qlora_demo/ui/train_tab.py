@@ -22,6 +22,7 @@ from ..presets import PRESETS
 from ..records import Download
 from ..services import Services
 from ..text import describe_changes
+from .compare_panel import build_compare_panel
 from .form import TYPED, build_form, form_values, keep_in_browser, problems_list
 from .handlers import shown, visitor
 from .judgement import judgement
@@ -71,6 +72,7 @@ def build_train_tab(
             run = gr.Dropdown([], label="Show another run", info="Newest first; a run goes on when this page is closed.",
                               elem_id="train-run")  # fmt: skip
             shows = [live, run, stop, resume, onward, apply, own, report, judged, adapters]
+            build_compare_panel(services, live, run, keys)
             build_run_tools(services, live, run, adapters, keys, shows, lambda: newest())
         with gr.Column(elem_classes="train-settings", min_width=0):
             fields = build_form()

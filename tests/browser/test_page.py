@@ -209,6 +209,11 @@ def test_a_stopped_run_is_resumed(app: App, open_page: Callable[..., Page], revi
     assert drawn == sorted(set(drawn))
     page.wait_for_selector("#train-resume", state="detached")
 
+    page.get_by_role("button", name="Compare runs").click()
+    wait_for_text(page, "#train-compared", "differs in: Maximum steps 30")
+    assert page.locator("#train-compared tbody").count() == page.locator("#train-compared circle").count() >= 2
+    assert page.inner_text("#train-compared .changed th").endswith("the run shown")
+
     page.get_by_role("button", name="Rename or delete this run").click()
     page.locator("#train-name input, #train-name textarea").first.fill("the one to go")
     page.click("#train-rename")
@@ -219,6 +224,7 @@ def test_a_stopped_run_is_resumed(app: App, open_page: Callable[..., Page], revi
     page.click("#train-really-delete")
     page.wait_for_function("!document.querySelector('#train-run input').value.startsWith('the one to go')")
     assert len(list(app.home.glob("2*"))) == runs - 1
+    page.wait_for_function("!document.querySelector('#train-compared').innerText.includes('the one to go')")
 
 
 def test_type_a_review(app: App, open_page: Callable[..., Page]) -> None:

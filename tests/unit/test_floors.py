@@ -23,8 +23,8 @@ TORCH = frozenset({"torch", "transformers", "peft", "bitsandbytes", "datasets"})
 GRADIO = frozenset({"gradio"})
 # The ground that every floor may stand on: records, config, errors, and what else lies at the top and composes nothing.
 COMPOSE = frozenset({
-    "app", "services", "zerogpu", "__main__", "worker", "weighing", "classifying", "examining", "studying", "strangers", "publishing",
-    "__init__",
+    "app", "services", "zerogpu", "__main__", "worker", "weighing", "classifying", "comparing", "examining", "studying", "strangers",
+    "publishing", "__init__",
 })  # fmt: skip
 GROUND = frozenset({"records", "config", "errors"} | {path.stem for path in PACKAGE.glob("*.py")}) - COMPOSE
 
@@ -49,8 +49,9 @@ FLOORS = {
     "__main__": Floor(None),
     "cli": Floor(None, GRADIO, ABOVE_UI),
     "worker": Floor(None, GRADIO, ABOVE_UI),
-    **dict.fromkeys(("weighing", "classifying", "examining", "studying", "strangers", "publishing"), Floor(None, GRADIO, ABOVE_UI)),
-    "ui": Floor(GROUND | {"ui", "services", "examining", "jobs"}, TORCH),
+    **dict.fromkeys(("weighing", "classifying", "comparing", "examining", "studying"), Floor(None, GRADIO, ABOVE_UI)),
+    **dict.fromkeys(("strangers", "publishing"), Floor(None, GRADIO, ABOVE_UI)),
+    "ui": Floor(GROUND | {"ui", "services", "comparing", "examining", "jobs"}, TORCH),
     "jobs": Floor(GROUND | {"jobs"}, TORCH | GRADIO),
     "hub": Floor(GROUND | {"hub"}, TORCH | GRADIO),
     "engine": Floor(GROUND | {"engine"}, GRADIO),

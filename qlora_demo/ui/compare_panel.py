@@ -1,0 +1,28 @@
+"""Runs side by side, below the run that is shown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from ..services import Services
+from .compare_views import view_compared
+from .handlers import shown
+from .run_tools import as_keys
+
+
+def build_compare_panel(services: Services, live: gr.HTML, run: gr.Dropdown, keys: gr.BrowserState) -> None:
+    """`live`: the run shown; `run`: where another is chosen. Read anew when the panel is opened, another is
+    chosen, or the one shown ends."""
+    with gr.Accordion("Compare runs", open=False, elem_id="train-compare") as panel:
+        table = gr.HTML(elem_id="train-compared")
+
+    @shown
+    def on_compare(chosen: str | None, live_run: str, known: Any) -> str:
+        reference = chosen or live_run
+        return view_compared(services.compare_runs(reference, as_keys(known)) if reference else [], reference)
+
+    told: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": 20}
+    for event in (panel.expand, run.change, live.settled):  # type: ignore[attr-defined]
+        event(on_compare, [run, live, keys], table, **told)
