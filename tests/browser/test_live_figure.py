@@ -99,6 +99,7 @@ def test_what_is_typed_survives_a_reload(app: App, open_page: Callable[..., Page
     open_tab(page, "Train")
     page.wait_for_function("document.querySelector('#train-rank input')?.value === '7'")
     assert page.locator("#train-pinned textarea").input_value() == "one of mine\nanother"
+    wait_for_text(page, "#train-reason", "as you left them in this browser")
     page.locator("#train-rank input").fill("0")
     page.click("#train-start")
     page.wait_for_selector("#train-rank .field-problem")
