@@ -57,9 +57,9 @@ class Watch:
 sys.meta_path.insert(0, Watch())
 services = Services(Store(Path(sys.argv[1])))
 services.warm_up()
-asked = [lambda: services.needed_downloads(RunConfig()), services.optimizer_state, services.list_layers,
+asked = [lambda: services.needed_downloads(RunConfig()), services.studies.optimizer_state, services.studies.list_layers,
          lambda: services.predict_memory(MemoryRequest()), lambda: services.classify("I love it!"),
-         lambda: services.predict_shape("openai-community/gpt2")]
+         lambda: services.studies.predict_shape("openai-community/gpt2")]
 with ThreadPoolExecutor(8) as pool:
     for future in [pool.submit(ask) for ask in asked]:
         future.result()
