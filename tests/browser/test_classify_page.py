@@ -56,7 +56,7 @@ def test_a_correction_is_kept_and_a_lesson_is_learnt(app: App, open_page: Callab
         kept = json.loads(answer.read())
     assert kept["label"] == "1 star" and kept["text"].startswith("Oh wonderful")
     page.click("#classify-teach")
-    page.wait_for_selector("#classify-lesson table", timeout=150_000)
+    page.wait_for_selector("#classify-lesson table", timeout=300_000)
     assert "Accuracy on 100 held-out reviews" in page.inner_text("#classify-lesson")
     page.wait_for_function(f"{STARS} < {before} - 0.3")
     assert page.input_value("#classify-adapter input").startswith("Taught: 1 star")

@@ -108,7 +108,7 @@ def test_zip_and_merged_model(page: Page, app: App) -> None:
     page.click("#publish-zip")
     expect(page.locator("#publish-packed a")).to_be_visible(timeout=60_000)
     page.click("#publish-merge")
-    expect(page.locator("#publish-merged")).to_contain_text("Largest difference of a logit", timeout=120_000)
+    expect(page.locator("#publish-merged")).to_contain_text("Largest difference of a logit", timeout=300_000)
     for link, wanted in (("#publish-packed a", "adapter_model.safetensors"), ("#publish-merged a", "model.safetensors")):
         with urllib.request.urlopen(app.url + str(page.locator(link).get_attribute("href")), timeout=60) as answer:
             packed = zipfile.ZipFile(io.BytesIO(answer.read()))
