@@ -88,7 +88,8 @@ def test_the_app_as_a_space(space: App, browser: Browser) -> None:
     )
     page.locator("#train-preset input").click()
     page.get_by_role("option", name="Smoke test").click()
-    page.click("#train-start")  # at once: what was chosen is in the form already
+    expect(page.locator("#train-max-steps input").first).to_have_value("10")
+    page.click("#train-start")
     expect(page.locator("#train-preset")).to_contain_text("Shows within seconds that everything works")
     expect(page.locator("#train-status")).to_have_text("done", timeout=240_000)
     expect(page.locator('[data-fact="step"]')).to_have_text("10 of 10")
