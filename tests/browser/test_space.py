@@ -71,7 +71,7 @@ def space(request: pytest.FixtureRequest) -> Iterator[App]:
 
 
 def test_the_app_as_a_space(space: App, browser: Browser) -> None:
-    assert space.up_seconds < 30, f"The first answer took {space.up_seconds:.1f} s, far over the six that are usual"
+    assert space.up_seconds < 10, f"The first answer took {space.up_seconds:.1f} s"
     page = browser.new_page()
     faults: list[str] = []
     page.on("pageerror", lambda error: faults.append(str(error)))
