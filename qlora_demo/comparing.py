@@ -49,8 +49,9 @@ def compare(found: Sequence[tuple[Job, JobState]], reference: Job) -> list[Compa
     base = _settings(reference)
     compared: list[Compared] = []
     for job, state in found:
-        report = job.report()
-        if len(compared) < COMPARED and state.is_final and report and (one := _read(job, state, report, base)):
+        if len(compared) == COMPARED:
+            break
+        if state.is_final and (report := job.report()) and (one := _read(job, state, report, base)):
             compared.append(one)
     alike = [one.test for one in compared]
     return [

@@ -226,7 +226,7 @@ def build_train_tab(
 
 
 def fill_in(fields: dict[str, Component]) -> str:
-    """A preset's values into the form, in the browser: who presses Start right after starts what was chosen."""
+    """A preset's values into the form, by the browser itself: the form need not wait for the server."""
     known = {name: ["", "", *form_values(item.config, fields).values()] for name, item in PRESETS.items()}
     return f"(name) => ({json.dumps(known)})[name]"
 
