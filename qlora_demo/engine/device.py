@@ -18,6 +18,10 @@ import torch
 
 Kind = Literal["cuda", "cpu"]
 CGROUPS = Path("/sys/fs/cgroup")
+_HALF_FLAGS = {
+    torch.bfloat16: ("avx512_bf16", "amx_bf16", "arm_bf16", "bf16"),
+    torch.float16: ("avx512_fp16", "amx_fp16", "fp16_arith"),
+}
 NO_LIMIT = 1 << 60  # cgroup v1 writes a number near 2**63 where there is no limit
 
 
@@ -51,19 +55,20 @@ def choose_dtype(kind: Kind) -> tuple[Literal["bfloat16", "float16", "float32"],
         if torch.cuda.is_bf16_supported(including_emulation=False):
             return "bfloat16", "it multiplies in bfloat16, as this GPU does natively"
         return "float16", "it multiplies in float16, as this GPU has no native bfloat16"
-    if cpu_has_bfloat16():
+    if cpu_multiplies(torch.bfloat16):
         return "bfloat16", "it multiplies in bfloat16, as this processor does natively"
     return "float32", "it multiplies in float32, as this processor has no native bfloat16"
 
 
-def cpu_has_bfloat16() -> bool:
-    """Whether the processor multiplies bfloat16 natively (AVX512-BF16, AMX-BF16, or Arm's BF16)."""
+def cpu_multiplies(dtype: torch.dtype) -> bool:
+    """Whether the processor multiplies numbers of `dtype` natively: BF16 by AVX512-BF16, AMX-BF16 or Arm's BF16; FP16 likewise."""
+    if dtype not in _HALF_FLAGS:
+        return True
     try:
         found = torch.cpu.get_capabilities()
-        return any(bool(found.get(flag)) for flag in ("avx512_bf16", "amx_bf16", "arm_bf16", "bf16"))
+        return any(bool(found.get(flag)) for flag in _HALF_FLAGS[dtype])
     except (AttributeError, RuntimeError):  # torch before 2.10
-        flags = _read(Path("/proc/cpuinfo"))
-        return bool(re.search(r"\b(avx512_bf16|amx_bf16|bf16)\b", flags))
+        return any(re.search(rf"\b{flag}\b", _read(Path("/proc/cpuinfo"))) for flag in _HALF_FLAGS[dtype])
 
 
 def total_memory_bytes(kind: Kind = "cpu") -> int:

@@ -17,7 +17,10 @@ from gradio_client import Client
 from qlora_demo.classifying import Classifiers
 from qlora_demo.engine import data as reviews_of
 from qlora_demo.engine import inference, modeling, teaching
+from qlora_demo.engine.device import cpu_multiplies
+from qlora_demo.engine.evaluation import softmax
 from qlora_demo.engine.inference import Classifier
+from qlora_demo.engine.restored import Restored
 from qlora_demo.errors import AdapterError, DataError, SettingsError
 from qlora_demo.jobs.store import Store
 from qlora_demo.records import Prediction
@@ -74,8 +77,29 @@ def test_the_page_the_command_line_and_http_give_the_same_numbers(app: App, clas
 def test_restored_weights_are_those_that_a_pass_multiplies_by(classifiers: Classifiers, packed: Classifier) -> None:
     restored = classifiers.classifier()
     assert restored.restored and not packed.restored and restored.ledger == packed.ledger
+    native = cpu_multiplies(getattr(torch, restored.note.compute_dtype))
     for base in (False, True):
-        assert (restored.logits(TEXTS, base) == packed.logits(TEXTS, base)).all(), "to the last bit"
+        one, other = (softmax(classifier.logits(TEXTS, base)) for classifier in (restored, packed))
+        assert np.abs(one - other).max() <= (0 if native else BF16), "to the last bit where the processor has the dtype"
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_processor_without_the_dtype_multiplies_its_numbers_in_fp32(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    weight, bias, x = torch.randn(96, 64).to(dtype), torch.randn(96), torch.randn(40, 64, requires_grad=True)
+    found = []
+    for native in (True, False):
+        monkeypatch.setattr("qlora_demo.engine.restored.cpu_multiplies", lambda dtype, native=native: native)
+        layer = Restored(weight, bias)
+        assert layer.weight.dtype == (dtype if native else torch.float32) and (layer.weight.to(dtype) == weight).all()
+        answer = layer(x)
+        (gradient,) = torch.autograd.grad(answer.square().sum(), x)
+        assert answer.dtype == gradient.dtype == torch.float32 and (answer.to(dtype).float() == answer).all(), "rounded to the dtype"
+        found.append((answer.detach(), gradient))
+    last_bit = torch.finfo(dtype).eps
+    for one, other in zip(*found, strict=True):
+        assert (one != other).float().mean() < 0.05
+        assert torch.allclose(one, other, rtol=2 * last_bit, atol=last_bit * float(one.abs().max()))
 
 
 def test_a_model_above_the_limit_stays_packed(monkeypatch: pytest.MonkeyPatch) -> None:

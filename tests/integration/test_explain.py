@@ -14,7 +14,7 @@ import torch
 from qlora_demo.__main__ import main
 from qlora_demo.engine import data as reviews_of
 from qlora_demo.engine import modeling, sources
-from qlora_demo.engine.device import choose_device
+from qlora_demo.engine.device import choose_device, cpu_multiplies
 from qlora_demo.engine.explain import FEWEST_WORDS, WORD, Explanation, explain, without
 from qlora_demo.engine.inference import Classifier
 from qlora_demo.errors import DataError, SettingsError
@@ -37,7 +37,8 @@ HOSTILE = [
 
 @pytest.fixture(scope="module")
 def sample() -> Classifier:
-    return Classifier("sample", on_cpu=True)
+    """As the page has it."""
+    return Classifier("sample", on_cpu=True, restored=True)
 
 
 def make_adapter(family: str, folder: Path) -> Classifier:
@@ -132,10 +133,13 @@ def test_a_word_speaks_for_one_label_and_against_another(sample: Classifier) -> 
 def test_each_way_to_hold_the_weights_is_explained_alike(sample: Classifier) -> None:
     text = "Terrible headphones, they broke after one day."
     expected = explain(sample, text, steps=4)
-    assert explain(Classifier("sample", on_cpu=True, restored=True), text, steps=4) == expected
-    dense = explain(Classifier("sample", on_cpu=True, precision="fp16"), text, steps=4)
-    assert dense.label == expected.label
-    assert np.corrcoef([[word.score for word in found.words] for found in (dense, expected)])[0, 1] > 0.9
+    scores = [word.score for word in expected.words]
+    packed = explain(Classifier("sample", on_cpu=True), text, steps=4)
+    if cpu_multiplies(getattr(torch, sample.note.compute_dtype)):
+        assert packed == expected, "to the last bit"
+    for found, alike in ((packed, 0.99), (explain(Classifier("sample", on_cpu=True, precision="fp16"), text, steps=4), 0.9)):
+        assert found.label == expected.label
+        assert np.corrcoef([word.score for word in found.words], scores)[0, 1] > alike
     dialled = explain(sample, text, steps=4, scale=0.5)
     assert dialled.probability == pytest.approx(sample.classify([text], scale=0.5)[0].probabilities[dialled.label], abs=1e-6)
 

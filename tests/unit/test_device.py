@@ -9,6 +9,7 @@ from qlora_demo.engine.device import (
     _cgroup_memory,
     choose_device,
     choose_dtype,
+    cpu_multiplies,
     free_memory_bytes,
     process_memory_bytes,
     total_memory_bytes,
@@ -108,6 +109,14 @@ def test_the_processor_decides_on_a_cpu(monkeypatch, found, expected):
     dtype, reason = choose_dtype("cpu")
     assert dtype == expected
     assert expected in reason
+
+
+def test_each_half_precision_has_its_own_instructions(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True, "avx512_fp16": False}, raising=False)
+    assert cpu_multiplies(torch.bfloat16) and not cpu_multiplies(torch.float16) and cpu_multiplies(torch.float32)
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    monkeypatch.setattr("qlora_demo.engine.device._read", lambda path: "flags : avx2 avx512_fp16 bf16x")
+    assert cpu_multiplies(torch.float16) and not cpu_multiplies(torch.bfloat16)
 
 
 def test_the_reason_is_one_sentence_with_device_and_dtype(monkeypatch):
