@@ -35,6 +35,8 @@ ADVICE = {
 }
 NICENESS = 5  # the page goes first: without it, who types waits for a run that trains on the same cores (benchmarks/typing.md)
 AGAIN = {"train": "resume the run", "memory": "measure again", "classify": "classify the file again"}
+DELETED = "The run's folder was deleted, so the work on it ends."
+REMOVE = "import shutil, sys; shutil.rmtree(sys.argv[1], ignore_errors=True); sys.exit(2)"
 log = logging.getLogger("qlora_demo.worker")
 
 
@@ -78,9 +80,11 @@ class Recorder:
     def beat(self) -> None:
         """Once a second: the heartbeat, and `stopping` as soon as a stop is asked for. Ends the process of a job that was deleted."""
         if self._job.is_gone():
-            # Not by an exception in the thread that works: it may be minutes away from the next event, and writing until then.
-            abandon(self._job)
-            os._exit(2)
+            # Not by an exception in the thread that works: it may be minutes away from the next event, and writing until then. Another
+            # program in this process's place ends all its threads at once, and then finds nothing that could bring the folder back.
+            log.warning(DELETED)
+            _advance(self._job.folder.parent)
+            os.execv(sys.executable, [sys.executable, "-I", "-c", REMOVE, str(self._job.folder)])
         try:
             self._states.update(state="stopping" if self.should_stop() else "running")
         except OSError as error:
@@ -93,14 +97,6 @@ def _go_second() -> None:
     os.nice(NICENESS)
     with suppress(OSError):
         Path("/proc/self/autogroup").write_text(str(NICENESS))
-
-
-def abandon(job: Job) -> None:
-    """Remove what was written into the folder of a job after it had been deleted, and move the waiting line on."""
-    log.warning("The run's folder was deleted, so the work on it ends.")
-    while job.folder.exists():  # a thread may be writing yet
-        shutil.rmtree(job.folder, ignore_errors=True)
-    _advance(job.folder.parent)
 
 
 def _advance(home: Path) -> None:
@@ -148,7 +144,8 @@ def work_on(folder: Path, asked: threading.Event) -> int:
         final, error, suggestion = _outcome(job, states.state.kind, recorder)
     # The heart has stopped: nobody else writes the state now.
     if job.is_gone():
-        abandon(job)
+        log.warning(DELETED)
+        shutil.rmtree(job.folder, ignore_errors=True)  # what was written after that
         return 2
     job.finish(states.state, final, error, suggestion)
     log.info("%s%s", final, f": {error}" if error else "")
