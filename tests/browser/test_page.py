@@ -80,7 +80,6 @@ def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_page_says_where_it_runs_and_what_fits(app: App, open_page: Callable[..., Page]) -> None:
     page = open_page(app.url)
-    assert app.up_seconds < 20, "far over the six seconds that benchmarks/ measures"
     wait_for_text(page, "#header-machine", "CPU")
     open_tab(page, "Train")
     wait_for_text(page, "#train-reason", "there is no GPU")
