@@ -226,7 +226,15 @@ class Chain:
                 return (job.folder / "adapter.draft" / "report.json").exists()
             return any(event.get("name") == moment.where for event in events)
 
-        self.wait(lambda: is_there() or job.state().is_final, job, pause=0.0005)
+        seen: Any = None
+
+        def is_there_or_over() -> bool:
+            # Its files are read when they have changed: reading them all the time would take the core from the run that is waited for.
+            nonlocal seen
+            before, seen = seen, (marks(job), time.monotonic() // 0.5)
+            return seen != before and (is_there() or job.state().is_final)
+
+        self.wait(is_there_or_over, job, pause=0.0005)
         events = [event for event in job.events() if event["time"] >= began]
         reached = list(SPREAD).index(moment.where)
         return not job.state().is_final and list(SPREAD).index(whereabouts(events, job.folder)) <= reached
@@ -359,6 +367,18 @@ def write_inputs(place: Path, seed: int) -> dict[str, Any]:
 def read_bytes(job: Job) -> bytes:
     path = job.folder / "events.jsonl"
     return path.read_bytes() if path.exists() else b""
+
+
+def marks(job: Job) -> list[tuple[int, int]]:
+    """What changes when anything is written that tells where a run is."""
+    found = []
+    for name in ("events.jsonl", "state.json", "adapter.draft/report.json"):
+        try:
+            status = (job.folder / name).stat()
+            found.append((status.st_size, status.st_mtime_ns))
+        except FileNotFoundError:
+            found.append((-1, 0))
+    return found
 
 
 def is_worker(pid: int, job: Job) -> bool:
