@@ -1,8 +1,8 @@
 """A copy of a 4-bit network for answering alone: its weights are restored once, where each pass would restore all of them anew.
 
 A pass multiplies by exactly these numbers. What is given up is the memory: 2 bytes a weight in BF16 where NF4 takes half a byte, and 4 on
-a processor that has no instructions for BF16. There PyTorch multiplies it eight times as slowly as FP32 (forward; backward 25 times), so
-the same rounded numbers are multiplied in FP32. Knows nothing of adapters or texts.
+a processor that has no instructions for BF16. There PyTorch takes five times as long for a BF16 pass as for one in FP32, and sixteen times
+for one there and back (benchmarks/restored.md), so the same rounded numbers are multiplied in FP32. Knows nothing of adapters or texts.
 """
 
 from __future__ import annotations
