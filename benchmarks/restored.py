@@ -21,17 +21,18 @@ from qlora_demo.engine import data as reviews_of
 from qlora_demo.engine.device import choose_device, cpu_multiplies
 from qlora_demo.engine.evaluation import softmax
 from qlora_demo.engine.inference import Classifier
-from qlora_demo.engine.teaching import trained_parameters
+from qlora_demo.engine.teaching import trainable
 
 RESULT = Path(__file__).parent / "restored.md"
+PACKED, NATIVE, WIDENED = "4 bits as they lie", "restored, multiplied in BF16", "restored, multiplied in FP32"
 REVIEWS, LEARNT, ROUNDS = 64, 17, 3  # LEARNT: as many as a lesson's step takes
 
 
 def main() -> int:
     torch.set_num_threads(1)
     texts = reviews_of.load("sample").splits["test"].texts[:REVIEWS]
-    ways = {"4 bits as they lie": Classifier("sample", on_cpu=True)}
-    for name, native in (("restored, multiplied in BF16", True), ("restored, multiplied in FP32", False)):
+    ways = {PACKED: Classifier("sample", on_cpu=True)}
+    for name, native in ((NATIVE, True), (WIDENED, False)):
         with mock.patch("qlora_demo.engine.restored.cpu_multiplies", lambda dtype, native=native: native):
             ways[name] = Classifier("sample", on_cpu=True, restored=True)
     shares = {name: softmax(way.logits(texts)) for name, way in ways.items()}
@@ -54,24 +55,18 @@ def timed(work: Callable[[], object]) -> float:
 
 def learn(classifier: Classifier, texts: list[str]) -> None:
     """Forward and backward through the whole network, as a lesson's step does; nothing is changed."""
-    with classifier.using() as (model, tokenizer, max_length):
-        parameters = [value for _, value in trained_parameters(model)]
-        for value in parameters:
-            value.requires_grad_(True)
+    with classifier.using() as (model, tokenizer, max_length), trainable(model):
         batch = tokenizer(texts, truncation=True, max_length=max_length, padding=True, return_tensors="pt")
         model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits.float().square().sum().backward()
-        for value in parameters:
-            value.requires_grad_(False)
-            value.grad = None
 
 
 def page(seconds: dict[str, tuple[list[float], list[float]]], shares: dict[str, np.ndarray]) -> str:
     medians = {name: [statistics.median(found) for found in both] for name, both in seconds.items()}
-    quickest = medians["restored, multiplied in FP32"]
+    quickest = medians[WIDENED]
     rows = [
         f"| {name} | {1000 * medians[name][0]:.1f} ms ({medians[name][0] / quickest[0]:.1f}) "
         f"| {1000 * medians[name][1]:.0f} ms ({medians[name][1] / quickest[1]:.1f}) "
-        f"| {100 * np.abs(shares[name] - shares['restored, multiplied in BF16']).max():.2f} points |"
+        f"| {100 * np.abs(shares[name] - shares[NATIVE]).max():.2f} points |"
         for name in seconds
     ]
     processor = f"{choose_device('cpu').name}, which {'has' if cpu_multiplies(torch.bfloat16) else 'lacks'} instructions for BF16"

@@ -68,7 +68,7 @@ def cpu_multiplies(dtype: torch.dtype) -> bool:
         found = torch.cpu.get_capabilities()
         return any(bool(found.get(flag)) for flag in _HALF_FLAGS[dtype])
     except (AttributeError, RuntimeError):  # torch before 2.10
-        return any(re.search(rf"\b{flag}\b", _read(Path("/proc/cpuinfo"))) for flag in _HALF_FLAGS[dtype])
+        return bool(re.search(rf"\b({'|'.join(_HALF_FLAGS[dtype])})\b", _read(Path("/proc/cpuinfo"))))
 
 
 def total_memory_bytes(kind: Kind = "cpu") -> int:

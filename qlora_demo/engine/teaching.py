@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,6 +107,18 @@ def trained_parameters(model: torch.nn.Module) -> list[tuple[str, torch.nn.Param
     return [(name, value) for name, value in model.named_parameters() if "lora_" in name or "modules_to_save" in name]
 
 
+@contextmanager
+def trainable(model: torch.nn.Module) -> Iterator[None]:
+    """Meanwhile `trained_parameters` take gradients; none are left afterwards."""
+    parameters = [value for _, value in trained_parameters(model)]
+    for value in parameters:
+        value.requires_grad_(True)
+    yield
+    for value in parameters:
+        value.requires_grad_(False)
+        value.grad = None
+
+
 class _Plan:
     """Tells the share of the work that is done."""
 
@@ -124,11 +137,8 @@ def _train(
     """The steps; gives how many were taken."""
     right, taken = torch.tensor([label]), 0
     share = len(replay) // steps if steps else 0
-    with classifier.using() as (model, tokenizer, max_length):
-        parameters = [value for _, value in trained_parameters(model)]
-        for value in parameters:
-            value.requires_grad_(True)
-        optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=0.0)
+    with classifier.using() as (model, tokenizer, max_length), trainable(model):
+        optimizer = torch.optim.AdamW([value for _, value in trained_parameters(model)], lr=learning_rate, weight_decay=0.0)
         model.train()
         while taken < steps and not should_stop():
             rows = slice(taken * share, (taken + 1) * share)
@@ -142,9 +152,6 @@ def _train(
             optimizer.step()
             taken += 1
             plan.add(10)
-        for value in parameters:
-            value.requires_grad_(False)
-            value.grad = None
         model.eval()
     return taken
 

@@ -60,7 +60,7 @@ def space(request: pytest.FixtureRequest) -> Iterator[App]:
     scratch.chmod(0o777)
     log = place / "log"
     # As many threads as the other tests' processes have: a team of two beside them waits for its own members.
-    threads = {name: os.environ[name] for name in ("OMP_NUM_THREADS",) if name in os.environ}
+    threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", VARIABLES["CPU_CORES"])}
     env = {**VARIABLES, **threads, "PATH": os.environ["PATH"], "HOME": str(home), "TMPDIR": str(scratch), "PYTHONPATH": str(hidden)}
     started = start_here(app, scratch / "qlora-demo" / "runs", log, env, POWERLESS if os.getuid() == 0 else ())
     try:
