@@ -8,12 +8,14 @@ of a run.
 from __future__ import annotations
 
 import argparse
+import math
 import multiprocessing
 import os
 import random
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -86,6 +88,12 @@ class Findings:
             self.violations.append(f"{name}: {told}")
             print(f"VIOLATION {name}: {told}", file=sys.stderr, flush=True)
 
+    def add(self, other: Findings) -> None:
+        self.kills += other.kills
+        self.checks += other.checks
+        self.violations += other.violations
+        self.done += other.done
+
 
 class LeftToTheAppError(BaseException):
     """Raised in place of starting a worker, past what the queue expects of a start that fails."""
@@ -132,13 +140,12 @@ class Chain:
         self.app = self._start_app()
         self.rounds = 0
 
-    def work(self, moments: list[Moment], minutes: float | None = None) -> Findings:
-        """All the kills, or those that there is time for, then the last run to its end."""
+    def work(self, moments: list[Moment], end: float) -> None:
+        """All the kills, or those that there is time for until `end` by the monotonic clock, then the last run to its end."""
         job: Job | None = None
-        begun = time.monotonic()
         for number, moment in enumerate(moments, 1):
             began = time.monotonic()
-            if minutes is not None and began - begun > 60 * minutes:
+            if began > end:
                 break
             if moment.where == "queued":
                 if job:
@@ -155,7 +162,6 @@ class Chain:
             print(told, file=sys.stderr, flush=True)
         if job:
             self.finish(job)
-        return self.found
 
     def close(self) -> None:
         stop_app(self.app)
@@ -425,12 +431,19 @@ def work_chain(moments: list[Moment], seed: int, core: int | None = None, minute
     processes it starts."""
     if core is not None and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {core})
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place:
-        chain = Chain(Path(place) / "runs", seed)
-        try:
-            return chain.work(moments, minutes)
-        finally:
-            chain.close()
+    total, end = Findings(), time.monotonic() + 60 * (minutes or math.inf)
+    while len(total.kills) < len(moments) and time.monotonic() < end:
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place:
+            chain = Chain(Path(place) / "runs", seed)
+            try:
+                chain.work(moments[len(total.kills) :], end)
+            except Exception:  # a finding like others, and what is left of the plan goes on in a new home
+                chain.found.check("nothing breaks off", False, traceback.format_exc())
+                moments = moments[1:]
+            finally:
+                chain.close()
+            total.add(chain.found)
+    return total
 
 
 def work(kills: int, seed: int, minutes: float | None = None) -> Findings:
@@ -443,10 +456,7 @@ def work(kills: int, seed: int, minutes: float | None = None) -> Findings:
         seeds = [seed * 100 + number for number in range(len(cores))]
         plans = [plan(s, share) for s, share in zip(seeds, shares, strict=True)]
         for found in pool.map(work_chain, plans, seeds, cores, [minutes] * len(cores)):
-            total.kills += found.kills
-            total.checks += found.checks
-            total.violations += found.violations
-            total.done += found.done
+            total.add(found)
     return total
 
 

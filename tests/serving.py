@@ -23,10 +23,11 @@ DROPPED = ("HF_HUB_OFFLINE", "HF_TOKEN", "QLORA_DEMO_OFFLINE", "QLORA_DEMO_PUBLI
 
 @dataclass(frozen=True)
 class App:
-    """A running app. `home`: where its runs lie; `up_seconds`: from the start of the process to the first page."""
+    """A running app. `home`: where its runs lie; `log`: what it prints; `up_seconds`: from the start of the process to the first page."""
 
     url: str
     home: Path
+    log: Path
     process: subprocess.Popen[str]
     up_seconds: float
 
@@ -62,7 +63,7 @@ def start_here(root: Path, home: Path, log: Path, env: dict[str, str], through: 
         try:
             with urllib.request.urlopen(url, timeout=5) as answer:
                 answer.read()
-            return App(url, home, process, time.monotonic() - began)
+            return App(url, home, log, process, time.monotonic() - began)
         except (urllib.error.URLError, OSError):
             time.sleep(0.1)
     process.kill()
@@ -70,7 +71,16 @@ def start_here(root: Path, home: Path, log: Path, env: dict[str, str], through: 
 
 
 def ask(app: App, endpoint: str, *values: Any, wait: bool = True) -> Any:
-    """The app's answer over HTTP."""
+    """The app's answer over HTTP; where it breaks off, whether the app has ended and what it printed."""
+    try:
+        return _ask(app, endpoint, *values, wait=wait)
+    except OSError as error:
+        time.sleep(1)  # a process that is ending lets go of its connections first
+        ended, printed = app.process.poll(), app.log.read_text()[-4000:]
+        raise AssertionError(f"{endpoint}: {error!r}; the app has ended with {ended} and printed:\n{printed}") from error
+
+
+def _ask(app: App, endpoint: str, *values: Any, wait: bool) -> Any:
     address = f"{app.url}gradio_api/call/{endpoint}"
     request = urllib.request.Request(address, json.dumps({"data": values}).encode(), {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=60) as answer:
