@@ -84,7 +84,10 @@ class Recorder:
             # program in this process's place ends all its threads at once, and then finds nothing that could bring the folder back.
             log.warning(DELETED)
             _advance(self._job.folder.parent)
-            os.execv(sys.executable, [sys.executable, "-I", "-c", REMOVE, str(self._job.folder)])
+            try:
+                os.execv(sys.executable, [sys.executable, "-I", "-c", REMOVE, str(self._job.folder)])
+            except OSError:  # no Python there any more
+                os._exit(2)
         try:
             self._states.update(state="stopping" if self.should_stop() else "running")
         except OSError as error:

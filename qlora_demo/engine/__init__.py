@@ -1,6 +1,6 @@
 """The engine: everything that needs torch. Importing this package loads nothing heavy; its modules do.
 
-It hushes the libraries before any of them is imported (`quiet`); it knows their loggers, not what they do.
+It hushes the libraries before any of them is imported (`quiet`); it knows their loggers, not what they do. Nothing is compiled by torch.
 """
 
 from __future__ import annotations
@@ -46,3 +46,5 @@ def quiet() -> None:
 
 
 quiet()
+# bitsandbytes would load torch's compiler for kernels that are seldom called here: a fifth of the time that all imports take.
+os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")

@@ -167,6 +167,26 @@ def test_the_light_modules_load_nothing_heavy() -> None:
     assert (done.returncode, done.stderr, done.stdout) == (0, "", f"{len(names)}\n")
 
 
+def test_gradio_is_imported_without_its_stubs() -> None:
+    """The sources of its components are not read; where this fails, Gradio has moved what ui/importing.py leaves out."""
+    script = (
+        "import sys\n"
+        "read = []\n"
+        "sys.addaudithook(lambda event, values: read.append(str(values[0])) if event == 'open' else None)\n"
+        "import qlora_demo.ui, gradio, inspect\n"
+        "print(sum('/gradio/components/' in name and name.endswith(('.py', '.pyi')) for name in read), len(read) > 100)\n"
+        "print(inspect.getfile(gradio.Button).endswith('button.py'), callable(gradio.Button.click))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.returncode) == ("0 True\nTrue True\n", 0), done.stderr
+
+
+def test_the_engine_leaves_torchs_compiler_alone() -> None:
+    script = "import sys, qlora_demo.engine.layers; print('bitsandbytes' in sys.modules, 'torch._inductor.compile_fx' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.stdout, done.returncode) == ("True False\n", 0), done.stderr
+
+
 def test_no_file_is_longer_than_can_be_read_in_one_go() -> None:
     lengths = {file: len((ROOT / file).read_text(encoding="utf-8").splitlines()) for file in FILES}
     assert {file: length for file, length in lengths.items() if length > LINES} == {}
