@@ -275,13 +275,13 @@ class Classifiers:
     def _find(self, adapter: str) -> Path:
         """The adapter's folder, its base at hand; strangers may have those of the list, and of the Hub such as rest on a base of theirs."""
         self._import_engine()
-        from .engine import hubadapters, inference, modeling, sources
+        from .engine import adapters, hubadapters, modeling, sources
 
         offered = not self._is_public() or adapter in {name for _, name in self.adapters()}
         if not offered and not hubadapters.is_hub_name(adapter):
             raise RunError(f"There is no adapter {adapter[:60]!r} here; choose one of the list, or give its name on the Hub.")
         # A name on the Hub may be that of a folder here, too, which is not for strangers.
-        folder = inference.find_adapter(adapter, self._store.home) if offered else hubadapters.fetch_adapter(adapter)
+        folder = adapters.find_adapter(adapter, self._store.home) if offered else hubadapters.fetch_adapter(adapter)
         note = modeling.read_note(folder)
         if note.model != SAMPLE:
             if not offered:
@@ -290,9 +290,9 @@ class Classifiers:
         return folder
 
     def _load(self, folder: Path, adapter: str, precision: str) -> Classifier:
-        from .engine import inference
+        from .engine import adapters, inference
 
-        parameters = inference.count_parameters(folder)
+        parameters = adapters.read_parameters(folder)
         if parameters is not None and parameters > TYPED_LIMIT_PARAMETERS:
             raise DeviceError(
                 f"The base has {parameters / 1e9:.1f} billion parameters, too many to answer as you type; "

@@ -117,7 +117,7 @@ class Publisher:
 
     def _adapter(self, adapter: str) -> Path:
         self._import_engine()
-        from .engine.inference import find_adapter
+        from .engine.adapters import find_adapter
 
         return find_adapter(adapter.strip(), self._home)
 

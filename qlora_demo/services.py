@@ -180,12 +180,12 @@ class Services:
         """
         self.strangers.check(config)
         self._import_engine()
-        from .engine import inference, sources
+        from .engine import adapters, sources
 
         config = self._with_places(config)
         sources.check_local(config.model)
         if config.start_from:
-            inference.find_adapter(config.start_from, self.store.home)
+            adapters.find_adapter(config.start_from, self.store.home)
         return self._submit("train", config.to_dict(), visitor)
 
     def settings(self, run: str) -> RunConfig:
@@ -225,13 +225,13 @@ class Services:
         """
         self.strangers.check(request)
         self._import_engine()
-        from .engine import inference, tables
+        from .engine import adapters, tables
         from .engine.device import free_memory_bytes
 
         if self.public:
             limits.check_rows(len(chunk.rows) for chunk in tables.open_table(Path(request.file)).chunks())
-        folder = inference.find_adapter(request.adapter, self.store.home)
-        parameters = inference.count_parameters(folder)
+        folder = adapters.find_adapter(request.adapter, self.store.home)
+        parameters = adapters.read_parameters(folder)
         small = parameters is not None and 4 * parameters * MEASURE_BESIDE < free_memory_bytes("cpu")
         adapter = str(folder) if os.sep in request.adapter else request.adapter
         settings = {**request.to_dict(), "file": os.path.abspath(request.file), "adapter": adapter}

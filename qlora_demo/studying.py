@@ -68,10 +68,10 @@ class Studies:
     def optimizer_state(self, model: str = SAMPLE) -> dict[str, Any]:
         """Bytes of AdamW's state: of the shipped run, or of training every weight of a model whose shape is carried. Raises DemoErrors."""
         self._import_engine()
-        from .engine import explore, inference
+        from .engine import adapters, explore
 
         if model == SAMPLE:
-            return explore.optimizer_of_run(inference.find_adapter(SAMPLE))
+            return explore.optimizer_of_run(adapters.find_adapter(SAMPLE))
         return explore.optimizer_state(self.predict_shape(model)["parameters"])
 
     @staticmethod

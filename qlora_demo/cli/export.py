@@ -29,7 +29,7 @@ def add_commands(commands: Any) -> None:
 
 
 def run_export(options: argparse.Namespace, out: Output) -> int:
-    from ..engine.inference import find_adapter
+    from ..engine.adapters import find_adapter
     from ..hub.metadata import check_licence
     from ..hub.publication import prepare, zip_publication
     from ..outgoing import Publication, PublishedFile

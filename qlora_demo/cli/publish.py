@@ -30,7 +30,7 @@ def add_commands(commands: Any) -> None:
 def run_publish(options: argparse.Namespace, out: Output) -> int:
     from huggingface_hub import get_token
 
-    from ..engine.inference import find_adapter
+    from ..engine.adapters import find_adapter
     from ..hub.publication import prepare
     from ..hub.publish import publish
     from ..hub.refusals import check_name

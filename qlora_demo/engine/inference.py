@@ -24,7 +24,7 @@ from ..errors import AdapterError, DataError, SettingsError
 from ..patience import ShouldStop
 from ..records import Prediction
 from . import hubadapters, memory, modeling
-from .data import ASSETS
+from .adapters import find_adapter
 from .device import choose_device
 from .evaluation import Floats, softmax
 from .hubfiles import OnProgress
@@ -229,14 +229,6 @@ def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
         yield batch
 
 
-def count_parameters(folder: Path) -> int | None:
-    """Parameters of base and adapter as the adapter's report counted them; None where it has no report."""
-    try:
-        return int(json.loads((folder / "report.json").read_text())["parameters"]["all"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
 def read_temperature(folder: Path) -> float | None:
     """The temperature that the adapter's run fitted (see calibration.py); None where its report has none."""
     try:
@@ -258,24 +250,3 @@ def check_texts(texts: Sequence[str]) -> None:
             text.encode()
         except UnicodeEncodeError as error:
             raise DataError(f"{which} has half a character (U+{ord(text[error.start]):04X}) at {error.start + 1}; remove it.") from None
-
-
-def find_adapter(
-    adapter: str, runs_home: Path | None = None, *, on_progress: OnProgress | None = None, should_stop: ShouldStop | None = None
-) -> Path:
-    """The folder of `sample`, a run's id (where it has an adapter), a folder, or a Hub id (user/name, or user/name@revision).
-
-    One of the Hub is fetched and checked first (hubadapters.py). Raises AdapterError, and what `fetch_adapter` raises.
-    """
-    if adapter == "sample":
-        return ASSETS / "adapter"
-    if runs_home is not None and adapter == Path(adapter).name and (runs_home / adapter / "config.json").is_file():
-        folder = runs_home / adapter / "adapter"
-        if not folder.is_dir():
-            raise AdapterError(f"The run {adapter} has no adapter: one is saved only after success or a clean stop; choose another run.")
-        return folder
-    if Path(adapter).is_dir():
-        return Path(adapter).resolve()
-    if hubadapters.is_hub_name(adapter):
-        return hubadapters.fetch_adapter(adapter, on_progress=on_progress, should_stop=should_stop)
-    raise AdapterError(f"There is no adapter {adapter!r}; give `sample`, a run's id, a folder that holds an adapter, or a Hub id.")

@@ -24,6 +24,7 @@ from . import modeling
 from .data import load_rows
 from .device import choose_device, free_memory_bytes
 from .evaluation import softmax
+from .restored import restore_dense, restore_weights
 
 BYTES_A_PARAMETER = 4 + 2 + 2  # float32 to add up in, FP16 to save, and FP16 read back
 PIECE = "5GB"  # of a large model's weights
@@ -41,12 +42,13 @@ def merge(adapter: Path, into: Path, texts: Sequence[str], on_progress: OnProgre
     device = choose_device("cpu")
     on_progress("loading the adapter on its own base", 0.05)
     own = modeling.load_adapter(adapter, device)
-    parameters = own.model.get_nb_trainable_parameters()[1]
-    if BYTES_A_PARAMETER * parameters > free_memory_bytes("cpu"):
+    together = own.model.get_nb_trainable_parameters()[1]
+    if BYTES_A_PARAMETER * together > free_memory_bytes("cpu"):
         raise DeviceError(
-            f"Merging needs about {size(BYTES_A_PARAMETER * parameters)} of memory for {parameters:,} parameters, and "
+            f"Merging needs about {size(BYTES_A_PARAMETER * together)} of memory for {together:,} parameters, and "
             f"{size(free_memory_bytes('cpu'))} are free; merge on a larger machine."
         )
+    restore_weights(own.model)  # as a typed review is answered
     expected = modeling.forward(own.model, own.tokenizer, texts, own.note.max_length).numpy()
     note = own.note
     del own
@@ -60,13 +62,15 @@ def merge(adapter: Path, into: Path, texts: Sequence[str], on_progress: OnProgre
 
     on_progress("reading it back, and comparing", 0.7)
     merged = AutoModelForSequenceClassification.from_pretrained(draft, dtype=torch.float16, local_files_only=True).eval()
+    parameters = int(sum(parameter.numel() for parameter in merged.parameters()))
     tokenizer = AutoTokenizer.from_pretrained(draft, local_files_only=True)
+    restore_dense(merged)
     found = modeling.forward(merged, tokenizer, texts, note.max_length).numpy()
     if not np.isfinite(found).all():
         shutil.rmtree(draft)
         raise ModelError("The merged model gives no finite numbers at FP16, being too large for it in places; use the adapter as it is.")
     report = {
-        "parameters": int(sum(parameter.numel() for parameter in merged.parameters())),
+        "parameters": parameters,
         "bytes": sum(file.stat().st_size for file in draft.glob("*.safetensors")),
         "trained_at": note.precision,
         "rows": len(texts),

@@ -2,18 +2,21 @@
 
 A pass multiplies by exactly these numbers. What is given up is the memory: 2 bytes a weight in BF16 where NF4 takes half a byte, and 4 on
 a processor that has no instructions for BF16. There PyTorch takes five times as long for a BF16 pass as for one in FP32, and sixteen times
-for one there and back (benchmarks/restored.md), so the same rounded numbers are multiplied in FP32. Knows nothing of adapters or texts.
+for one there and back (benchmarks/restored.md), so the same rounded numbers are multiplied in FP32; a dense FP16 or BF16 model's, too.
+Knows nothing of adapters or texts.
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from typing import Any
 
 import bitsandbytes as bnb
 import torch
 from torch import nn
 from torch.nn.functional import linear
+from transformers.pytorch_utils import Conv1D
 
 from .device import cpu_multiplies
 
@@ -43,17 +46,33 @@ class Restored(nn.Module):
 
 def restore_weights(model: nn.Module) -> int:
     """Replaces the 4-bit layers of `model` by restored ones, in place; gives how many. None are where they hold more than the limit."""
-    packed = [
-        (parent, name, child)
-        for parent in model.modules()
-        for name, child in parent.named_children()
-        if isinstance(child, bnb.nn.Linear4bit) and child.compute_dtype is not None
-    ]
-    if sum(child.in_features * child.out_features for _, _, child in packed) > LIMIT_PARAMETERS:
+    packed = [place for place in _layers(model) if isinstance(place[2], bnb.nn.Linear4bit) and place[2].compute_dtype is not None]
+    if sum(layer.in_features * layer.out_features for _, _, layer in packed) > LIMIT_PARAMETERS:
         return 0
-    for parent, name, child in packed:
-        setattr(parent, name, Restored(_weight(child), child.bias))
+    for parent, name, layer in packed:
+        setattr(parent, name, Restored(_weight(layer), layer.bias))
     return len(packed)
+
+
+def restore_dense(model: nn.Module) -> int:
+    """Gives the dense layers of `model` that the processor has no instructions for the same numbers in FP32, in place; gives how many.
+
+    For a model on the CPU, computed without autocast, which would undo it. The FP32 numbers take 4 bytes a weight, of 2 before.
+    """
+    slow = [
+        place
+        for place in _layers(model)
+        if (type(place[2]) is nn.Linear or isinstance(place[2], Conv1D)) and not cpu_multiplies(place[2].weight.dtype)
+    ]
+    for parent, name, layer in slow:
+        weight = layer.weight.detach()
+        setattr(parent, name, Restored(weight.T.contiguous() if isinstance(layer, Conv1D) else weight, layer.bias))
+    return len(slow)
+
+
+def _layers(model: nn.Module) -> Iterator[tuple[nn.Module, str, Any]]:
+    """(module, name in it, the module of that name), of all modules."""
+    return ((parent, name, child) for parent in model.modules() for name, child in parent.named_children())
 
 
 def _weight(layer: bnb.nn.Linear4bit) -> torch.Tensor:

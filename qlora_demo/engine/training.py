@@ -27,13 +27,13 @@ from ..records import Baseline, Budget, Evaluation, MemoryReading, Metrics, Noti
 from ..text import size
 from . import budget, doubts, memory, modeling, reload, room, sources
 from . import data as reviews_of
+from .adapters import find_adapter
 from .batches import Tokens
 from .calibration import calibrate
 from .checkpoints import best_step, drop_half_written, last_checkpoint, last_loss, step_of
 from .device import Device, choose_device, environment, free_memory_bytes, process_memory_bytes
 from .evaluation import Floats, fit_baselines, judge, softmax, write_answers
 from .gpu import GpuWatch
-from .inference import find_adapter
 from .progress import Emit, Meter
 from .trainer import build_trainer
 

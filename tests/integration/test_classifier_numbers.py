@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 import torch
 from gradio_client import Client
+from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from qlora_demo.classifying import Classifiers
 from qlora_demo.engine import data as reviews_of
@@ -20,7 +22,7 @@ from qlora_demo.engine import inference, modeling, teaching
 from qlora_demo.engine.device import cpu_multiplies
 from qlora_demo.engine.evaluation import softmax
 from qlora_demo.engine.inference import Classifier
-from qlora_demo.engine.restored import Restored
+from qlora_demo.engine.restored import Restored, restore_dense
 from qlora_demo.errors import AdapterError, DataError, SettingsError
 from qlora_demo.jobs.store import Store
 from qlora_demo.records import Prediction
@@ -100,6 +102,20 @@ def test_a_processor_without_the_dtype_multiplies_its_numbers_in_fp32(dtype: tor
     for one, other in zip(*found, strict=True):
         assert (one != other).float().mean() < 0.05
         assert torch.allclose(one, other, rtol=2 * last_bit, atol=last_bit * float(one.abs().max()))
+
+
+@pytest.mark.parametrize("native", [True, False], ids=["native", "not native"])
+def test_dense_layers_of_a_dtype_that_the_processor_lacks(native: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qlora_demo.engine.restored.cpu_multiplies", lambda dtype: native or dtype == torch.float32)
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(64, 96), nn.ReLU(), Conv1D(32, 96)).half()
+    model.append(nn.Linear(32, 5))  # a head in FP32 stays
+    x = torch.randn(40, 64).half()
+    with torch.inference_mode():
+        before = model[:3](x)
+        assert restore_dense(model) == (0 if native else 2) and type(model[3]) is nn.Linear
+        after = model[:3](x)
+    assert after.dtype == before.dtype == torch.float16 and torch.allclose(before, after, rtol=1e-2, atol=1e-2)
 
 
 def test_a_model_above_the_limit_stays_packed(monkeypatch: pytest.MonkeyPatch) -> None:

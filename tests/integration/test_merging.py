@@ -14,8 +14,9 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from qlora_demo.engine import merging, modeling
+from qlora_demo.engine.adapters import find_adapter
 from qlora_demo.engine.device import choose_device
-from qlora_demo.engine.inference import Classifier, find_adapter
+from qlora_demo.engine.inference import Classifier
 from qlora_demo.errors import ModelError
 from qlora_demo.outgoing import find_pack, sweep
 from qlora_demo.publishing import Publisher
@@ -47,7 +48,7 @@ def test_the_difference_is_that_of_the_base(merged: tuple[Path, dict]) -> None:
     found = modeling.forward(model, AutoTokenizer.from_pretrained(folder), TEXTS, 128).numpy()
     dense = modeling.load_adapter(find_adapter("sample"), choose_device("cpu"), "fp32")
     assert np.abs(found - modeling.forward(dense.model, dense.tokenizer, TEXTS, 128).numpy()).max() < 0.02, "FP16's rounding alone"
-    own = Classifier("sample", on_cpu=True).logits(TEXTS)
+    own = Classifier("sample", on_cpu=True, restored=True).logits(TEXTS)
     assert report["max_logit_difference"] == pytest.approx(float(np.abs(found - own).max()), abs=0.02)
     assert report["trained_at"] == "nf4-dq" and report["max_logit_difference"] > 0.02, "the dense base is another one"
     assert report["rows"] == len(TEXTS) and 0 <= report["same_label"] <= 1

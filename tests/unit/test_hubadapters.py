@@ -14,9 +14,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from qlora_demo.engine import hubadapters, modeling
+from qlora_demo.engine.adapters import find_adapter
 from qlora_demo.engine.device import choose_device
 from qlora_demo.engine.hubadapters import fetch_adapter, is_hub_name
-from qlora_demo.engine.inference import Classifier, find_adapter
+from qlora_demo.engine.inference import Classifier
 from qlora_demo.engine.sources import resolve
 from qlora_demo.errors import AdapterError, DemoError, HubError, ModelError
 from qlora_demo.patience import DownloadStopped
