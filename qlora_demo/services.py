@@ -22,6 +22,7 @@ from . import limits, uploads
 from .classifying import SAMPLE, Classifiers
 from .comparing import Compared, compare
 from .config import ClassifyRequest, MemoryRequest, RunConfig, refuse_changes
+from .engine import importing
 from .errors import HubError, RunError
 from .examining import Examiner
 from .feedback import Feedback
@@ -86,7 +87,7 @@ class Services:
 
     def _warm_up(self) -> None:
         try:
-            with self._importing:  # the machine first: the page's head waits for it, and torch is enough
+            with self._importing, importing():  # the machine first: the page's head waits for it, and torch is enough
                 found = _look(self.store.home)
             self._machine.set_result(found)
         except Exception as error:  # handed to whoever asks
@@ -99,7 +100,7 @@ class Services:
             log.exception("The shipped adapter could not be loaded")
 
     def _import_engine(self) -> None:
-        with self._importing:
+        with self._importing, importing():
             from .engine import explore, inference  # noqa: F401 - with them come torch, transformers and peft
 
     # --- memory ------------------------------------------------------------------------------------------------------

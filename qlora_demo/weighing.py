@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 from .config import MemoryRequest
+from .engine import importing
 from .errors import DemoError, DeviceError
 from .patience import DownloadStopped
 from .records import Event, MemoryReading, MemoryStage, Notice, Phase, ProcessReading
@@ -29,8 +30,8 @@ def weigh(request: MemoryRequest, emit: Callable[[Event], None], should_stop: Ca
     measured, error}, each None where it is not there, and `problem`, a sentence that says why.
     Emits phases, and a reading for each measured stage. Raises DemoErrors; DownloadStopped when a stop was asked for.
     """
-    from .engine import calculators, layers, memory, sources
-
+    with importing():
+        from .engine import calculators, layers, memory, sources
     emit(Phase("resolve", f"looking for {request.model}"))
     shape_only = request.random_weights or "measured" not in ways
     source = sources.resolve(request.model, request.revision, config_only=shape_only, should_stop=should_stop,

@@ -20,7 +20,7 @@ from typing import Any
 
 from . import results
 from .config import ClassifyRequest, MemoryRequest, RunConfig
-from .engine import quiet
+from .engine import importing, quiet
 from .errors import DemoError, MemoryRanOut, is_disk_full, is_out_of_memory
 from .jobs import queue
 from .jobs.state import Heartbeat, StateWriter, to_json
@@ -188,9 +188,10 @@ def explain(error: BaseException, advice: str = "take a smaller model", tracebac
 
 
 def _train(job: Job, recorder: Recorder) -> str:
-    from .engine import training
-    from .engine.checkpoints import last_checkpoint
-    from .hub.card import write_card
+    with importing():
+        from .engine import training
+        from .engine.checkpoints import last_checkpoint
+        from .hub.card import write_card
 
     if last_checkpoint(job.folder) is None and any(event["event"] == "step" for event in job.events()):
         recorder.emit(Resumed(0))  # a start of which nothing but its events is left
@@ -203,8 +204,8 @@ def _measure(job: Job, recorder: Recorder) -> str:
 
 
 def _classify(job: Job, recorder: Recorder) -> str:
-    from .engine import exporting, filing, inference
-
+    with importing():
+        from .engine import exporting, filing, inference
     asked = ClassifyRequest.read(job.settings())
     recorder.emit(Phase("load", "loading the adapter and its base"))
     classifier = inference.Classifier(asked.adapter, runs_home=job.folder.parent, restored=True)

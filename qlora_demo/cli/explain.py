@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from ..engine import importing
 from ..hosting import default_home
 from ..text import number, percent, shorten
 from .base import Output, add_command
@@ -25,8 +26,8 @@ def add_commands(commands: Any) -> None:
 
 
 def run_explain(options: argparse.Namespace, out: Output) -> int:
-    from ..engine import explain, inference
-
+    with importing():
+        from ..engine import explain, inference
     inference.check_texts([options.text])  # before anything is loaded
     classifier = inference.Classifier(options.adapter, runs_home=default_home())
     found = explain.explain(classifier, options.text, label=options.label, base=options.base).to_dict()

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import MemoryRequest
+from ..engine import importing
 from ..errors import DataError, SettingsError
 from ..hosting import default_home
 from ..records import STAGES, Columns, Event
@@ -175,8 +176,8 @@ def _draft_folder(target: Path) -> Iterator[Path]:
 
 def _classifier(options: argparse.Namespace, texts: Sequence[str] = (), *, many: bool = False) -> Any:
     """The adapter, loaded; not for texts that the engine refuses. `many`: as it answers most quickly."""
-    from ..engine import inference
-
+    with importing():
+        from ..engine import inference
     inference.check_texts(texts)
     return inference.Classifier(options.adapter, runs_home=default_home(), restored=many)
 

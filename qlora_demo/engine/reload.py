@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import AdapterError
+from . import importing
 from .evaluation import Floats
 
 # Equal kernels on equal inputs: what remains is the order of additions. A lost head differs by 0.1 and more.
@@ -56,10 +57,10 @@ def prove(folder: Path, texts: Sequence[str], tuned: Floats, base: Floats, seed:
 
 
 def main(folder: str, request: str, seed: str) -> None:
-    import torch
+    with importing():
+        import torch
 
-    from .inference import Classifier
-
+        from .inference import Classifier
     torch.manual_seed(int(seed))
     texts = json.loads(Path(request).read_text())["texts"]
     classifier = Classifier(folder)

@@ -5,7 +5,7 @@ A header that says what this is and where it runs, then a tab for each thing one
 
 from __future__ import annotations
 
-from . import importing  # noqa: F401
+from . import quick_gradio  # noqa: F401
 
 # isort: split
 import gradio as gr

@@ -168,7 +168,7 @@ def test_the_light_modules_load_nothing_heavy() -> None:
 
 
 def test_gradio_is_imported_without_its_stubs() -> None:
-    """The sources of its components are not read; where this fails, Gradio has moved what ui/importing.py leaves out."""
+    """The sources of its components are not read; where this fails, Gradio has moved what ui/quick_gradio.py leaves out."""
     script = (
         "import sys\n"
         "read = []\n"
