@@ -1,12 +1,14 @@
 """Speed on a machine without a GPU: `python -m benchmarks.cpu` (make bench). Writes benchmarks/cpu.md.
 
-Start of the page, a typed review in Chromium, and training against the tutorial's way of padding, all in one run.
+Start of the page, imports, a typed review in Chromium, and training against the tutorial's way of padding, all in one run.
 Figures of one run can be compared with each other; those of two machines cannot.
 """
 
 from __future__ import annotations
 
+import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -23,11 +25,19 @@ from qlora_demo.engine import data as reviews_of
 from qlora_demo.engine import modeling, sources
 from qlora_demo.engine.batches import loss_over
 from qlora_demo.engine.device import choose_device
-from tests.serving import App, start_app, stop_app
+from tests.serving import ROOT, App, start_app, stop_app
 
 RESULT = Path(__file__).parent / "cpu.md"
 REVIEW = "Great sound and a solid case, but the battery barely lasts an afternoon and support never answers."
 BATCHES, BATCH = 4, 32
+# Plain, and as the app does: without Gradio's stubs; without torch's compiler, and with the garbage collector at rest.
+IMPORTS = {
+    "the page": ("import gradio, qlora_demo.ui", "import qlora_demo.ui"),
+    "the engine": (
+        "import os; os.environ['TORCHDYNAMO_DISABLE'] = '0'; import qlora_demo.engine.training",
+        "from qlora_demo.engine import importing\nwith importing(): import qlora_demo.engine.training",
+    ),
+}
 Encode = Callable[[list[str]], dict[str, torch.Tensor]]
 # In the page: the time from a key to other numbers beside the bars. Other changes (a class, a style) are no answer.
 STOPWATCH = """() => {
@@ -43,7 +53,7 @@ STOPWATCH = """() => {
 
 
 def main() -> int:
-    rows = [*start_and_type(), *train()]
+    rows = [*start_and_type(), *imports(), *train()]
     device = choose_device("cpu")
     table = "\n".join(f"| {what} | {value} |" for what, value in rows)
     RESULT.write_text(
@@ -65,6 +75,20 @@ def start_and_type() -> Iterator[tuple[str, str]]:
     yield "first page after `python app.py`, no network (median of 3)", f"{statistics.median(ups):.1f} s"
     yield f"typed review, key to stars in Chromium, {len(waits)} keys: median", f"{1000 * statistics.median(waits):.0f} ms"
     yield "the same, 95th percentile", f"{1000 * waits[int(0.95 * len(waits))]:.0f} ms"
+
+
+def imports() -> Iterator[tuple[str, str]]:
+    """Processor time of what a process imports, two ways in turn."""
+    for what, ways in IMPORTS.items():
+        found: list[list[float]] = [[], []]
+        for _ in range(3):
+            for seconds, way in zip(found, ways, strict=True):
+                script = f"{way}\nimport time; print(time.process_time())"
+                env = {**os.environ, "OMP_NUM_THREADS": "1"}
+                done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=env, capture_output=True, text=True, check=True)
+                seconds.append(float(done.stdout))
+        plain, ours = map(statistics.median, found)
+        yield f"importing {what}, plain and as the app does (processor, median of 3)", f"{plain:.1f} s, {ours:.1f} s ({ours / plain:.2f})"
 
 
 @contextmanager
