@@ -77,6 +77,7 @@ class Classifier:
         self.ordinal = self.note.ordinal
         self.temperature = read_temperature(self.folder)
         self.ledger = memory.weigh(self._loaded.model, "lora")
+        self._restores = restored
         self.restored = bool(restored and restore_weights(self._loaded.model))
         # Switching LoRA off, or its scale, is a state of the model: two threads may not compute with it at once. Nor may they share
         # the tokenizer, which keeps its length limit in itself.
@@ -147,8 +148,10 @@ class Classifier:
 
         0 where the base column is the base. Loads a model: nobody else may build one meanwhile. Raises DemoErrors as loading does.
         """
-        fresh = modeling.load_untrained(self.folder, self._device, self.precision)
         check_texts([text])
+        fresh = modeling.load_untrained(self.folder, self._device, self.precision)
+        if self._restores:
+            restore_weights(fresh.model, [name for name, _ in modeling.head_wrappers(self._loaded.model)])
         anew = modeling.forward(fresh.model, fresh.tokenizer, [text], self.note.max_length).numpy()
         return float(np.abs(anew - self.score([text], base=True)[0].logits).max())
 

@@ -24,7 +24,7 @@ from . import modeling
 from .data import load_rows
 from .device import choose_device, free_memory_bytes
 from .evaluation import softmax
-from .restored import restore_dense, restore_weights
+from .restored import restore_weights
 
 BYTES_A_PARAMETER = 4 + 2 + 2  # float32 to add up in, FP16 to save, and FP16 read back
 PIECE = "5GB"  # of a large model's weights
@@ -64,7 +64,7 @@ def merge(adapter: Path, into: Path, texts: Sequence[str], on_progress: OnProgre
     merged = AutoModelForSequenceClassification.from_pretrained(draft, dtype=torch.float16, local_files_only=True).eval()
     parameters = int(sum(parameter.numel() for parameter in merged.parameters()))
     tokenizer = AutoTokenizer.from_pretrained(draft, local_files_only=True)
-    restore_dense(merged)
+    restore_weights(merged)
     found = modeling.forward(merged, tokenizer, texts, note.max_length).numpy()
     if not np.isfinite(found).all():
         shutil.rmtree(draft)

@@ -9,18 +9,20 @@ Knows nothing of adapters or texts.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import bitsandbytes as bnb
 import torch
+from peft.utils import ModulesToSaveWrapper
 from torch import nn
 from torch.nn.functional import linear
 from transformers.pytorch_utils import Conv1D
 
 from .device import cpu_multiplies
 
-LIMIT_PARAMETERS = 200_000_000  # of the network's 4-bit layers: above, memory is dearer than the time (0.4 GB in BF16)
+LIMIT_PARAMETERS = 200_000_000  # of the layers replaced: above, memory is dearer than the time (0.4 GB in BF16)
 
 
 class Restored(nn.Module):
@@ -36,43 +38,53 @@ class Restored(nn.Module):
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None):
         super().__init__()
         self.dtype = weight.dtype
-        held = torch.float32 if weight.device.type == "cpu" and not cpu_multiplies(self.dtype) else self.dtype
+        held = torch.float32 if _is_slow(weight) else self.dtype
         self.register_buffer("weight", weight.to(held))
         self.register_buffer("bias", None if bias is None else bias.detach().to(self.dtype).to(held))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return linear(x.to(self.dtype).to(self.weight.dtype), self.weight, self.bias).to(self.dtype).to(x.dtype)
+        if self.weight.dtype == self.dtype:
+            return linear(x.to(self.dtype), self.weight, self.bias).to(x.dtype)
+        mixed = torch.is_autocast_enabled(x.device.type)  # it would turn the FP32 numbers back, and leave the answer in its dtype
+        with torch.autocast(x.device.type, enabled=False) if mixed else nullcontext():
+            answer = linear(x.to(self.dtype).to(self.weight.dtype), self.weight, self.bias).to(self.dtype)
+        return answer if mixed else answer.to(x.dtype)
 
 
-def restore_weights(model: nn.Module) -> int:
-    """Replaces the 4-bit layers of `model` by restored ones, in place; gives how many. None are where they hold more than the limit."""
-    packed = [place for place in _layers(model) if isinstance(place[2], bnb.nn.Linear4bit) and place[2].compute_dtype is not None]
-    if sum(layer.in_features * layer.out_features for _, _, layer in packed) > LIMIT_PARAMETERS:
+def restore_weights(model: nn.Module, kept: Collection[str] = ()) -> int:
+    """Replaces the 4-bit layers of `model` by restored ones, in place; gives how many.
+
+    On a CPU that has no instructions for FP16 or BF16, dense layers of these dtypes, too. Modules that an adapter trained whole stay, and
+    those whose names are in `kept`; and all, where more than the limit would be replaced.
+    """
+    layers = list(_layers(model, kept))
+    packed = [place for place in layers if isinstance(place[2], bnb.nn.Linear4bit) and place[2].compute_dtype is not None]
+    slow = [place for place in layers if _is_dense(place[2]) and _is_slow(place[2].weight)]
+    sizes = [layer.in_features * layer.out_features for *_, layer in packed] + [layer.weight.numel() for *_, layer in slow]
+    if sum(sizes) > LIMIT_PARAMETERS:
         return 0
     for parent, name, layer in packed:
         setattr(parent, name, Restored(_weight(layer), layer.bias))
-    return len(packed)
-
-
-def restore_dense(model: nn.Module) -> int:
-    """Gives the dense layers of `model` that the processor has no instructions for the same numbers in FP32, in place; gives how many.
-
-    For a model on the CPU, computed without autocast, which would undo it. The FP32 numbers take 4 bytes a weight, of 2 before.
-    """
-    slow = [
-        place
-        for place in _layers(model)
-        if (type(place[2]) is nn.Linear or isinstance(place[2], Conv1D)) and not cpu_multiplies(place[2].weight.dtype)
-    ]
     for parent, name, layer in slow:
         weight = layer.weight.detach()
         setattr(parent, name, Restored(weight.T.contiguous() if isinstance(layer, Conv1D) else weight, layer.bias))
-    return len(slow)
+    return len(packed)
 
 
-def _layers(model: nn.Module) -> Iterator[tuple[nn.Module, str, Any]]:
-    """(module, name in it, the module of that name), of all modules."""
-    return ((parent, name, child) for parent in model.modules() for name, child in parent.named_children())
+def _layers(model: nn.Module, kept: Collection[str], above: str = "") -> Iterator[tuple[nn.Module, str, Any]]:
+    """(module, name in it, the module of that name)."""
+    for name, child in model.named_children():
+        if not isinstance(child, ModulesToSaveWrapper) and above + name not in kept:
+            yield model, name, child
+            yield from _layers(child, kept, f"{above}{name}.")
+
+
+def _is_dense(module: nn.Module) -> bool:
+    return type(module) is nn.Linear or isinstance(module, Conv1D)
+
+
+def _is_slow(weight: torch.Tensor) -> bool:
+    return weight.device.type == "cpu" and not cpu_multiplies(weight.dtype)
 
 
 def _weight(layer: bnb.nn.Linear4bit) -> torch.Tensor:

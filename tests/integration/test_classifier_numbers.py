@@ -22,7 +22,7 @@ from qlora_demo.engine import inference, modeling, teaching
 from qlora_demo.engine.device import cpu_multiplies
 from qlora_demo.engine.evaluation import softmax
 from qlora_demo.engine.inference import Classifier
-from qlora_demo.engine.restored import Restored, restore_dense
+from qlora_demo.engine.restored import Restored, restore_weights
 from qlora_demo.errors import AdapterError, DataError, SettingsError
 from qlora_demo.jobs.store import Store
 from qlora_demo.records import Prediction
@@ -108,14 +108,29 @@ def test_a_processor_without_the_dtype_multiplies_its_numbers_in_fp32(dtype: tor
 def test_dense_layers_of_a_dtype_that_the_processor_lacks(native: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("qlora_demo.engine.restored.cpu_multiplies", lambda dtype: native or dtype == torch.float32)
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(64, 96), nn.ReLU(), Conv1D(32, 96)).half()
-    model.append(nn.Linear(32, 5))  # a head in FP32 stays
+    model = nn.Sequential(nn.Linear(64, 96), nn.ReLU(), Conv1D(32, 96), nn.Linear(32, 5)).half()
+    model.append(nn.Linear(5, 5))
     x = torch.randn(40, 64).half()
     with torch.inference_mode():
-        before = model[:3](x)
-        assert restore_dense(model) == (0 if native else 2) and type(model[3]) is nn.Linear
-        after = model[:3](x)
-    assert after.dtype == before.dtype == torch.float16 and torch.allclose(before, after, rtol=1e-2, atol=1e-2)
+        before = model[:4](x)
+        assert restore_weights(model, ["3"]) == 0, "none of them is a 4-bit one"
+        after = model[:4](x)
+        assert after.dtype == before.dtype == torch.float16 and torch.allclose(before, after, rtol=1e-2, atol=1e-2)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert model[0](x.float()).dtype == (torch.bfloat16 if native else torch.float16), "the dtype of the pass"
+    assert [type(layer) is Restored for layer in model] == [not native, False, not native, False, False], "FP32 and what is kept stay"
+
+
+@pytest.mark.parametrize(("precision", "layers"), [("", 36), ("fp16", 37)])  # in NF4 the pooler stays FP32
+def test_a_processor_without_bf16_gives_the_same_answers(precision: str, layers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qlora_demo.engine.restored.cpu_multiplies", lambda dtype: dtype == torch.float32)
+    quick, plain = (Classifier("sample", on_cpu=True, restored=restored, precision=precision) for restored in (True, False))
+    assert sum(isinstance(module, Restored) for module in quick._loaded.model.modules()) == layers
+    for base in (False, True):
+        one, other = (softmax(classifier.logits(TEXTS[-5:], base)) for classifier in (quick, plain))
+        assert np.abs(one - other).max() <= BF16
+    assert quick.base_check(TEXTS[0]) == 0, "checked against a base that is computed the same way"
+    assert quick.restored is (precision == "") and quick.ledger == plain.ledger
 
 
 def test_a_model_above_the_limit_stays_packed(monkeypatch: pytest.MonkeyPatch) -> None:
