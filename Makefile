@@ -10,9 +10,10 @@ INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --constraint
 run: setup
 	GRADIO_SERVER_NAME=$(HOST) GRADIO_SERVER_PORT=$(PORT) $(PY) app.py
 
-# A file's tests stay together: they share an app. Each process computes on one thread, as many processes as cores.
+# A file's tests stay together: they share an app; files in their order: the long ones (browser) first, the quick ones (unit) last. Each
+# process computes on one thread, as many processes as cores.
 test: setup-dev
-	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: setup-dev
 	$(PY) -m ruff check .
