@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .batching import Batcher
+from .engine import building
 from .errors import AdapterError, DataError, DemoError, DeviceError, RunError, SettingsError
 from .jobs.store import Job, Store
 from .limits import EXPLAINED_AT_ONCE, TEACH_STEPS, Turns, check_text
@@ -72,14 +73,13 @@ class Classifiers:
     """The classifiers of one app, loaded at their first use. Adapters are named as in `find_adapter`, precisions as in
     PRECISIONS, "" being that of the adapter's training.
 
-    `is_public`: strangers use the app. `building`: held while a model is built, shared with all that build one. `import_engine`: imports
-    the engine from one thread at a time. `check_base(model, revision)`: raises a DemoError for a base that strangers may not have loaded.
-    All functions may be called from any thread, and raise DemoErrors.
+    `is_public`: strangers use the app. `import_engine`: imports the engine from one thread at a time. `check_base(model, revision)`: raises
+    a DemoError for a base that strangers may not have loaded. All functions may be called from any thread, and raise DemoErrors.
     """
 
-    def __init__(self, store: Store, is_public: Callable[[], bool], building: threading.Lock, import_engine: Callable[[], None],
+    def __init__(self, store: Store, is_public: Callable[[], bool], import_engine: Callable[[], None],
                  check_base: Callable[[str, str], None] = lambda model, revision: None):  # fmt: skip
-        self._store, self._is_public, self._building, self._import_engine = store, is_public, building, import_engine
+        self._store, self._is_public, self._import_engine = store, is_public, import_engine
         self._check_base = check_base
         self._lines: OrderedDict[str, Line] = OrderedDict()
         self._taught: OrderedDict[str, Line] = OrderedDict()
@@ -132,7 +132,7 @@ class Classifiers:
         self._check_text(text)
         with self._turns.take("having the base checked"):
             classifier = self.classifier(adapter, precision)
-            with self._building:
+            with building:
                 return classifier.base_check(text)
 
     def compare(
@@ -159,7 +159,7 @@ class Classifiers:
 
         with self._turns.take("having reviews explained", EXPLAINED_AT_ONCE):
             classifier = self.classifier(adapter, precision)
-            with self._building:  # while a model is built, tensors have another dtype by default
+            with building:  # while a model is built, tensors have another dtype by default
                 return explain.explain(classifier, text, scale=scale).to_dict()
 
     # --- teaching ----------------------------------------------------------------------------------------------------
@@ -186,7 +186,7 @@ class Classifiers:
         if not self._teaching.acquire(blocking=False):
             raise DeviceError("Another review is being taught; wait for its end, some ten seconds.")
         try:
-            with self._building:
+            with building:
                 copy = self._load(folder, adapter.strip(), "")
             taught = teaching.teach(copy, text, right, steps=steps, on_progress=on_progress, should_stop=should_stop)
         finally:
@@ -239,7 +239,7 @@ class Classifiers:
         if (found := self._remembered(version)) is not None:
             return found
         folder = self._find(adapter)  # before the lock: it may fetch from the Hub, and others want to build
-        with self._building:
+        with building:
             # Who waited here may find that another has loaded it.
             if (found := self._remembered(version)) is not None:
                 return found

@@ -22,7 +22,7 @@ from . import limits, uploads
 from .classifying import SAMPLE, Classifiers
 from .comparing import Compared, compare
 from .config import ClassifyRequest, MemoryRequest, RunConfig, refuse_changes
-from .engine import importing
+from .engine import building, importing
 from .errors import HubError, RunError
 from .examining import Examiner
 from .feedback import Feedback
@@ -60,18 +60,16 @@ class Services:
         self.public = public
         self._launch = launch
         self._machine: Future[Machine] = Future()
-        # PEFT and transformers patch torch's modules for the whole process while they build one: no two builds at a time.
-        self._building = threading.Lock()
         # They import themselves in circles, too: two threads that begin at different ends break each other's import.
         self._importing = threading.Lock()
         self.strangers = Strangers(store, lambda: self.public, lambda: {name for _, name in self.adapters()}, self._import_engine)
         self.classifiers = Classifiers(
-            store, lambda: self.public, self._building, self._import_engine, check_base=self.strangers.check_base
+            store, lambda: self.public, self._import_engine, check_base=self.strangers.check_base
         )
         self.examiner = Examiner(self._import_engine, lambda: self.public, self.strangers.check_data)
         self.feedback = Feedback(store.home)
         self.publisher = Publisher(store.home, self.strangers.owns, self._import_engine)
-        self.studies = Studies(store, self._building, self._import_engine)
+        self.studies = Studies(store, self._import_engine)
         self._swept = -SWEEP_SECONDS
         self._fits: dict[tuple[Any, ...], list[Fit]] = {}
 
@@ -109,14 +107,14 @@ class Services:
         """The predicted ledger without a step, as `weigh` reports it; no weight is read or fetched. Raises DemoErrors."""
         self.strangers.check(request, loaded=False)
         self._import_engine()
-        with self._building:
+        with building:
             return weigh(request.model_copy(update={"batch_size": 0}), _unheard, lambda: False, ways=("predicted",))
 
     def predict_step(self, request: MemoryRequest) -> dict[str, Any]:
         """What a training step takes, as `weigh` reports it. Raises DemoErrors."""
         self.strangers.check(request, loaded=False)
         self._import_engine()
-        with self._building:
+        with building:
             return predict_step(request)
 
     def find_fits(self, request: MemoryRequest) -> list[Fit]:
@@ -127,7 +125,7 @@ class Services:
 
         source = sources.resolve(request.model, request.revision, config_only=True)
         asked = (source.name, request.revision, request.labels, request.length, request.gradient_checkpointing)
-        with self._building:
+        with building:
             if asked not in self._fits:
                 budgets = fitting.hardware_budgets(
                     source, request.labels, request.length, gradient_checkpointing=request.gradient_checkpointing

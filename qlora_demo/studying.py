@@ -5,11 +5,11 @@ Composes the engine for the page. Knows nothing of gradio, and of runs only whic
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .classifying import SAMPLE
+from .engine import building
 from .errors import DemoError, ModelError
 from .jobs.store import Store
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 class Studies:
-    """Answers that never change are worked out once. `building`: held while a model is built. Any thread may ask."""
+    """Answers that never change are worked out once. Any thread may ask."""
 
-    def __init__(self, store: Store, building: threading.Lock, import_engine: Callable[[], None]):
-        self._store, self._building, self._import_engine = store, building, import_engine
+    def __init__(self, store: Store, import_engine: Callable[[], None]):
+        self._store, self._import_engine = store, import_engine
         self._shapes: dict[str, dict[str, Any]] = {}
         self._layers: dict[str, dict[str, Layer]] = {}  # by model
 
@@ -30,7 +30,7 @@ class Studies:
         self._import_engine()
         from .engine import explore
 
-        with self._building:
+        with building:
             if model not in self._shapes:
                 self._shapes[model] = explore.predict_shape(model)
             return self._shapes[model]
@@ -85,7 +85,7 @@ class Studies:
         self._import_engine()
         from .engine import explore, sources
 
-        with self._building:
+        with building:
             if model not in self._layers:
                 self._layers[model] = explore.list_layers(sources.resolve(model, download=False))
             return self._layers[model]

@@ -9,9 +9,14 @@ import gc
 import logging
 import os
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+# Held while a model is built, or a meta model: PEFT and transformers patch torch's modules for the whole process meanwhile, and a build
+# in another thread would fail.
+building = threading.RLock()
 
 
 class _Unhelpful(logging.Filter):

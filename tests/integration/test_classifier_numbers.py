@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -39,7 +38,7 @@ def shares(predictions: list[Prediction]) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def classifiers(tmp_path_factory: pytest.TempPathFactory) -> Classifiers:
-    return Classifiers(Store(tmp_path_factory.mktemp("runs")), lambda: False, threading.Lock(), lambda: None)
+    return Classifiers(Store(tmp_path_factory.mktemp("runs")), lambda: False, lambda: None)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from qlora_demo.engine import hubadapters, modeling
+from qlora_demo.engine import building, hubadapters, modeling
 from qlora_demo.engine.adapters import find_adapter
 from qlora_demo.engine.device import choose_device
 from qlora_demo.engine.hubadapters import fetch_adapter, is_hub_name
@@ -139,6 +139,14 @@ class TestWhatComesBack:
         assert find_adapter(NAME) == folder
         with pytest.raises(HubError, match="offline mode"):
             find_adapter("stranger/other")
+
+    def test_no_two_models_are_built_at_a_time(self, hub: HubServer, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The check builds its base's shape; a build in another thread would break it, and it the other."""
+        hub.add_model(NAME, copy)
+        alone, build = [], hubadapters.meta_model
+        monkeypatch.setattr(hubadapters, "meta_model", lambda config: alone.append(building._is_owned()) or build(config))
+        find_adapter(NAME)
+        assert alone == [True]
 
     def test_progress_and_stop(self, hub: HubServer, copy: Path) -> None:
         hub.add_model(NAME, copy)
