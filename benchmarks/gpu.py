@@ -16,17 +16,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModel
+from transformers import AutoConfig
 
 from qlora_demo.config import RunConfig
 from qlora_demo.engine import shapes, sources
 from qlora_demo.engine.device import choose_device
+from qlora_demo.engine.random_weights import random_checkpoint
 from qlora_demo.jobs import queue
 from qlora_demo.jobs.store import Store
 from qlora_demo.presets import PRESETS
 from qlora_demo.text import number, size
 
 RESULT = Path(__file__).parent / "gpu.md"
+LABELS = 5
 OPTIMIZERS = ("adamw_torch_fused", "adamw_8bit", "paged_adamw_8bit")
 STEPS = {"max_steps": 60, "evaluations": 3, "log_every": 5}
 NARROW = {"n_embd": 48, "n_layer": 1, "n_head": 4}
@@ -61,7 +63,7 @@ def main() -> int:
 def write_gpt2(folder: Path, changes: dict[str, Any]) -> Path:
     """A folder like one that a hub gives: GPT-2's shape, random weights, and a tokenizer whose ids it knows."""
     torch.manual_seed(0)
-    AutoModel.from_config(AutoConfig.for_model(**{**(shapes.shape_of("gpt2") or {}), **changes})).save_pretrained(folder)
+    random_checkpoint(AutoConfig.for_model(**{**(shapes.shape_of("gpt2") or {}), **changes}), LABELS, folder)
     for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"):
         shutil.copy(sources.resolve("sample").folder / name, folder / name)
     return folder

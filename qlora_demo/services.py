@@ -63,9 +63,7 @@ class Services:
         # They import themselves in circles, too: two threads that begin at different ends break each other's import.
         self._importing = threading.Lock()
         self.strangers = Strangers(store, lambda: self.public, lambda: {name for _, name in self.adapters()}, self._import_engine)
-        self.classifiers = Classifiers(
-            store, lambda: self.public, self._import_engine, check_base=self.strangers.check_base
-        )
+        self.classifiers = Classifiers(store, lambda: self.public, self._import_engine, self.strangers.check_base)
         self.examiner = Examiner(self._import_engine, lambda: self.public, self.strangers.check_data)
         self.feedback = Feedback(store.home)
         self.publisher = Publisher(store.home, self.strangers.owns, self._import_engine)

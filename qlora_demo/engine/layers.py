@@ -162,7 +162,12 @@ def plan_for(model: PreTrainedModel, new: tuple[str, ...]) -> LayerPlan:
 
 def linear_layers(model: nn.Module) -> list[str]:
     """Names of the layers that bitsandbytes can replace: exactly nn.Linear, and GPT-2's Conv1D."""
-    return [name for name, module in model.named_modules() if type(module) is nn.Linear or isinstance(module, Conv1D)]
+    return [name for name, module in model.named_modules() if is_linear(module)]
+
+
+def is_linear(module: nn.Module) -> bool:
+    """Whether it is exactly nn.Linear, or GPT-2's Conv1D, whose weight is transposed: no quantized layer and none of PEFT's."""
+    return type(module) is nn.Linear or isinstance(module, Conv1D)
 
 
 def quantization_config(precision: Storage, compute_dtype: torch.dtype, skip: tuple[str, ...]) -> BitsAndBytesConfig | None:

@@ -21,6 +21,7 @@ from torch.nn.functional import linear
 from transformers.pytorch_utils import Conv1D
 
 from .device import cpu_multiplies
+from .layers import is_linear
 
 LIMIT_PARAMETERS = 200_000_000  # of the layers replaced: above, memory is dearer than the time (0.4 GB in BF16)
 
@@ -59,7 +60,7 @@ def restore_weights(model: nn.Module, kept: Collection[str] = ()) -> int:
     """
     layers = list(_layers(model, kept))
     packed = [place for place in layers if isinstance(place[2], bnb.nn.Linear4bit) and place[2].compute_dtype is not None]
-    slow = [place for place in layers if _is_dense(place[2]) and _is_slow(place[2].weight)]
+    slow = [place for place in layers if is_linear(place[2]) and _is_slow(place[2].weight)]
     sizes = [layer.in_features * layer.out_features for *_, layer in packed] + [layer.weight.numel() for *_, layer in slow]
     if sum(sizes) > LIMIT_PARAMETERS:
         return 0
@@ -77,10 +78,6 @@ def _layers(model: nn.Module, kept: Collection[str], above: str = "") -> Iterato
         if not isinstance(child, ModulesToSaveWrapper) and above + name not in kept:
             yield model, name, child
             yield from _layers(child, kept, f"{above}{name}.")
-
-
-def _is_dense(module: nn.Module) -> bool:
-    return type(module) is nn.Linear or isinstance(module, Conv1D)
 
 
 def _is_slow(weight: torch.Tensor) -> bool:
