@@ -23,7 +23,6 @@ from ..paths import is_hub_id
 from ..patience import DownloadStopped, ShouldStop
 from ..text import MiB, shorten, size
 from . import adapter_checks as checks
-from . import building
 from .hubfiles import HubSummary, OnProgress, cached_snapshot, download, inspect_files, remember_reference
 from .layers import load_config, meta_model
 from .modeling import HEAD_FILE, NOTE_FILE, AdapterNote
@@ -184,8 +183,7 @@ def _check_fit(
     shapes: checks.Shapes, settings: Mapping[str, Any], source: ModelSource, rows: int, base_name: str, adapter: str
 ) -> checks.Shapes:
     try:
-        with building:
-            base, _ = meta_model(load_config(source, rows))
+        base, _ = meta_model(load_config(source, rows))
     except DemoError as error:
         raise AdapterError(f"The base of {adapter} cannot be used: {error}") from error
     return checks.check_fit(shapes, settings, base, base_name, adapter)

@@ -29,6 +29,7 @@ from transformers.quantizers.base import get_keys_to_not_convert
 from transformers.quantizers.quantizers_utils import should_convert_module
 
 from ..errors import DeviceError, ModelError
+from . import building
 from .sources import ModelSource, read_config, read_header
 
 Storage = Literal["fp32", "fp16", "int8", "nf4", "nf4-dq"]
@@ -92,7 +93,7 @@ def meta_model(
     None = a checkpoint that has all but what lies outside the base model.
     """
     try:
-        with torch.device("meta"):
+        with building, torch.device("meta"):
             model = AutoModelForSequenceClassification.from_config(config, dtype=dtype, trust_remote_code=False)
     except (ValueError, TypeError, KeyError, AttributeError, AssertionError, RuntimeError, ImportError, ZeroDivisionError) as error:
         raise ModelError(
@@ -107,9 +108,11 @@ def meta_model(
         }
     else:
         stored = {name: torch.empty(shape, device="meta") for name, shape in header.items()}
-    loaded, info = type(model).from_pretrained(
-        None, config=config, state_dict=stored, dtype=dtype, device_map={"": "meta"}, ignore_mismatched_sizes=True, output_loading_info=True
-    )
+    with building:
+        loaded, info = type(model).from_pretrained(
+            None, config=config, state_dict=stored, dtype=dtype, device_map={"": "meta"}, ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )  # fmt: skip
     missing = set(info["missing_keys"]) | {item if isinstance(item, str) else item[0] for item in info["mismatched_keys"]}
     return loaded, missing
 

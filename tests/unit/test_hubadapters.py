@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import BertForSequenceClassification
 
 from qlora_demo.engine import building, hubadapters, modeling
 from qlora_demo.engine.adapters import find_adapter
@@ -143,8 +144,9 @@ class TestWhatComesBack:
     def test_no_two_models_are_built_at_a_time(self, hub: HubServer, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """The check builds its base's shape; a build in another thread would break it, and it the other."""
         hub.add_model(NAME, copy)
-        alone, build = [], hubadapters.meta_model
-        monkeypatch.setattr(hubadapters, "meta_model", lambda config: alone.append(building._is_owned()) or build(config))
+        alone, build = [], BertForSequenceClassification.from_pretrained
+        load = lambda *them, **named: alone.append(building._is_owned()) or build(*them, **named)  # noqa: E731
+        monkeypatch.setattr(BertForSequenceClassification, "from_pretrained", load)
         find_adapter(NAME)
         assert alone == [True]
 
