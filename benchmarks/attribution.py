@@ -1,8 +1,8 @@
-"""Whether the words marked as decisive are: `python -m benchmarks.attribution [ROWS]`. Writes benchmarks/attribution.md.
+"""Whether the words marked as decisive are: `python -m benchmarks.attribution [ROWS]`. Writes
+benchmarks/attribution.md.
 
-The deletion test on the sample's test reviews with the shipped adapter; and, on its first ROWS validation reviews, what number of
-steps and which blank review were chosen from.
-"""
+The deletion test on the sample's test reviews with the shipped adapter; and, on its first ROWS validation reviews, what
+number of steps and which blank review were chosen from."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
-from qlora_demo.engine import data as reviews_of
-from qlora_demo.engine import explain as explaining
 from qlora_demo.engine import quiet
-from qlora_demo.engine.device import choose_device
-from qlora_demo.engine.explain import DRAWS, FEWEST_WORDS, SHARE, STEPS, Explanation, explain
-from qlora_demo.engine.inference import Classifier
+from qlora_demo.engine.classify import explain as explaining
+from qlora_demo.engine.classify.classifier import Classifier
+from qlora_demo.engine.classify.explain import DRAWS, FEWEST_WORDS, SHARE, STEPS, Explanation, explain
+from qlora_demo.engine.data import dataset as reviews_of
+from qlora_demo.engine.models.device import choose_device
 
 RESULT = Path(__file__).parent / "attribution.md"
 TRIED = (8, 16, 32)  # steps, besides those that are taken
@@ -44,7 +44,9 @@ class Judged:
 
     @property
     def moved(self) -> np.ndarray:
-        """(n, 2): how far the probability moves without the top words, and without random ones; reviews long enough for the test."""
+        """(n, 2): how far the probability moves without the top words, and without random ones; reviews long enough for
+        the test.
+        """
         tests = [explanation.deletion_test for explanation in self.found]
         return np.array([(test.top, test.random) for test in tests if test.top is not None])
 
@@ -89,12 +91,15 @@ def describe(test: Judged, tried: dict[str, Judged]) -> str:
     low, high = interval(test.moved)
     further = 100 * np.mean(test.moved[:, 0] > test.moved[:, 1])
     between = np.median([abs(one.logit - one.blank_logit) for one in test.found])
-    wall, busy = ([f"{value:.2f} s" for value in (np.median(taken), late(taken))] for taken in (test.seconds, test.processor_seconds))
+    wall, busy = (
+        [f"{value:.2f} s" for value in (np.median(taken), late(taken))]
+        for taken in (test.seconds, test.processor_seconds)
+    )
     return f"""# Attribution: the deletion test
 
 `python -m benchmarks.attribution`, {datetime.now(UTC):%Y-%m-%d}, {device.name}, {torch.get_num_threads()} threads, compute dtype
 {device.compute_dtype}; the shipped adapter (NF4 with double quantization, its weights restored once as on the page, see
-qlora_demo/engine/restored.py; LoRA) on all of the sample's {len(test.found)} test reviews.
+qlora_demo/engine/classify/restored.py; LoRA) on all of the sample's {len(test.found)} test reviews.
 
 **The rule.** Integrated gradients of the likeliest label's logit, {STEPS} steps (Gauss-Legendre), from a blank review: in each token's
 place the mean embedding of tokens from all over the vocabulary; special tokens stay. Tokens are summed to words. The
@@ -132,7 +137,10 @@ misses by 19 to 78 % with 16 steps from zeros, by 0 to 4 % from the average toke
 def row(name: str, judged: Judged) -> str:
     top, random = judged.moved.mean(0)
     off, busy = judged.off, np.median(judged.processor_seconds)
-    return f"| {name} | {top:.3f} | {random:.3f} | {top / random:.2f} | {np.median(off):.3f} | {late(off):.3f} | {busy:.2f} |\n"
+    return (
+        f"| {name} | {top:.3f} | {random:.3f} | {top / random:.2f} | {np.median(off):.3f} | {late(off):.3f} |"
+        f" {busy:.2f} |\n"
+    )
 
 
 def ratio(moved: np.ndarray) -> float:

@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 
-from qlora_demo.engine.device import choose_device
-from qlora_demo.engine.probe import measure_budget
-from qlora_demo.heap import TUNABLES
-from qlora_demo.records import Budget, BudgetReading
+from qlora_demo.core.malloc import TUNABLES
+from qlora_demo.core.records import Budget, BudgetReading
+from qlora_demo.engine.memory.measured_step import measure_budget
+from qlora_demo.engine.models.device import choose_device
 
 RESULT = Path(__file__).parent / "budget.md"
 LIMIT = 0.10
@@ -31,14 +31,16 @@ POINTS: list[tuple[int, int, dict[str, Any]]] = [
     (32, 128, {"precision": "fp32"}),
 ]
 HEADER = (
-    "| batch x length | standing (measured) | predicted peak | measured peak | error | above standing: predicted | of it C library "
-    "| measured | error | prediction took |\n|---|---|---|---|---|---|---|---|---|---|"
+    "| batch x length | standing (measured) | predicted peak | measured peak | error | above standing: predicted | of"
+    " it C library | measured | error | prediction took |\n|---|---|---|---|---|---|---|---|---|---|"
 )
 
 
 def main() -> int:
-    found = [(f"{batch} x {length}{words(extra)}", *measure_budget("sample", 5, batch_size=batch, length=length, **extra))
-             for batch, length, extra in POINTS]  # fmt: skip
+    found = [
+        (f"{batch} x {length}{words(extra)}", *measure_budget("sample", 5, batch_size=batch, length=length, **extra))
+        for batch, length, extra in POINTS
+    ]
     os.environ[TUNABLES] = "glibc.malloc.tcache_count=7"  # the library's own setting
     hoarding = measure_budget("sample", 5, batch_size=32, length=128)
     compact = found[POINTS.index((32, 128, {}))][2]
@@ -46,14 +48,15 @@ def main() -> int:
     rows = "\n".join(row(*item) for item in found)
     worst = max(abs(error(budget, reading)) for _, budget, reading in found)
     RESULT.write_text(
-        "# Memory of a training step: predicted and measured\n\n"
-        f"`python -m benchmarks.budget`, {datetime.now(UTC):%Y-%m-%d}, {device.name}, {torch.get_num_threads()} threads, compute dtype "
-        f"{device.compute_dtype}, `sample` model, NF4 with double quantization unless said otherwise, LoRA rank 16 on all linear layers. "
-        f"MiB, {'allocated on the GPU' if device.kind == 'cuda' else 'resident'}.\n\n{HEADER}\n{rows}\n\n"
-        f"Largest error of a peak: {worst:.1%}.\n\n{notes(found[0][2])}\n"
-        f"The process that trains keeps no hoards of small blocks (qlora_demo/heap.py). With the C library's own settings 32 x 128 takes "
-        f"{hoarding[1].peak_bytes / compact.peak_bytes:.2f} times the memory (error of the prediction: {error(*hoarding):+.1%}) and "
-        f"{hoarding[1].step_seconds / compact.step_seconds:.2f} times as long.\n"
+        "# Memory of a training step: predicted and measured\n\n`python -m benchmarks.budget`,"
+        f" {datetime.now(UTC):%Y-%m-%d}, {device.name}, {torch.get_num_threads()} threads, compute dtype"
+        f" {device.compute_dtype}, `sample` model, NF4 with double quantization unless said otherwise, LoRA rank 16 on"
+        " all linear layers. MiB,"
+        f" {'allocated on the GPU' if device.kind == 'cuda' else 'resident'}.\n\n{HEADER}\n{rows}\n\nLargest error of a"
+        f" peak: {worst:.1%}.\n\n{notes(found[0][2])}\nThe process that trains keeps no hoards of small blocks"
+        " (qlora_demo/core/malloc.py). With the C library's own settings 32 x 128 takes"
+        f" {hoarding[1].peak_bytes / compact.peak_bytes:.2f} times the memory (error of the prediction:"
+        f" {error(*hoarding):+.1%}) and {hoarding[1].step_seconds / compact.step_seconds:.2f} times as long.\n"
     )
     print(RESULT.read_text())
     return int(worst > LIMIT)
@@ -71,20 +74,22 @@ def row(name: str, budget: Budget, reading: BudgetReading) -> str:
     sizes = [reading.standing_bytes, reading.standing_bytes + budget.step_bytes, reading.peak_bytes]
     above = [budget.step_bytes, budget.allocator_bytes, reading.step_bytes]
     return (
-        f"| {name} | " + " | ".join(mib(count) for count in sizes) + f" | {error(budget, reading):+.1%} | "
+        f"| {name} | "
+        + " | ".join(mib(count) for count in sizes)
+        + f" | {error(budget, reading):+.1%} | "
         + " | ".join(mib(count) for count in above)
         + f" | {budget.step_bytes / reading.step_bytes - 1:+.1%} | {reading.prediction_seconds:.1f} s |"
-    )  # fmt: skip
+    )
 
 
 def notes(first: BudgetReading) -> str:
     return (
-        f"The process itself, first row: libraries before any model {mib(first.libraries_bytes)}, the most while the model was loaded "
-        f"{mib(first.loading_peak_bytes)}, loaded and with LoRA {mib(first.loaded_bytes)}, after a first short pass and the prediction "
-        f"{mib(first.standing_bytes)}.\n\n"
-        "Standing is measured, so it has no error; the steps above it are predicted from the configuration alone. Part of them is what "
-        "the C library holds in gaps between blocks; it is tried out on fake tensors in the process that trains. The same point, "
-        "measured several times, differs by about 5 % above what stands, and so does the prediction.\n"
+        f"The process itself, first row: libraries before any model {mib(first.libraries_bytes)}, the most while the"
+        f" model was loaded {mib(first.loading_peak_bytes)}, loaded and with LoRA {mib(first.loaded_bytes)}, after a"
+        f" first short pass and the prediction {mib(first.standing_bytes)}.\n\nStanding is measured, so it has no"
+        " error; the steps above it are predicted from the configuration alone. Part of them is what the C library"
+        " holds in gaps between blocks; it is tried out on fake tensors in the process that trains. The same point,"
+        " measured several times, differs by about 5 % above what stands, and so does the prediction.\n"
     )
 
 

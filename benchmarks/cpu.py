@@ -1,8 +1,7 @@
 """Speed on a machine without a GPU: `python -m benchmarks.cpu` (make bench). Writes benchmarks/cpu.md.
 
-Start of the page, imports, a typed review in Chromium, and training against the tutorial's way of padding, all in one run.
-Figures of one run can be compared with each other; those of two machines cannot.
-"""
+Start of the page, imports, a typed review in Chromium, and training against the tutorial's way of padding, all in one
+run. Figures of one run can be compared with each other; those of two machines cannot."""
 
 from __future__ import annotations
 
@@ -20,11 +19,11 @@ from pathlib import Path
 import torch
 from playwright.sync_api import Page, sync_playwright
 
-from qlora_demo.config import RunConfig
-from qlora_demo.engine import data as reviews_of
-from qlora_demo.engine import modeling, sources
-from qlora_demo.engine.batches import loss_over
-from qlora_demo.engine.device import choose_device
+from qlora_demo.core.config import RunConfig
+from qlora_demo.engine.data import dataset as reviews_of
+from qlora_demo.engine.models import modeling, sources
+from qlora_demo.engine.models.device import choose_device
+from qlora_demo.engine.train.batches import loss_over
 from tests.serving import ROOT, App, start_app, stop_app
 
 RESULT = Path(__file__).parent / "cpu.md"
@@ -57,8 +56,8 @@ def main() -> int:
     device = choose_device("cpu")
     table = "\n".join(f"| {what} | {value} |" for what, value in rows)
     RESULT.write_text(
-        f"# Speed without a GPU\n\n`make bench`, {datetime.now(UTC):%Y-%m-%d}, {device.name}, {torch.get_num_threads()} threads, "
-        f"compute dtype {device.compute_dtype}.\n\n| what | measured |\n|---|---|\n{table}\n"
+        f"# Speed without a GPU\n\n`make bench`, {datetime.now(UTC):%Y-%m-%d}, {device.name}, {torch.get_num_threads()}"
+        f" threads, compute dtype {device.compute_dtype}.\n\n| what | measured |\n|---|---|\n{table}\n"
     )
     print(RESULT.read_text())
     return 0
@@ -73,7 +72,10 @@ def start_and_type() -> Iterator[tuple[str, str]]:
             if len(ups) == 3:
                 waits = sorted(type_a_review(app.url))
     yield "first page after `python app.py`, no network (median of 3)", f"{statistics.median(ups):.1f} s"
-    yield f"typed review, key to stars in Chromium, {len(waits)} keys: median", f"{1000 * statistics.median(waits):.0f} ms"
+    yield (
+        f"typed review, key to stars in Chromium, {len(waits)} keys: median",
+        f"{1000 * statistics.median(waits):.0f} ms",
+    )
     yield "the same, 95th percentile", f"{1000 * waits[int(0.95 * len(waits))]:.0f} ms"
 
 
@@ -85,10 +87,15 @@ def imports() -> Iterator[tuple[str, str]]:
             for seconds, way in zip(found, ways, strict=True):
                 script = f"{way}\nimport time; print(time.process_time())"
                 env = {**os.environ, "OMP_NUM_THREADS": "1"}
-                done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=env, capture_output=True, text=True, check=True)
+                done = subprocess.run(
+                    [sys.executable, "-c", script], cwd=ROOT, env=env, capture_output=True, text=True, check=True
+                )
                 seconds.append(float(done.stdout))
         plain, ours = map(statistics.median, found)
-        yield f"importing {what}, plain and as the app does (processor, median of 3)", f"{plain:.1f} s, {ours:.1f} s ({ours / plain:.2f})"
+        yield (
+            f"importing {what}, plain and as the app does (processor, median of 3)",
+            f"{plain:.1f} s, {ours:.1f} s ({ours / plain:.2f})",
+        )
 
 
 @contextmanager
@@ -110,7 +117,9 @@ def type_a_review(url: str) -> list[float]:
         page.get_by_role("tab", name="Classify").click()
         review = page.locator("#classify-review textarea")
         review.fill("Works.")
-        page.wait_for_function(r"/^\d\.\d$/.test(document.querySelector('#classify-stars').innerText.trim())", timeout=120_000)
+        page.wait_for_function(
+            r"/^\d\.\d$/.test(document.querySelector('#classify-stars').innerText.trim())", timeout=120_000
+        )
         review.fill("")
         page.wait_for_timeout(1000)
         page.evaluate(STOPWATCH)
@@ -140,17 +149,24 @@ def train() -> Iterator[tuple[str, str]]:
     longest = modeling.usable_length(base.tokenizer, base.model.config, 768)
 
     def dynamic(texts: list[str]) -> dict[str, torch.Tensor]:
-        return dict(base.tokenizer(texts, truncation=True, max_length=settings.max_length, padding=True, return_tensors="pt"))
+        return dict(
+            base.tokenizer(texts, truncation=True, max_length=settings.max_length, padding=True, return_tensors="pt")
+        )
 
     def padded(texts: list[str]) -> dict[str, torch.Tensor]:
-        return dict(base.tokenizer(texts, truncation=True, max_length=longest, padding="max_length", return_tensors="pt"))
+        return dict(
+            base.tokenizer(texts, truncation=True, max_length=longest, padding="max_length", return_tensors="pt")
+        )
 
     ours = rate(model, by_length, dynamic, BATCHES)
     model.enable_input_require_grads()
     base.model.activation_checkpointing_enable({"use_reentrant": False})
     theirs = rate(model, reviews, padded, 1)
     yield f"training, batch {BATCH}, batches by length padded to their longest", f"{ours:.1f} reviews/s"
-    yield f"training, batch {BATCH}, padded to {longest} with gradient checkpointing (the tutorial's way)", f"{theirs:.1f} reviews/s"
+    yield (
+        f"training, batch {BATCH}, padded to {longest} with gradient checkpointing (the tutorial's way)",
+        f"{theirs:.1f} reviews/s",
+    )
     yield "ratio", f"{ours / theirs:.1f}"
 
 

@@ -1,9 +1,9 @@
 """The tutorial's shape on a GPU: `python -m benchmarks.gpu`. Writes benchmarks/gpu.md.
 
-GPT-2 with random weights and the sample's tokenizer, so that no hub is needed, at batch 224 and rank 16 on the sample's reviews; a run for
-each optimizer, in a worker as the page starts it. What they learn means nothing; memory, speed and energy are a real model's.
-`--rehearse` goes the same way with a tiny network and two steps, on a CPU too, and writes nothing.
-"""
+GPT-2 with random weights and the sample's tokenizer, so that no hub is needed, at batch 224 and rank 16 on the sample's
+reviews; a run for each optimizer, in a worker as the page starts it. What they learn means nothing; memory, speed and
+energy are a real model's. `--rehearse` goes the same way with a tiny network and two steps, on a CPU too, and writes
+nothing."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from typing import Any
 import torch
 from transformers import AutoConfig
 
-from qlora_demo.config import RunConfig
-from qlora_demo.engine import shapes, sources
-from qlora_demo.engine.device import choose_device
-from qlora_demo.engine.random_weights import random_checkpoint
+from qlora_demo.core.config import RunConfig
+from qlora_demo.core.format import number, size
+from qlora_demo.core.presets import PRESETS
+from qlora_demo.engine.models import shapes, sources
+from qlora_demo.engine.models.device import choose_device
+from qlora_demo.engine.models.random_weights import random_checkpoint
 from qlora_demo.jobs import queue
 from qlora_demo.jobs.store import Store
-from qlora_demo.presets import PRESETS
-from qlora_demo.text import number, size
 
 RESULT = Path(__file__).parent / "gpu.md"
 LABELS = 5
@@ -33,7 +33,10 @@ OPTIMIZERS = ("adamw_torch_fused", "adamw_8bit", "paged_adamw_8bit")
 STEPS = {"max_steps": 60, "evaluations": 3, "log_every": 5}
 NARROW = {"n_embd": 48, "n_layer": 1, "n_head": 4}
 TINY = {"max_steps": 2, "evaluations": 1, "log_every": 1, "batch_size": 2, "max_length": 16, "rows": 64}
-HEADER = "| optimizer | reviews/s | peak, predicted | measured | error | GPU busy, mean | energy |\n|---|---|---|---|---|---|---|"
+HEADER = (
+    "| optimizer | reviews/s | peak, predicted | measured | error | GPU busy, mean | energy"
+    " |\n|---|---|---|---|---|---|---|"
+)
 
 
 def main() -> int:
@@ -47,12 +50,14 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as place:
         model = write_gpt2(Path(place) / "gpt2", NARROW if rehearse else {})
         optimizers = OPTIMIZERS if device.kind == "cuda" else OPTIMIZERS[:1]  # the others need a GPU
-        rows = [run(Store(Path(place) / "runs"), model, optimizer, TINY if rehearse else STEPS) for optimizer in optimizers]
+        rows = [
+            run(Store(Path(place) / "runs"), model, optimizer, TINY if rehearse else STEPS) for optimizer in optimizers
+        ]
     page = (
-        f"# The tutorial's shape on a GPU\n\n`python -m benchmarks.gpu`, {datetime.now(UTC):%Y-%m-%d}, {device.name}, torch "
-        f"{torch.__version__}, compute dtype {device.compute_dtype}. GPT-2 with random weights, NF4 with double quantization, LoRA rank "
-        f"16, batch 224, the sample's reviews, {STEPS['max_steps']} steps; batches are padded to their longest review.\n\n"
-        f"{HEADER}\n" + "\n".join(rows) + "\n"
+        f"# The tutorial's shape on a GPU\n\n`python -m benchmarks.gpu`, {datetime.now(UTC):%Y-%m-%d}, {device.name},"
+        f" torch {torch.__version__}, compute dtype {device.compute_dtype}. GPT-2 with random weights, NF4 with double"
+        f" quantization, LoRA rank 16, batch 224, the sample's reviews, {STEPS['max_steps']} steps; batches are padded"
+        f" to their longest review.\n\n{HEADER}\n" + "\n".join(rows) + "\n"
     )
     print(page)
     if not rehearse:
@@ -71,14 +76,24 @@ def write_gpt2(folder: Path, changes: dict[str, Any]) -> Path:
 
 def run(store: Store, model: Path, optimizer: str, sizes: dict[str, Any]) -> str:
     """A whole run in a worker, followed to its end; its row. SystemExit where it fails."""
-    settings = {**PRESETS["gpt2-amazon"].config.to_dict(), "model": str(model), "data": "sample", "optimizer": optimizer, **sizes}
+    settings = {
+        **PRESETS["gpt2-amazon"].config.to_dict(),
+        "model": str(model),
+        "data": "sample",
+        "optimizer": optimizer,
+        **sizes,
+    }
     job = queue.submit(store, "train", RunConfig.read(settings).to_dict())
     busy = []
     for batch in queue.follow(store, job, 0):
-        busy += [event["utilization"] for event in batch if event["event"] == "gpu" and event["utilization"] is not None]
+        busy += [
+            event["utilization"] for event in batch if event["event"] == "gpu" and event["utilization"] is not None
+        ]
     report, state = job.report(), job.state()
     if report is None or state.state != "done":
-        raise SystemExit(f"{optimizer}: {state.error or state.state}\n{(job.folder / 'worker.log').read_text()[-2000:]}")
+        raise SystemExit(
+            f"{optimizer}: {state.error or state.state}\n{(job.folder / 'worker.log').read_text()[-2000:]}"
+        )
     memory, energy = report["memory"], report["energy"]
     cells = (
         optimizer,

@@ -1,8 +1,7 @@
 """What the live page costs: `python -m benchmarks.live`. Writes benchmarks/live.md.
 
-An answer to one poll at 5,000 steps; a real run's speed while ten pages watch it, in blocks that take turns with blocks that nobody
-watches. A page is its requests: a browser's own work is done on another machine.
-"""
+An answer to one poll at 5,000 steps; a real run's speed while ten pages watch it, in blocks that take turns with blocks
+that nobody watches. A page is its requests: a browser's own work is done on another machine."""
 
 from __future__ import annotations
 
@@ -26,8 +25,8 @@ import numpy as np
 import psutil
 
 from qlora_demo.jobs.store import EventWriter, Store, to_json
-from qlora_demo.services import Services
-from qlora_demo.ui.live_plot import news
+from qlora_demo.services.app import Services
+from qlora_demo.ui.train.live_plot import news
 from tests.drawn_runs import TEXTS, judged, make_run, one_step, story
 from tests.serving import App, ask, start_app, stop_app
 
@@ -43,8 +42,8 @@ def main() -> int:
     rows = [*answer_polls(), *watch_a_run()]
     table = "\n".join(f"| {what} | {value} |" for what, value in rows)
     RESULT.write_text(
-        f"# What the live page costs\n\n`python -m benchmarks.live`, {datetime.now(UTC):%Y-%m-%d}, {psutil.cpu_count()} cores.\n\n"
-        f"| what | measured |\n|---|---|\n{table}\n"
+        f"# What the live page costs\n\n`python -m benchmarks.live`, {datetime.now(UTC):%Y-%m-%d}, {psutil.cpu_count()}"
+        f" cores.\n\n| what | measured |\n|---|---|\n{table}\n"
     )
     print(RESULT.read_text())
     return 0
@@ -56,7 +55,10 @@ def answer_polls() -> Iterator[tuple[str, str]]:
         services = Services(Store(Path(place)))
         job = make_run(Path(place), "running", story(STEPS, 2 * STEPS, 80, TEXTS, gpu=True), STEPS, 2 * STEPS)
         took, size, told = poll(services, {"run": job.id, "after": 0, "born": ""})
-        yield f"the first page of a run of {STEPS:,} steps: its file is read once, {size_of(job.folder)}", f"{1000 * took:.0f} ms"
+        yield (
+            f"the first page of a run of {STEPS:,} steps: its file is read once, {size_of(job.folder)}",
+            f"{1000 * took:.0f} ms",
+        )
         refill, answers = [], 0
         query = {"run": job.id, "after": 0, "born": ""}
         while not answers or told["more"]:
@@ -99,7 +101,9 @@ def size_of(folder: Path) -> str:
 def watch_a_run() -> Iterator[tuple[str, str]]:
     """A real run on the sample, watched and not watched in turn."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place:
-        app = start_app(Path(place) / "runs", Path(place) / "log", QLORA_DEMO_OFFLINE="1", HF_ENDPOINT="http://127.0.0.1:9")
+        app = start_app(
+            Path(place) / "runs", Path(place) / "log", QLORA_DEMO_OFFLINE="1", HF_ENDPOINT="http://127.0.0.1:9"
+        )
         try:
             figure, run = figure_of(app), start_run(app)
             store = Store(app.home)
@@ -110,7 +114,10 @@ def watch_a_run() -> Iterator[tuple[str, str]]:
             for number in range(BLOCKS):
                 is_watched = number % 2 == 1
                 enough = threading.Event()
-                pages = [threading.Thread(target=watch, args=(app, figure, run, enough, waits)) for _ in range(PAGES if is_watched else 0)]
+                pages = [
+                    threading.Thread(target=watch, args=(app, figure, run, enough, waits))
+                    for _ in range(PAGES if is_watched else 0)
+                ]
                 for page in pages:
                     page.start()
                 time.sleep(OPENING_SECONDS)
@@ -122,14 +129,28 @@ def watch_a_run() -> Iterator[tuple[str, str]]:
             end_workers(Store(app.home))
             stop_app(app)
     watched, alone = ([block.speed for block in blocks[which]] for which in (True, False))
-    ratios = [one / (before + after) * 2 for one, before, after in zip(watched, alone, [*alone[1:], alone[-1]], strict=True)]
+    ratios = [
+        one / (before + after) * 2 for one, before, after in zip(watched, alone, [*alone[1:], alone[-1]], strict=True)
+    ]
     error = statistics.stdev(ratios) / len(ratios) ** 0.5
-    yield f"training, {len(alone)} blocks of {BLOCK_SECONDS} s, nobody watches: median", f"{statistics.median(alone):.1f} reviews/s"
-    yield f"training, {len(watched)} blocks between them, {PAGES} pages watch: median", f"{statistics.median(watched):.1f} reviews/s"
+    yield (
+        f"training, {len(alone)} blocks of {BLOCK_SECONDS} s, nobody watches: median",
+        f"{statistics.median(alone):.1f} reviews/s",
+    )
+    yield (
+        f"training, {len(watched)} blocks between them, {PAGES} pages watch: median",
+        f"{statistics.median(watched):.1f} reviews/s",
+    )
     yield "watched / not watched, mean of neighbouring blocks", f"{statistics.mean(ratios):.3f} ± {error:.3f}"
     for which, words in ((False, "nobody watches"), (True, f"{PAGES} pages watch")):
-        yield f"of one processor the app takes while {words}", f"{100 * statistics.mean(block.app for block in blocks[which]):.1f} %"
-    yield "and the watching pages' requests, made on the same processors", f"{100 * statistics.mean(it.pages for it in blocks[True]):.1f} %"
+        yield (
+            f"of one processor the app takes while {words}",
+            f"{100 * statistics.mean(block.app for block in blocks[which]):.1f} %",
+        )
+    yield (
+        "and the watching pages' requests, made on the same processors",
+        f"{100 * statistics.mean(it.pages for it in blocks[True]):.1f} %",
+    )
     yield (
         f"a watching page's wait for its answer meanwhile, over HTTP, {len(waits):,} polls: median",
         f"{1000 * statistics.median(waits):.0f} ms",
@@ -165,7 +186,9 @@ def measure_block(app: App, store: Store, run: str) -> Block:
     served, asking = psutil.Process(app.process.pid), psutil.Process()
     began, seen = len(job.events()), [processor_seconds(served), processor_seconds(asking)]
     time.sleep(BLOCK_SECONDS)
-    app_share, pages_share = ((processor_seconds(it) - before) / BLOCK_SECONDS for it, before in zip((served, asking), seen, strict=True))
+    app_share, pages_share = (
+        (processor_seconds(it) - before) / BLOCK_SECONDS for it, before in zip((served, asking), seen, strict=True)
+    )
     rates = [event["reviews_per_second"] for event in job.events()[began:] if event["event"] == "step"]
     return Block(len(rates) / sum(1 / rate for rate in rates), app_share, pages_share)
 
@@ -178,7 +201,9 @@ def processor_seconds(process: psutil.Process) -> float:
 def figure_of(app: App) -> int:
     """The number that Gradio gave the live figure."""
     with urllib.request.urlopen(f"{app.url}config", timeout=60) as answer:
-        return int(next(it["id"] for it in json.load(answer)["components"] if it["props"].get("elem_id") == "train-live"))
+        return int(
+            next(it["id"] for it in json.load(answer)["components"] if it["props"].get("elem_id") == "train-live")
+        )
 
 
 def watch(app: App, figure: int, run: str, enough: threading.Event, waits: list[float]) -> None:
@@ -186,9 +211,16 @@ def watch(app: App, figure: int, run: str, enough: threading.Event, waits: list[
     query: dict[str, Any] = {"run": run, "after": 0, "born": ""}
     connection = http.client.HTTPConnection(app.url.split("/")[2], timeout=30)
     while not enough.is_set():
-        body = {"data": query, "component_id": figure, "fn_name": "since", "session_hash": f"page{threading.get_ident()}"}
+        body = {
+            "data": query,
+            "component_id": figure,
+            "fn_name": "since",
+            "session_hash": f"page{threading.get_ident()}",
+        }
         began = time.monotonic()
-        connection.request("POST", "/gradio_api/component_server/", json.dumps(body), {"Content-Type": "application/json"})
+        connection.request(
+            "POST", "/gradio_api/component_server/", json.dumps(body), {"Content-Type": "application/json"}
+        )
         told = json.loads(connection.getresponse().read())
         waits.append(time.monotonic() - began)
         query |= {"after": told["after"], "born": told["born"]}

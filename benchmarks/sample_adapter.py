@@ -1,4 +1,5 @@
-"""Trains the adapter that is shipped in assets/adapter and measures it: `python -m benchmarks.sample_adapter [REAL_REVIEWS]`.
+"""Trains the adapter that is shipped in assets/adapter and measures it: `python -m benchmarks.sample_adapter
+[REAL_REVIEWS]`.
 
 REAL_REVIEWS is a file of real reviews that stand in no training set; without one their table is left out.
 Knows nothing of why these settings: sample_adapter.md says it, and sample_adapter_search.py can try others.
@@ -18,15 +19,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from qlora_demo.config import RunConfig
-from qlora_demo.engine import data as reviews_of
-from qlora_demo.engine import quiet, training
-from qlora_demo.engine.evaluation import fit_baselines, judge
-from qlora_demo.engine.inference import Classifier
-from qlora_demo.errors import DemoError
-from qlora_demo.heap import TUNABLES, with_compact_heap
+from qlora_demo.core.config import RunConfig
+from qlora_demo.core.errors import DemoError
+from qlora_demo.core.malloc import TUNABLES, with_compact_heap
+from qlora_demo.core.records import Evaluation, Event, Metrics, Step
+from qlora_demo.engine import quiet
+from qlora_demo.engine.classify.classifier import Classifier
+from qlora_demo.engine.classify.metrics import fit_baselines, judge
+from qlora_demo.engine.data import dataset as reviews_of
+from qlora_demo.engine.train import run
 from qlora_demo.hub.card import write_card
-from qlora_demo.records import Evaluation, Event, Metrics, Step
 
 SETTINGS = RunConfig(data="sample-mix", epochs=3, learning_rate=1e-3, seed=42)
 
@@ -39,7 +41,9 @@ RESAMPLES = 10_000
 def main(arguments: list[str] | None = None) -> int:
     """0 with a new adapter in place; 1 with the old one untouched."""
     parser = argparse.ArgumentParser(description="Train and measure the adapter in assets/adapter.")
-    parser.add_argument("real_reviews", nargs="?", type=Path, default=REAL_REVIEWS, help="A file with real reviews to be judged on.")
+    parser.add_argument(
+        "real_reviews", nargs="?", type=Path, default=REAL_REVIEWS, help="A file with real reviews to be judged on."
+    )
     real_reviews = parser.parse_args(arguments).real_reviews
     if not real_reviews.is_file():
         print(f"There is no file {real_reviews}: the new report and card will have no table of real reviews.")
@@ -47,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
     torch.set_num_threads(1)  # sums in another order give other weights; one thread, every machine has
     with tempfile.TemporaryDirectory() as place:
         try:
-            training.train(SETTINGS, Path(place), show, lambda: False)
+            run.train(SETTINGS, Path(place), show, lambda: False)
             adapter = Path(place) / "adapter"
             finish(adapter, real_reviews if real_reviews.is_file() else None)
         except DemoError as error:
@@ -78,7 +82,9 @@ def finish(adapter: Path, real_reviews: Path | None) -> None:
 
 
 def measure(classifier: Classifier, source: str) -> dict[str, Any]:
-    """The adapter, TF-IDF learnt from all of the sample's training reviews, and the untrained head on the reviews of `source`."""
+    """The adapter, TF-IDF learnt from all of the sample's training reviews, and the untrained head on the reviews of
+    `source`.
+    """
     test = reviews_of.align_labels(reviews_of.load_rows(source), classifier.labels)
     names = classifier.labels
     found = {
@@ -103,7 +109,9 @@ def interval(metrics: Metrics) -> dict[str, list[float]]:
 
 def refuse_paths(adapter: Path) -> None:
     """Raises RuntimeError where a file to be published names a place on this machine."""
-    places = {f"{place}/" for place in (ROOT, ROOT.parent, Path.home(), Path(tempfile.gettempdir())) if place != Path("/")}
+    places = {
+        f"{place}/" for place in (ROOT, ROOT.parent, Path.home(), Path(tempfile.gettempdir())) if place != Path("/")
+    }
     for file in adapter.glob("*"):
         text = file.read_bytes() if file.suffix in (".json", ".md") else b""
         if named := sorted(place for place in places if place.encode() in text):
@@ -126,5 +134,9 @@ def replace_folder(new: Path, old: Path) -> None:
 
 if __name__ == "__main__":
     if TUNABLES not in os.environ:  # as a worker trains, so that the report's memory is a worker's
-        os.execve(sys.executable, [sys.executable, "-m", "benchmarks.sample_adapter", *sys.argv[1:]], with_compact_heap(os.environ))
+        os.execve(
+            sys.executable,
+            [sys.executable, "-m", "benchmarks.sample_adapter", *sys.argv[1:]],
+            with_compact_heap(os.environ),
+        )
     sys.exit(main())

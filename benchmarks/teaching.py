@@ -1,8 +1,7 @@
 """What a lesson of twenty steps learns and forgets: `python -m benchmarks.teaching`. Writes benchmarks/teaching.md.
 
-Four reviews, one of them with a label that is plainly wrong, each taught to a fresh copy of the shipped adapter, with and without
-replayed reviews.
-"""
+Four reviews, one of them with a label that is plainly wrong, each taught to a fresh copy of the shipped adapter, with
+and without replayed reviews."""
 
 from __future__ import annotations
 
@@ -10,9 +9,9 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from qlora_demo.engine.device import choose_device
-from qlora_demo.engine.inference import Classifier
-from qlora_demo.engine.teaching import STEPS, Taught, teach
+from qlora_demo.engine.classify.classifier import Classifier
+from qlora_demo.engine.classify.teaching import STEPS, Taught, teach
+from qlora_demo.engine.models.device import choose_device
 
 RESULT = Path(__file__).parent / "teaching.md"
 HELD_OUT = 200
@@ -26,13 +25,15 @@ WAYS = [(0, 1e-4), (0, 3e-4), (0, 1e-3), (8, 3e-4), (16, 3e-4), (16, 1e-3)]
 
 
 def main() -> int:
-    rows = "\n".join(row(replayed, rate, [lesson(text, label, replayed, rate) for text, label in LESSONS]) for replayed, rate in WAYS)
+    rows = "\n".join(
+        row(replayed, rate, [lesson(text, label, replayed, rate) for text, label in LESSONS]) for replayed, rate in WAYS
+    )
     RESULT.write_text(
-        f"# A lesson of {STEPS} steps\n\n`python -m benchmarks.teaching`, {datetime.now(UTC):%Y-%m-%d}, {choose_device('cpu').reason} "
-        f"Four lessons each; the fourth sets a wrong label. Held out: {HELD_OUT} test reviews of the sample.\n\n"
-        "| replayed a step | learning rate | probability of the taught label after | accuracy held out, change in points "
-        "| error in stars, change | labels kept | seconds |\n|---|---|---|---|---|---|---|\n"
-        f"{rows}\n"
+        f"# A lesson of {STEPS} steps\n\n`python -m benchmarks.teaching`, {datetime.now(UTC):%Y-%m-%d},"
+        f" {choose_device('cpu').reason} Four lessons each; the fourth sets a wrong label. Held out: {HELD_OUT} test"
+        " reviews of the sample.\n\n| replayed a step | learning rate | probability of the taught label after |"
+        " accuracy held out, change in points | error in stars, change | labels kept | seconds"
+        f" |\n|---|---|---|---|---|---|---|\n{rows}\n"
     )
     print(RESULT.read_text())
     return 0
@@ -49,7 +50,10 @@ def row(replayed: int, rate: float, found: list[Taught]) -> str:
     accuracy = ", ".join(f"{100 * ((b.accuracy or 0) - (a.accuracy or 0)):+.1f}" for a, b in pairs)
     stars = ", ".join(f"{(b.mae_stars or 0) - (a.mae_stars or 0):+.2f}" for a, b in pairs)
     kept = ", ".join(f"{b.kept:.2f}" for _, b in pairs)
-    return f"| {replayed} | {rate:g} | {after} | {accuracy} | {stars} | {kept} | {', '.join(f'{it.seconds:.0f}' for it in found)} |"
+    return (
+        f"| {replayed} | {rate:g} | {after} | {accuracy} | {stars} | {kept} |"
+        f" {', '.join(f'{it.seconds:.0f}' for it in found)} |"
+    )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Fifty who type at once: `python -m benchmarks.typing`. Writes benchmarks/typing.md.
 
-First the classifier's waiting line against one pass a call, in one process with the same threads. Then the app itself, asked over HTTP by
-fifty clients of another process while a run trains in a third: errors, crossed answers, how long an answer takes.
-"""
+First the classifier's waiting line against one pass a call, in one process with the same threads. Then the app itself,
+asked over HTTP by fifty clients of another process while a run trains in a third: errors, crossed answers, how long an
+answer takes."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ import psutil
 import torch
 from gradio_client import Client
 
-from qlora_demo.batching import Batcher
-from qlora_demo.engine import data as reviews_of
-from qlora_demo.engine import inference
-from qlora_demo.engine.device import choose_device
-from qlora_demo.engine.inference import Classifier, Scores
+from qlora_demo.engine.classify import classifier as inference
+from qlora_demo.engine.classify.classifier import Classifier, Scores
+from qlora_demo.engine.data import dataset as reviews_of
+from qlora_demo.engine.models.device import choose_device
+from qlora_demo.services.batching import Batcher
 from tests.serving import App, start_app, stop_app
 
 RESULT = Path(__file__).parent / "typing.md"
@@ -45,8 +45,15 @@ def main() -> int:
     passes = tokens_at_once(texts)
     expected = Classifier("sample", on_cpu=True)
     with tempfile.TemporaryDirectory() as place:
-        (Path(place) / "texts.json").write_text(json.dumps([[text, found.probabilities] for own in texts
-                                                            for text, found in zip(own, expected.classify(own), strict=True)]))  # fmt: skip
+        (Path(place) / "texts.json").write_text(
+            json.dumps(
+                [
+                    [text, found.probabilities]
+                    for own in texts
+                    for text, found in zip(own, expected.classify(own), strict=True)
+                ]
+            )
+        )
         app = start_app(Path(place) / "runs", Path(place) / "log", HF_ENDPOINT="http://127.0.0.1:9")
         try:
             strangers = ask_from_outside(app, Path(place) / "texts.json", "strangers")
@@ -115,13 +122,18 @@ def beside_a_run(app: App, texts: Path) -> tuple[dict[str, Any], int]:
     figures = ask_from_outside(app, texts)
     taken = steps() - before
     client.predict(started["run"], started["key"], api_name="/stop_run")
-    while client.predict(started["run"], api_name="/run")["state"] in ("running", "stopping") and time.monotonic() < deadline + 180:
+    while (
+        client.predict(started["run"], api_name="/run")["state"] in ("running", "stopping")
+        and time.monotonic() < deadline + 180
+    ):
         time.sleep(1)
     return figures, taken
 
 
 def ask_from_outside(app: App, texts: Path, *how: str) -> dict[str, Any]:
-    """The clients in a process of their own; before them one answer is waited for, which loads the model. cpu: seconds an answer."""
+    """The clients in a process of their own; before them one answer is waited for, which loads the model. cpu: seconds
+    an answer.
+    """
     Client(app.url, verbose=False, httpx_kwargs={"timeout": 120}).predict("Works well.", api_name="/classify")
     command = [sys.executable, "-m", "benchmarks.typing", app.url, str(texts), *how]
     process = psutil.Process(app.process.pid)
@@ -157,13 +169,23 @@ async def type_all(url: str, expected: list[tuple[str, dict[str, float]]], stran
                     wrong.append(f"{type(error).__name__}: {error}"[:200])
                     continue
                 waits.append(time.monotonic() - began)
-                crossed += any(abs(found["probabilities"][label] - share) > TOLERANCE for label, share in shares.items())
+                crossed += any(
+                    abs(found["probabilities"][label] - share) > TOLERANCE for label, share in shares.items()
+                )
 
     await asyncio.gather(*(type_one(expected[first : first + KEYS]) for first in range(0, len(expected), KEYS)))
     seconds = time.monotonic() - max(opened)
     waits.sort()
-    return {"answers": len(waits), "errors": len(wrong), "first_errors": wrong[:3], "crossed": crossed, "rate": len(waits) / seconds,
-            "p50": waits[len(waits) // 2], "p95": waits[int(0.95 * len(waits))], "max": waits[-1]}  # fmt: skip
+    return {
+        "answers": len(waits),
+        "errors": len(wrong),
+        "first_errors": wrong[:3],
+        "crossed": crossed,
+        "rate": len(waits) / seconds,
+        "p50": waits[len(waits) // 2],
+        "p95": waits[int(0.95 * len(waits))],
+        "max": waits[-1],
+    }
 
 
 async def ask(http: httpx.AsyncClient, text: str, session: dict[str, str]) -> dict[str, Any]:
@@ -184,7 +206,12 @@ async def ask(http: httpx.AsyncClient, text: str, session: dict[str, str]) -> di
 
 
 def page(
-    rates: dict[str, float], passes: dict[int, float], strangers: dict[str, Any], alone: dict[str, Any], beside: dict[str, Any], steps: int
+    rates: dict[str, float],
+    passes: dict[int, float],
+    strangers: dict[str, Any],
+    alone: dict[str, Any],
+    beside: dict[str, Any],
+    steps: int,
 ) -> str:
     device = choose_device("cpu")
     figures = [
@@ -199,33 +226,55 @@ def page(
             f"{rates['line'] / rates['one']:.1f} ({rates['line'] / rates['packed']:.1f})",
         ),
     ]
-    figures += [("processor time an answer, passes of at most " + ", ".join(map(str, passes)) + " tokens",
-                 ", ".join(f"{ms:.1f}" for ms in passes.values()) + " ms")]  # fmt: skip
-    sides = (("nothing else, each call a session of its own", strangers), ("nothing else", alone),
-             (f"a run trains ({steps} steps meanwhile)", beside))  # fmt: skip
+    figures += [
+        (
+            "processor time an answer, passes of at most " + ", ".join(map(str, passes)) + " tokens",
+            ", ".join(f"{ms:.1f}" for ms in passes.values()) + " ms",
+        )
+    ]
+    sides = (
+        ("nothing else, each call a session of its own", strangers),
+        ("nothing else", alone),
+        (f"a run trains ({steps} steps meanwhile)", beside),
+    )
     for name, found in sides:
         figures += [
-            (f"{CLIENTS} HTTP clients, {name}: answers, errors, crossed answers",
-             f"{found['answers']}, {found['errors']}, {found['crossed']}"),
-            ("answers a second; of the app's processor time an answer", f"{found['rate']:.1f}; {1000 * found['cpu']:.0f} ms"),
-            ("an answer: median, 95th percentile, longest", f"{found['p50']:.2f} s, {found['p95']:.2f} s, {found['max']:.2f} s"),
-        ]  # fmt: skip
+            (
+                f"{CLIENTS} HTTP clients, {name}: answers, errors, crossed answers",
+                f"{found['answers']}, {found['errors']}, {found['crossed']}",
+            ),
+            (
+                "answers a second; of the app's processor time an answer",
+                f"{found['rate']:.1f}; {1000 * found['cpu']:.0f} ms",
+            ),
+            (
+                "an answer: median, 95th percentile, longest",
+                f"{found['p50']:.2f} s, {found['p95']:.2f} s, {found['max']:.2f} s",
+            ),
+        ]
     table = "\n".join(f"| {what} | {value} |" for what, value in figures)
     return (
-        f"# Fifty who type at once\n\n`python -m benchmarks.typing`, {datetime.now(UTC):%Y-%m-%d}, {device.name}, "
-        f"{torch.get_num_threads()} threads, compute dtype {device.compute_dtype}. Each client sends its own review in {KEYS} states, the "
-        f"next as soon as the last is answered. Answers are not remembered between calls; the median of {ROUNDS} rounds. "
-        f"{load_words()}\n\n"
-        f"| what | measured |\n|---|---|\n{table}\n"
+        f"# Fifty who type at once\n\n`python -m benchmarks.typing`, {datetime.now(UTC):%Y-%m-%d}, {device.name},"
+        f" {torch.get_num_threads()} threads, compute dtype {device.compute_dtype}. Each client sends its own review in"
+        f" {KEYS} states, the next as soon as the last is answered. Answers are not remembered between calls; the"
+        f" median of {ROUNDS} rounds. {load_words()}\n\n| what | measured |\n|---|---|\n{table}\n"
     )
 
 
 def load_words() -> str:
-    return f"Load of the machine over the last five minutes: {psutil.getloadavg()[1]:.1f} on {psutil.cpu_count()} cores."
+    return (
+        f"Load of the machine over the last five minutes: {psutil.getloadavg()[1]:.1f} on {psutil.cpu_count()} cores."
+    )
 
 
 if __name__ == "__main__":
     if len(sys.argv) > 2:
-        print(json.dumps(asyncio.run(type_all(sys.argv[1], json.loads(Path(sys.argv[2]).read_text()), "strangers" in sys.argv[3:]))))
+        print(
+            json.dumps(
+                asyncio.run(
+                    type_all(sys.argv[1], json.loads(Path(sys.argv[2]).read_text()), "strangers" in sys.argv[3:])
+                )
+            )
+        )
         sys.exit(0)
     sys.exit(main())

@@ -20,9 +20,9 @@ from .cli.explain import add_commands as add_explain
 from .cli.export import add_commands as add_export
 from .cli.publish import add_commands as add_publish
 from .cli.script import add_commands as add_script
+from .core.errors import DemoError, SettingsError
 from .engine import quiet
-from .errors import DemoError, SettingsError
-from .hosting import limit_threads
+from .host.environment import limit_threads
 from .worker import explain
 
 

@@ -18,22 +18,24 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from . import results
-from .config import ClassifyRequest, MemoryRequest, RunConfig
+from .core.config import ClassifyRequest, MemoryRequest, RunConfig
+from .core.errors import DemoError, MemoryRanOut, is_disk_full, is_out_of_memory
+from .core.records import Columns, Evaluation, Event, Phase, Resumed, Step
 from .engine import importing, quiet
-from .errors import DemoError, MemoryRanOut, is_disk_full, is_out_of_memory
 from .jobs import queue
 from .jobs.state import Heartbeat, StateWriter, to_json
 from .jobs.store import EventWriter, Job, Store
-from .records import Columns, Evaluation, Event, Phase, Resumed, Step
-from .weighing import weigh
+from .services.memory import weigh
+from .storage import result_files
 
 ADVICE = {
     "train": "halve the batch size, lower the maximum length, turn on gradient checkpointing, or take a smaller model",
     "memory": "leave out the largest stages (fp32 first), or take a smaller model",
     "classify": "take an adapter of a smaller model",
 }
-NICENESS = 5  # the page goes first: without it, who types waits for a run that trains on the same cores (benchmarks/typing.md)
+NICENESS = (
+    5  # the page goes first: without it, who types waits for a run that trains on the same cores (benchmarks/typing.md)
+)
 AGAIN = {"train": "resume the run", "memory": "measure again", "classify": "classify the file again"}
 DELETED = "The run's folder was deleted, so the work on it ends."
 REMOVE = "import shutil, sys; shutil.rmtree(sys.argv[1], ignore_errors=True); sys.exit(2)"
@@ -69,7 +71,13 @@ class Recorder:
     def _is_mere_progress(self, phase: Phase) -> bool:
         name, written = self._last_phase
         now = time.monotonic()
-        if phase.name == name and phase.progress is not None and phase.progress < 1 and phase.steps is None and now - written < 0.5:
+        if (
+            phase.name == name
+            and phase.progress is not None
+            and phase.progress < 1
+            and phase.steps is None
+            and now - written < 0.5
+        ):
             return True
         self._last_phase = (phase.name, now)
         return False
@@ -78,10 +86,13 @@ class Recorder:
         return self._asked.is_set() or self._job.stop_requested()
 
     def beat(self) -> None:
-        """Once a second: the heartbeat, and `stopping` as soon as a stop is asked for. Ends the process of a job that was deleted."""
+        """Once a second: the heartbeat, and `stopping` as soon as a stop is asked for. Ends the process of a job that
+        was deleted.
+        """
         if self._job.is_gone():
-            # Not by an exception in the thread that works: it may be minutes away from the next event, and writing until then. Another
-            # program in this process's place ends all its threads at once, and then finds nothing that could bring the folder back.
+            # Not by an exception in the thread that works: it may be minutes away from the next event, and writing
+            # until then. Another program in this process's place ends all its threads at once, and then finds nothing
+            # that could bring the folder back.
             log.warning(DELETED)
             _advance(self._job.folder.parent)
             try:
@@ -96,7 +107,9 @@ class Recorder:
 
 
 def _go_second() -> None:
-    """Lets the page's process go first. By the session's own niceness too: where Linux groups by session, that alone counts."""
+    """Lets the page's process go first. By the session's own niceness too: where Linux groups by session, that alone
+    counts.
+    """
     os.nice(NICENESS)
     with suppress(OSError):
         Path("/proc/self/autogroup").write_text(str(NICENESS))
@@ -135,10 +148,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def work_on(folder: Path, asked: threading.Event) -> int:
-    """Make the job in `folder` this process's, run it to its end and write the end down; 0 done or stopped, 1 failed, 2 deleted.
+    """Make the job in `folder` this process's, run it to its end and write the end down; 0 done or stopped, 1 failed, 2
+    deleted.
 
-    `asked` is set to ask it to stop. Raises RunError where it is not this process's job, OSError where the end cannot be written.
-    """
+    `asked` is set to ask it to stop. Raises RunError where it is not this process's job, OSError where the end cannot
+    be written."""
     store = Store(folder.parent)
     job = store.job(folder.name)
     states = StateWriter(job.folder, queue.claim(store, job))
@@ -156,7 +170,9 @@ def work_on(folder: Path, asked: threading.Event) -> int:
 
 
 def _outcome(job: Job, kind: str, recorder: Recorder) -> tuple[str, str | None, dict[str, Any] | None]:
-    """The final state and, where it failed, the sentence that says why, and changed settings that are predicted to do."""
+    """The final state and, where it failed, the sentence that says why, and changed settings that are predicted to
+    do.
+    """
     try:
         if recorder.should_stop():
             return "stopped", None, None
@@ -173,7 +189,9 @@ def _outcome(job: Job, kind: str, recorder: Recorder) -> tuple[str, str | None, 
         return "failed", explain(error, ADVICE[kind], "in worker.log in the run's folder", AGAIN[kind]), None
 
 
-def explain(error: BaseException, advice: str = "take a smaller model", traceback: str = "above", again: str = "try again") -> str:
+def explain(
+    error: BaseException, advice: str = "take a smaller model", traceback: str = "above", again: str = "try again"
+) -> str:
     """One sentence on an error that is not a DemoError.
 
     `advice` is for memory that ran out, `again` for a disk that did; `traceback` says where it can be read.
@@ -189,13 +207,13 @@ def explain(error: BaseException, advice: str = "take a smaller model", tracebac
 
 def _train(job: Job, recorder: Recorder) -> str:
     with importing():
-        from .engine import training
-        from .engine.checkpoints import last_checkpoint
+        from .engine.train import run
+        from .engine.train.checkpoints import last_checkpoint
         from .hub.card import write_card
 
     if last_checkpoint(job.folder) is None and any(event["event"] == "step" for event in job.events()):
         recorder.emit(Resumed(0))  # a start of which nothing but its events is left
-    return training.train(RunConfig.read(job.settings()), job.folder, recorder.emit, recorder.should_stop, write_card)
+    return run.train(RunConfig.read(job.settings()), job.folder, recorder.emit, recorder.should_stop, write_card)
 
 
 def _measure(job: Job, recorder: Recorder) -> str:
@@ -205,17 +223,32 @@ def _measure(job: Job, recorder: Recorder) -> str:
 
 def _classify(job: Job, recorder: Recorder) -> str:
     with importing():
-        from .engine import exporting, filing, inference
+        from .engine.classify import classifier as inference
+        from .engine.classify import classify_file, exporting
     asked = ClassifyRequest.read(job.settings())
     recorder.emit(Phase("load", "loading the adapter and its base"))
     classifier = inference.Classifier(asked.adapter, runs_home=job.folder.parent, restored=True)
-    columns = Columns(text=asked.text_column, title=asked.title_column, label=asked.label_column, encoding=asked.encoding,
-                      delimiter=asked.delimiter, header=asked.header)  # fmt: skip
-    report = filing.classify_file(Path(asked.file), columns, classifier, job.folder, base=asked.base, calibrated=asked.calibrated,
-                                  emit=recorder.emit, should_stop=recorder.should_stop)  # fmt: skip
+    columns = Columns(
+        text=asked.text_column,
+        title=asked.title_column,
+        label=asked.label_column,
+        encoding=asked.encoding,
+        delimiter=asked.delimiter,
+        header=asked.header,
+    )
+    report = classify_file.classify_file(
+        Path(asked.file),
+        columns,
+        classifier,
+        job.folder,
+        base=asked.base,
+        calibrated=asked.calibrated,
+        emit=recorder.emit,
+        should_stop=recorder.should_stop,
+    )
     recorder.emit(Phase("write", "writing the result as CSV and Parquet"))
-    exporting.write_csv(job.folder, job.folder / results.CSV, mark=True)
-    exporting.write_parquet(job.folder, job.folder / results.PARQUET)
+    exporting.write_csv(job.folder, job.folder / result_files.CSV, mark=True)
+    exporting.write_parquet(job.folder, job.folder / result_files.PARQUET)
     _write_report(job, {"adapter": asked.adapter, **report})
     return "stopped" if report["stopped"] else "done"
 

@@ -1,8 +1,8 @@
 """ZeroGPU, the Spaces where a device exists only inside a GPU call: a job's worker runs in one.
 
-The same worker and folder as elsewhere. A thread of the app drains the call, so closing the page ends nothing; the call holds
-the visitor's quota, so it asks the worker to stop while there is time to save. Elsewhere `spaces` changes nothing.
-"""
+The same worker and folder as elsewhere. A thread of the app drains the call, so closing the page ends nothing; the call
+holds the visitor's quota, so it asks the worker to stop while there is time to save. Elsewhere `spaces` changes
+nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from .hosting import GPU_CALL_SECONDS, on_zero_gpu
+from .host.environment import GPU_CALL_SECONDS, on_zero_gpu
 from .jobs.launch import start_worker
 from .jobs.queue import Launch
 from .jobs.state import read_state
@@ -27,7 +27,9 @@ log = logging.getLogger("qlora_demo")
 
 
 def launcher() -> Launch:
-    """How a worker starts here. To be called before the page is up: a Space that has no GPU function by then is refused its GPU."""
+    """How a worker starts here. To be called before the page is up: a Space that has no GPU function by then is refused
+    its GPU.
+    """
     if not on_zero_gpu():
         return start_worker
     import spaces
@@ -45,7 +47,9 @@ def start_in_gpu_call(folder: Path, *, call: GpuCall) -> int:
         return start_worker(folder)
     # The request's context holds the visitor's token: without it the quota would be the Space's.
     context = contextvars.copy_context()
-    threading.Thread(target=context.run, args=(_drain, call, str(folder)), name=f"gpu-{folder.name}", daemon=True).start()
+    threading.Thread(
+        target=context.run, args=(_drain, call, str(folder)), name=f"gpu-{folder.name}", daemon=True
+    ).start()
     return os.getpid()
 
 

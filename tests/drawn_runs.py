@@ -1,4 +1,6 @@
-"""Runs that are nothing but their files: what a live page is shown, without a training. The same numbers at every call."""
+"""Runs that are nothing but their files: what a live page is shown, without a training. The same numbers at every
+call.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +11,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from qlora_demo.core.records import Baseline, Evaluation, Event, Finished, GpuReading, Notice, Phase, Probe, Step
 from qlora_demo.jobs.state import process_marks, read_state, write_state
 from qlora_demo.jobs.store import EventWriter, Job, Store
-from qlora_demo.records import Baseline, Evaluation, Event, Finished, GpuReading, Notice, Phase, Probe, Step
 
 LABELS = ("1 star", "2 stars", "3 stars", "4 stars", "5 stars")
 HOSTILE = "<script>window.hacked = true</script> **bold** <img src=x onerror='window.hacked = true'> & \"quotes\""
@@ -43,11 +45,15 @@ def put_state(job: Job, state: str, steps_done: int, steps_total: int) -> None:
     assert stored is not None
     marks = process_marks(os.getpid()) if state in ("starting", "running", "stopping") else {}
     ended = stored.created + 60 if state in ("done", "failed", "stopped") else None
-    write_state(job.folder, replace(stored, state=state, steps_done=steps_done, steps_total=steps_total, ended=ended, **marks))
+    write_state(
+        job.folder, replace(stored, state=state, steps_done=steps_done, steps_total=steps_total, ended=ended, **marks)
+    )
 
 
 def story(steps: int, total: int, evaluations: int, texts: tuple[str, ...] = (), gpu: bool = False) -> Iterator[Event]:
-    """The events of a run that learns: the first `steps` of `total`, judged `evaluations` times on the way to the end."""
+    """The events of a run that learns: the first `steps` of `total`, judged `evaluations` times on the way to the
+    end.
+    """
     chance = random.Random(0)
     yield Phase("training", "preparing", steps=total, labels=len(LABELS))
     yield Baseline("majority", 1.6095, 0.2, 0.067, 1.4, "validation")
@@ -71,13 +77,17 @@ def one_step(step: int, total: int, chance: random.Random) -> Step:
     loss = {SPIKE: SPIKE_LOSS, DIP: DIP_LOSS}.get(step, max(loss, 0.05))
     rate = 2e-4 * min(step / (0.06 * total), (total - step) / (0.94 * total))
     norm = None if step % 50 == 7 else 1.2 + abs(chance.gauss(0, 0.5))
-    return Step(step, step / total, loss, rate, norm, chance.gauss(42, 2), chance.gauss(1800, 90), 780 * 1024**2 + step * 1024)
+    return Step(
+        step, step / total, loss, rate, norm, chance.gauss(42, 2), chance.gauss(1800, 90), 780 * 1024**2 + step * 1024
+    )
 
 
 def judged(step: int, total: int, texts: tuple[str, ...]) -> Iterator[Event]:
     """An evaluation, and each pinned review scored."""
     learned = 1 - math.exp(-4 * step / total)
-    yield Evaluation(step, 1.62 - 0.9 * learned, 0.2 + 0.55 * learned, 0.2 + 0.54 * learned, 1.4 - learned, "validation")
+    yield Evaluation(
+        step, 1.62 - 0.9 * learned, 0.2 + 0.55 * learned, 0.2 + 0.54 * learned, 1.4 - learned, "validation"
+    )
     for n, text in enumerate(texts):
         aim = (4.6, 3.1, 0.3, 1.8, 2.6)[n % 5]
         swings = [0.3 * math.sin(9 * step / total + rank + n) for rank in range(len(LABELS))]

@@ -1,7 +1,7 @@
 """Tiny random base models of many families, saved without a head as safetensors, each with a small working tokenizer.
 
-Built from nothing: no network, no package data. They learn next to nothing; they load, train, quantize and save like real ones.
-"""
+Built from nothing: no network, no package data. They learn next to nothing; they load, train, quantize and save like
+real ones."""
 
 from __future__ import annotations
 
@@ -46,7 +46,12 @@ def _bert_sizes(width: int, inner: int, layers: int, heads: int) -> dict[str, An
 
 
 def _decoder_sizes(width: int, inner: int, layers: int, heads: int) -> dict[str, Any]:
-    return {**_bert_sizes(width, inner, layers, heads), "num_key_value_heads": heads // 2, "head_dim": 10, "tie_word_embeddings": False}
+    return {
+        **_bert_sizes(width, inner, layers, heads),
+        "num_key_value_heads": heads // 2,
+        "head_dim": 10,
+        "tie_word_embeddings": False,
+    }
 
 
 def _gpt2_sizes(width: int, inner: int, layers: int, heads: int) -> dict[str, Any]:
@@ -54,11 +59,24 @@ def _gpt2_sizes(width: int, inner: int, layers: int, heads: int) -> dict[str, An
 
 
 def _distilbert_sizes(width: int, inner: int, layers: int, heads: int) -> dict[str, Any]:
-    return {"dim": width, "hidden_dim": inner, "n_layers": layers, "n_heads": heads, "max_position_embeddings": POSITIONS}
+    return {
+        "dim": width,
+        "hidden_dim": inner,
+        "n_layers": layers,
+        "n_heads": heads,
+        "max_position_embeddings": POSITIONS,
+    }
 
 
 def _t5_sizes(width: int, inner: int, layers: int, heads: int) -> dict[str, Any]:
-    return {"d_model": width, "d_ff": inner, "num_layers": layers, "num_heads": heads, "d_kv": width // heads, "decoder_start_token_id": 0}
+    return {
+        "d_model": width,
+        "d_ff": inner,
+        "num_layers": layers,
+        "num_heads": heads,
+        "d_kv": width // heads,
+        "decoder_start_token_id": 0,
+    }
 
 
 def _deberta_sizes(width: int, inner: int, layers: int, heads: int) -> dict[str, Any]:
@@ -86,8 +104,20 @@ def _opt_sizes(width: int, inner: int, layers: int, heads: int) -> dict[str, Any
     }
 
 
-BERT_SPECIAL = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
-ROBERTA_SPECIAL = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>", "mask_token": "<mask>"}
+BERT_SPECIAL = {
+    "pad_token": "[PAD]",
+    "unk_token": "[UNK]",
+    "cls_token": "[CLS]",
+    "sep_token": "[SEP]",
+    "mask_token": "[MASK]",
+}
+ROBERTA_SPECIAL = {
+    "bos_token": "<s>",
+    "pad_token": "<pad>",
+    "eos_token": "</s>",
+    "unk_token": "<unk>",
+    "mask_token": "<mask>",
+}
 _KNOWN: dict[str, Family] = {
     "gpt2": Family("gpt2", _gpt2_sizes, "bytes", {"eos_token": "<|endoftext|>"}),  # no pad token, as the real one
     "bert": Family("bert", _bert_sizes, "words", BERT_SPECIAL, "[CLS] $A [SEP]"),
@@ -99,26 +129,39 @@ _KNOWN: dict[str, Family] = {
         ROBERTA_SPECIAL,
         "<s> $A </s>",
     ),
-    "llama": Family("llama", _decoder_sizes, "bytes", {"bos_token": "<|begin|>", "eos_token": "<|end|>"}, "<|begin|> $A"),  # no pad token
+    "llama": Family(
+        "llama", _decoder_sizes, "bytes", {"bos_token": "<|begin|>", "eos_token": "<|end|>"}, "<|begin|> $A"
+    ),  # no pad token
     "qwen2": Family("qwen2", _decoder_sizes, "bytes", {"pad_token": "<|endoftext|>", "eos_token": "<|im_end|>"}),
     "qwen3": Family("qwen3", _decoder_sizes, "bytes", {"pad_token": "<|endoftext|>", "eos_token": "<|im_end|>"}),
     "modernbert": Family(
-        "modernbert", lambda *sizes: {**_bert_sizes(*sizes), "local_attention": 32}, "bytes", BERT_SPECIAL, "[CLS] $A [SEP]"
+        "modernbert",
+        lambda *sizes: {**_bert_sizes(*sizes), "local_attention": 32},
+        "bytes",
+        BERT_SPECIAL,
+        "[CLS] $A [SEP]",
     ),
     "deberta-v2": Family("deberta-v2", _deberta_sizes, "words", BERT_SPECIAL, "[CLS] $A [SEP]"),
     "opt": Family("opt", _opt_sizes, "bytes", ROBERTA_SPECIAL, "</s> $A"),
-    "gemma": Family("gemma", _decoder_sizes, "bytes", {"pad_token": "<pad>", "eos_token": "<eos>", "bos_token": "<bos>"}, "<bos> $A"),
-    "mistral": Family("mistral", _decoder_sizes, "bytes", {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}, "<s> $A"),
-    "t5": Family("t5", _t5_sizes, "words", {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}, "$A </s>"),
+    "gemma": Family(
+        "gemma", _decoder_sizes, "bytes", {"pad_token": "<pad>", "eos_token": "<eos>", "bos_token": "<bos>"}, "<bos> $A"
+    ),
+    "mistral": Family(
+        "mistral", _decoder_sizes, "bytes", {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}, "<s> $A"
+    ),
+    "t5": Family(
+        "t5", _t5_sizes, "words", {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}, "$A </s>"
+    ),
 }
 FAMILIES: tuple[str, ...] = tuple(_KNOWN)
 
 
 def make_family(name: str, folder: Path, odd: bool = False, seed: int = 0) -> Path:
-    """A base model of family `name` (one of FAMILIES) in `folder`: config.json, model.safetensors (FP32, no head), tokenizer.
+    """A base model of family `name` (one of FAMILIES) in `folder`: config.json, model.safetensors (FP32, no head),
+    tokenizer.
 
-    About 40,000 parameters. odd: a width of 36 and an inner width of 50, so that no matrix fills its blocks of 64 evenly.
-    """
+    About 40,000 parameters. odd: a width of 36 and an inner width of 50, so that no matrix fills its blocks of 64
+    evenly."""
     family = _KNOWN[name]
     folder = Path(folder)
     tokenizer = make_tokenizer(family)
@@ -149,11 +192,16 @@ def make_tokenizer(family: Family) -> PreTrainedTokenizerFast:
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         tokenizer.decoder = decoders.ByteLevel()
         trainer: Any = trainers.BpeTrainer(
-            vocab_size=400, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+            vocab_size=400,
+            special_tokens=special,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
         )
     else:
         tokenizer = Tokenizer(models.WordPiece(unk_token=family.special["unk_token"]))
-        tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase(), normalizers.Replace(Regex(r"\s+"), " ")])
+        tokenizer.normalizer = normalizers.Sequence(
+            [normalizers.NFKC(), normalizers.Lowercase(), normalizers.Replace(Regex(r"\s+"), " ")]
+        )
         tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         tokenizer.decoder = decoders.WordPiece()
         trainer = trainers.WordPieceTrainer(vocab_size=400, special_tokens=special, show_progress=False)

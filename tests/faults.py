@@ -1,9 +1,9 @@
-"""Kills -9 at random moments of short real runs, of the worker, of the app and of both; what must hold afterwards is checked.
+"""Kills -9 at random moments of short real runs, of the worker, of the app and of both; what must hold afterwards is
+checked.
 
-`python -m tests.faults --kills N --seed S [--minutes M] [--report FILE]`. Each core works through a chain of its own: an app, a home, one
-run after the other. A killed run is resumed and killed again, until it comes to its end; kills are drawn in rounds that visit every phase
-of a run.
-"""
+`python -m tests.faults --kills N --seed S [--minutes M] [--report FILE]`. Each core works through a chain of its own:
+an app, a home, one run after the other. A killed run is resumed and killed again, until it comes to its end; kills are
+drawn in rounds that visit every phase of a run."""
 
 from __future__ import annotations
 
@@ -27,17 +27,18 @@ from typing import Any
 
 import psutil
 
-from qlora_demo.config import RunConfig
+from qlora_demo.core.config import RunConfig
+from qlora_demo.host.redaction import clean
 from qlora_demo.jobs import queue
 from qlora_demo.jobs.store import Job, Store
-from qlora_demo.privacy import clean
 from tests.reviews import write_reviews
 from tests.serving import App, ask, start_app, stop_app
 
 STEPS, EVERY = 60, 5  # of a run; a checkpoint each EVERY
 TEXTS = ["I love it.", "It broke after a day."]
 PATIENCE = 300  # seconds that any wait may take, on a machine that is busy
-# Where a run is hit, and over how many seconds from there on: a whole phase, or the little that a file takes to be written.
+# Where a run is hit, and over how many seconds from there on: a whole phase, or the little that a file takes to be
+# written.
 SPREAD = {
     "queued": 0.02,
     "starting": 1.0,
@@ -63,8 +64,8 @@ class Moment:
 
 @dataclass(frozen=True)
 class Kill:
-    """A kill that was done. `where`: as the run's files tell; `dying`: seconds until the kernel had ended the worker, which waits for a
-    slow disk; `seconds`: from then on until its state was true."""
+    """A kill that was done. `where`: as the run's files tell; `dying`: seconds until the kernel had ended the worker,
+    which waits for a slow disk; `seconds`: from then on until its state was true."""
 
     victim: str
     where: str
@@ -100,7 +101,9 @@ class LeftToTheAppError(BaseException):
 
 
 def plan(seed: int, kills: int) -> list[Moment]:
-    """Rounds over all places in random order; each round begins with a new run, whose start is asked for while the app is killed."""
+    """Rounds over all places in random order; each round begins with a new run, whose start is asked for while the app
+    is killed.
+    """
     draw, places, moments = random.Random(seed), list(SPREAD)[1:], []
     while len(moments) < kills:
         draw.shuffle(places)
@@ -141,7 +144,9 @@ class Chain:
         self.rounds = 0
 
     def work(self, moments: list[Moment], end: float) -> None:
-        """All the kills, or those that there is time for until `end` by the monotonic clock, then the last run to its end."""
+        """All the kills, or those that there is time for until `end` by the monotonic clock, then the last run to its
+        end.
+        """
         job: Job | None = None
         for number, moment in enumerate(moments, 1):
             began = time.monotonic()
@@ -158,7 +163,10 @@ class Chain:
                     job = self.start()
                 self.kill(job, moment)
             kill, took = self.found.kills[-1], time.monotonic() - began
-            told = f"{number:>3}/{len(moments)} {kill.victim:<6} while {kill.where:<18} {kill.outcome:<12} {took:5.1f} s  {job.id}"
+            told = (
+                f"{number:>3}/{len(moments)} {kill.victim:<6} while {kill.where:<18} {kill.outcome:<12} {took:5.1f} s "
+                f" {job.id}"
+            )
             print(told, file=sys.stderr, flush=True)
         if job:
             self.finish(job)
@@ -169,10 +177,12 @@ class Chain:
             with suppress(psutil.NoSuchProcess):
                 psutil.Process(pid).kill()
 
-    # --- a run's way ---------------------------------------------------------------------------------------------------
+    # --- a run's way --------------------------------------------------------------------------------------------------
 
     def start(self) -> Job:
-        """A run of which nothing is killed at its start. Each third is stopped first: from then on it has an adapter to lose."""
+        """A run of which nothing is killed at its start. Each third is stopped first: from then on it has an adapter to
+        lose.
+        """
         answer = ask(self.app, "start_run", self.settings)
         job = self.store.job(answer["run"])
         self.rounds += 1
@@ -186,7 +196,9 @@ class Chain:
         return job
 
     def begin(self, moment: Moment) -> Job:
-        """A run whose start is asked for while the app is killed: it must be there and start later, or not be there at all."""
+        """A run whose start is asked for while the app is killed: it must be there and start later, or not be there at
+        all.
+        """
         before = {job.id for job in self.store.jobs()}
         self.store.home.mkdir(exist_ok=True)
         folders = len(os.listdir(self.store.home))
@@ -203,7 +215,9 @@ class Chain:
         self.found.check("one request starts at most one run", len(begun) <= 1, begun)
         if not begun:
             return self.start()
-        self.found.check("a queued run starts once there is an app again", begun[0].state().state != "queued", begun[0].state())
+        self.found.check(
+            "a queued run starts once there is an app again", begun[0].state().state != "queued", begun[0].state()
+        )
         return begun[0]
 
     def reach(self, job: Job, moment: Moment) -> bool:
@@ -236,7 +250,8 @@ class Chain:
         seen: Any = None
 
         def is_there_or_over() -> bool:
-            # Its files are read when they have changed: reading them all the time would take the core from the run that is waited for.
+            # Its files are read when they have changed: reading them all the time would take the core from the run that
+            # is waited for.
             nonlocal seen
             before, seen = seen, (marks(job), time.monotonic() // 0.5)
             return seen != before and (is_there() or job.state().is_final)
@@ -275,7 +290,9 @@ class Chain:
         self.agree()
         if moment.victim == "app":
             same = after.pid == state.pid and after.pid_started == state.pid_started  # it may just have claimed the run
-            self.found.check("a worker outlives the app", same and after.state in ("starting", "running", "done"), (state, after))
+            self.found.check(
+                "a worker outlives the app", same and after.state in ("starting", "running", "done"), (state, after)
+            )
         elif lived:
             self.found.check("a killed run is interrupted, or had ended", after.state in ("interrupted", "done"), after)
         if after.is_final and after.state != "done":
@@ -299,22 +316,38 @@ class Chain:
         self.agree()
         state, events = job.state(), job.events()
         self.found.check("a run comes to its end", state.state == "done" and state.error is None, state)
-        self.found.check("its last event says so", (events[-1]["event"], events[-1].get("state")) == ("finished", "done"), events[-1])
-        self.found.check("its report and its adapter are there", job.report() is not None and loads(job), sorted(job.folder.iterdir()))
-        self.found.check("its curve has every step once", told_steps(events) == list(range(1, STEPS + 1)), told_steps(events))
-        left = [path.name for path in job.folder.iterdir() if path.name.startswith(".") or path.suffix in (".draft", ".old")]
+        self.found.check(
+            "its last event says so", (events[-1]["event"], events[-1].get("state")) == ("finished", "done"), events[-1]
+        )
+        self.found.check(
+            "its report and its adapter are there",
+            job.report() is not None and loads(job),
+            sorted(job.folder.iterdir()),
+        )
+        self.found.check(
+            "its curve has every step once", told_steps(events) == list(range(1, STEPS + 1)), told_steps(events)
+        )
+        left = [
+            path.name for path in job.folder.iterdir() if path.name.startswith(".") or path.suffix in (".draft", ".old")
+        ]
         self.found.check("no draft is left", not left, left)
         self.found.done += 1
 
-    # --- what must hold --------------------------------------------------------------------------------------------------
+    # --- what must hold -----------------------------------------------------------------------------------------------
 
     def inspect(self, job: Job, before: bytes) -> None:
         """The run's files as a reader finds them at any moment."""
         check, content = self.found.check, read_bytes(job)
         whole = before[: before.rfind(b"\n") + 1]
-        check("no event that was written is lost", content.startswith(whole), f"{job.folder}: {len(whole)} bytes before")
+        check(
+            "no event that was written is lost", content.startswith(whole), f"{job.folder}: {len(whole)} bytes before"
+        )
         numbers = [event["seq"] for event in job.events()]
-        check("events are numbered without a gap", numbers == list(range(1, len(numbers) + 1)), f"{job.folder}: {numbers[-20:]}")
+        check(
+            "events are numbered without a gap",
+            numbers == list(range(1, len(numbers) + 1)),
+            f"{job.folder}: {numbers[-20:]}",
+        )
         if (job.folder / "adapter").exists():
             check("an adapter that is there loads and classifies", loads(job), job.folder)
         workers = self.workers()
@@ -327,7 +360,9 @@ class Chain:
     def agree(self) -> None:
         """The app, over HTTP, tells of the runs what their folders tell."""
         listed = {run["run"]: run for run in ask(self.app, "runs")}
-        self.found.check("the app lists every run", set(listed) == {job.id for job in self.store.jobs()}, sorted(listed))
+        self.found.check(
+            "the app lists every run", set(listed) == {job.id for job in self.store.jobs()}, sorted(listed)
+        )
         for job in self.store.jobs()[:1]:
             for _ in range(50):  # until nothing happened in between
                 before, shown, after = job.state(), ask(self.app, "run", job.id), job.state()
@@ -338,7 +373,13 @@ class Chain:
             agree = all(told[event["seq"]] == clean(event) for event in shown["events"])
             self.found.check("the app tells the events", agree, job.folder)
 
-    def wait(self, condition: Callable[[], bool], job: Job | None = None, pause: float = 0.01, what: str = "nothing is for ever") -> None:
+    def wait(
+        self,
+        condition: Callable[[], bool],
+        job: Job | None = None,
+        pause: float = 0.01,
+        what: str = "nothing is for ever",
+    ) -> None:
         deadline = time.monotonic() + PATIENCE
         while not (met := condition()) and time.monotonic() < deadline:
             time.sleep(pause)
@@ -347,12 +388,19 @@ class Chain:
     def workers(self, job: Job | None = None) -> list[int]:
         """The pids of the workers of a run, or of all of this home."""
         place = str(job.folder if job else self.store.home)
-        with_lines = ((process.info["pid"], process.info["cmdline"] or []) for process in psutil.process_iter(["pid", "cmdline"]))
+        with_lines = (
+            (process.info["pid"], process.info["cmdline"] or []) for process in psutil.process_iter(["pid", "cmdline"])
+        )
         return [pid for pid, line in with_lines if "qlora_demo.worker" in line and line[-1].startswith(place)]
 
     def _start_app(self) -> App:
-        return start_app(self.store.home, self.store.home.parent / "app.log", QLORA_DEMO_OFFLINE="1",
-                         HF_ENDPOINT="http://127.0.0.1:9", OMP_NUM_THREADS="1")  # fmt: skip
+        return start_app(
+            self.store.home,
+            self.store.home.parent / "app.log",
+            QLORA_DEMO_OFFLINE="1",
+            HF_ENDPOINT="http://127.0.0.1:9",
+            OMP_NUM_THREADS="1",
+        )
 
     def _kill_app(self) -> None:
         self.app.process.kill()
@@ -367,7 +415,14 @@ def write_inputs(place: Path, seed: int) -> dict[str, Any]:
     quiet()
     reviews = write_reviews(place / "mine.jsonl", 14)
     model = make_family("bert", place / "model")
-    sizes = {"batch_size": 4, "rank": 2, "max_length": 16, "max_steps": STEPS, "evaluations": STEPS // EVERY, "log_every": 1}
+    sizes = {
+        "batch_size": 4,
+        "rank": 2,
+        "max_length": 16,
+        "max_steps": STEPS,
+        "evaluations": STEPS // EVERY,
+        "log_every": 1,
+    }
     return RunConfig.read({"model": str(model), "data": str(reviews), "seed": seed, **sizes}).to_dict()
 
 
@@ -406,7 +461,7 @@ def is_over(pid: int) -> bool:
 
 def loads(job: Job) -> bool:
     """Whether the run's adapter loads and classifies."""
-    from qlora_demo.engine.inference import Classifier
+    from qlora_demo.engine.classify.classifier import Classifier
 
     try:
         return Classifier(str(job.folder / "adapter"), on_cpu=True).logits(TEXTS).shape == (len(TEXTS), 5)
@@ -427,8 +482,8 @@ def told_steps(events: list[dict[str, Any]]) -> list[int]:
 
 
 def work_chain(moments: list[Moment], seed: int, core: int | None = None, minutes: float | None = None) -> Findings:
-    """A chain, which begins no kill after so many `minutes`. With `core` it is in a process of its own that keeps to that core, as do the
-    processes it starts."""
+    """A chain, which begins no kill after so many `minutes`. With `core` it is in a process of its own that keeps to
+    that core, as do the processes it starts."""
     if core is not None and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {core})
     total, end = Findings(), time.monotonic() + 60 * (minutes or math.inf)
@@ -469,29 +524,35 @@ def describe(found: Findings, kills: int, seed: int, seconds: float) -> str:
     outcomes = Counter(f"{kill.victim}: {kill.outcome}" for kill in found.kills)
     dying = max((kill.dying for kill in found.kills), default=0.0)
     slowest = max((kill.seconds for kill in found.kills), default=0.0)
-    return "\n".join([
-        "# Kills -9 at random moments of real runs",
-        "",
-        f"`python -m tests.faults --kills {kills} --seed {seed}`, {date.today()}: {len(found.kills)} kills in {seconds / 60:.0f} min, "
-        f"{found.done} runs of {STEPS} steps brought to their end, {sum(found.checks.values()):,} checks, "
-        f"{len(found.violations)} violations.",
-        "",
-        f"| where the run was | {' | '.join(VICTIMS)} |",
-        "|---|---|---|---|",
-        *rows,
-        f"| in all | {sums} |",
-        "",
-        f"The kernel took up to {dying:.2f} s to end a killed worker; from then on its run's state was true within {slowest:.2f} s. "
-        "What became of the run:",
-        "",
-        *(f"- {name}: {number}" for name, number in sorted(outcomes.items())),
-        "",
-        "| check | times |",
-        "|---|---|",
-        *(f"| {name} | {number:,} |" for name, number in sorted(found.checks.items())),
-        *(f"- VIOLATION {violation}" for violation in found.violations),
-        "",
-    ])  # fmt: skip
+    return "\n".join(
+        [
+            "# Kills -9 at random moments of real runs",
+            "",
+            (
+                f"`python -m tests.faults --kills {kills} --seed {seed}`, {date.today()}: {len(found.kills)} kills in"
+                f" {seconds / 60:.0f} min, {found.done} runs of {STEPS} steps brought to their end,"
+                f" {sum(found.checks.values()):,} checks, {len(found.violations)} violations."
+            ),
+            "",
+            f"| where the run was | {' | '.join(VICTIMS)} |",
+            "|---|---|---|---|",
+            *rows,
+            f"| in all | {sums} |",
+            "",
+            (
+                f"The kernel took up to {dying:.2f} s to end a killed worker; from then on its run's state was true"
+                f" within {slowest:.2f} s. What became of the run:"
+            ),
+            "",
+            *(f"- {name}: {number}" for name, number in sorted(outcomes.items())),
+            "",
+            "| check | times |",
+            "|---|---|",
+            *(f"| {name} | {number:,} |" for name, number in sorted(found.checks.items())),
+            *(f"- VIOLATION {violation}" for violation in found.violations),
+            "",
+        ]
+    )
 
 
 def main() -> int:

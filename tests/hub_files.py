@@ -20,7 +20,9 @@ class Refusal(Exception):
 
 
 class File:
-    """One file of a commit: where its bytes are, and the hashes Git and LFS would give it. in_lfs: None = by its suffix."""
+    """One file of a commit: where its bytes are, and the hashes Git and LFS would give it. in_lfs: None = by its
+    suffix.
+    """
 
     def __init__(self, source: Path, in_lfs: bool | None = None):
         self.source, self.size = source, source.stat().st_size
@@ -33,7 +35,13 @@ class File:
         self.oid = hashlib.sha1(b"blob %d\0" % len(blob) + blob).hexdigest()
 
     def entry(self, path: str) -> dict[str, Any]:
-        return {"type": "file", "oid": self.oid, "size": self.size, "path": path, **({"lfs": self.lfs} if self.lfs else {})}
+        return {
+            "type": "file",
+            "oid": self.oid,
+            "size": self.size,
+            "path": path,
+            **({"lfs": self.lfs} if self.lfs else {}),
+        }
 
 
 @dataclass
@@ -50,7 +58,9 @@ class Commit:
     @staticmethod
     def name(files: dict[str, File], before: str = "") -> str:
         """A sha made from the content, and from what came before."""
-        return hashlib.sha1((before + "".join(f"{path} {file.oid}\n" for path, file in files.items())).encode()).hexdigest()
+        return hashlib.sha1(
+            (before + "".join(f"{path} {file.oid}\n" for path, file in files.items())).encode()
+        ).hexdigest()
 
     def entries(self, under: str = "", recursive: bool = True) -> list[dict[str, Any]]:
         """What the tree endpoint lists below a folder: folders too, each before its content."""
@@ -62,7 +72,9 @@ class Commit:
             parts = path.removeprefix(prefix).split("/")
             for depth in range(1, len(parts)):
                 name = prefix + "/".join(parts[:depth])
-                found.setdefault(name, {"type": "directory", "oid": hashlib.sha1(name.encode()).hexdigest(), "size": 0, "path": name})
+                found.setdefault(
+                    name, {"type": "directory", "oid": hashlib.sha1(name.encode()).hexdigest(), "size": 0, "path": name}
+                )
             found[path] = file.entry(path)
         return [entry for name, entry in found.items() if recursive or "/" not in name.removeprefix(prefix)]
 

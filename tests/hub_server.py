@@ -1,8 +1,8 @@
 """A small Hugging Face Hub on 127.0.0.1 for tests, and tiny repositories to put on it.
 
-Speaks what huggingface_hub 2.4, transformers 5.23 and datasets 5.2 ask when they read, and huggingface_hub when it writes (hub_writes.py);
-a process is sent here by `environment()`, because HF_ENDPOINT is read when huggingface_hub is imported. Files kept in LFS come through a
-redirect to another origin, as from the real Hub, and are sent to that.
+Speaks what huggingface_hub 2.4, transformers 5.23 and datasets 5.2 ask when they read, and huggingface_hub when it
+writes (hub_writes.py); a process is sent here by `environment()`, because HF_ENDPOINT is read when huggingface_hub is
+imported. Files kept in LFS come through a redirect to another origin, as from the real Hub, and are sent to that.
 
     with HubServer() as hub:
         hub.add_model("openai-community/gpt2", make_gpt2(folder), license="mit")
@@ -159,8 +159,8 @@ class HubServer:
     def add_model(self, repo_id: str, folder: Path | str, **options: Any) -> str:
         """Serve the folder as it is now; again for the same id: a new commit on main. Returns the commit's sha.
 
-        Options: revision (the sha, else made from the content), license, gated (False, True, "auto", "manual"), private, readers.
-        """
+        Options: revision (the sha, else made from the content), license, gated (False, True, "auto", "manual"),
+        private, readers."""
         return self._add("models", repo_id, Path(folder), **options)
 
     def add_dataset(self, repo_id: str, folder: Path | str, **options: Any) -> str:
@@ -185,14 +185,16 @@ class HubServer:
         self.repos[kind, repo_id] = repo
         return repo.add(Commit.of(folder, revision))
 
-    def fail_next(self, path_part: str, failure: int | str | Refusal, times: int = 1, *, after: int | None = None) -> None:
+    def fail_next(
+        self, path_part: str, failure: int | str | Refusal, times: int = 1, *, after: int | None = None
+    ) -> None:
         """Let the next requests whose path contains `path_part` fail.
 
-        An HTTP status: 401 and 403 say gated, 404 not found, 429 the rate limit (retry after a second); a Refusal says what it says. "drop"
-        closes without an answer, "hang" never answers, "lost" does what was asked and then closes without an answer. "cut" sends or takes a
-        file's first `after` bytes (default half) and closes; "hang" with `after` sends or takes them and goes silent: these two wait for a
-        request that carries a file's bytes and let HEAD and redirects pass.
-        """
+        An HTTP status: 401 and 403 say gated, 404 not found, 429 the rate limit (retry after a second); a Refusal says
+        what it says. "drop" closes without an answer, "hang" never answers, "lost" does what was asked and then closes
+        without an answer. "cut" sends or takes a file's first `after` bytes (default half) and closes; "hang" with
+        `after` sends or takes them and goes silent: these two wait for a request that carries a file's bytes and let
+        HEAD and redirects pass."""
         with self._lock:
             self._failures.append(Failure(path_part, failure, times, after))
 
@@ -206,7 +208,9 @@ class HubServer:
         return None
 
     def throttle(self, bytes_per_second: int | None) -> None:
-        """Send files at most this fast (each connection); None: as fast as can be. Holds for downloads under way too."""
+        """Send files at most this fast (each connection); None: as fast as can be. Holds for downloads under way
+        too.
+        """
         self.rate = bytes_per_second
 
     def reset(self) -> None:
@@ -276,10 +280,19 @@ class _Handler(Writes, BaseHTTPRequestHandler):
         if isinstance(failure.what, str):
             raise ConnectionAbortedError("injected")
         limit = {"RateLimit": '"api";r=0;t=1', "RateLimit-Policy": '"fixed window";"api";q=500;w=300'}
-        codes = {401: "GatedRepo", 403: "GatedRepo", 404: "EntryNotFound" if "/resolve/" in self.where else "RepoNotFound"}
-        raise Refusal(failure.what, codes.get(failure.what, ""), f"Injected {failure.what}", **(limit if failure.what == 429 else {}))
+        codes = {
+            401: "GatedRepo",
+            403: "GatedRepo",
+            404: "EntryNotFound" if "/resolve/" in self.where else "RepoNotFound",
+        }
+        raise Refusal(
+            failure.what,
+            codes.get(failure.what, ""),
+            f"Injected {failure.what}",
+            **(limit if failure.what == 429 else {}),
+        )
 
-    # -- answers ------------------------------------------------------------------------------------------------------------------------
+    # -- answers -------------------------------------------------------------------------------------------------------
     def start(self, status: int, headers: dict[str, Any]) -> bool:
         """Send the head; True where a body has to follow."""
         self.send_response(status)
@@ -321,7 +334,7 @@ class _Handler(Writes, BaseHTTPRequestHandler):
         if failure:
             self.fail(failure)
 
-    # -- who may see what ---------------------------------------------------------------------------------------------------------------
+    # -- who may see what ----------------------------------------------------------------------------------------------
     def user(self) -> str | None:
         token = self.headers.get("Authorization", "").removeprefix("Bearer ")
         if token and token not in self.hub.tokens:
@@ -331,7 +344,8 @@ class _Handler(Writes, BaseHTTPRequestHandler):
         return self.hub.tokens.get(token)
 
     def repo(self, kind: str, repo_id: str, content: bool = False) -> Repo:
-        """The repository, or the real Hub's refusal: it says 401, not 404, to a stranger who asks for what does not exist.
+        """The repository, or the real Hub's refusal: it says 401, not 404, to a stranger who asks for what does not
+        exist.
 
         A gated repository shows its description and listing to everyone, its content to its readers.
         """
@@ -339,16 +353,21 @@ class _Handler(Writes, BaseHTTPRequestHandler):
         if repo is None and (new := self.hub.renamed.get(repo_id)):
             raise Refusal(307, "", "Moved", Location=self.path.replace(f"/{repo_id}", f"/{new}", 1))
         if repo is None or (repo.private and user not in repo.readers):
-            raise Refusal(404 if user else 401, "RepoNotFound", "Repository not found" if user else "Invalid username or password.")
+            raise Refusal(
+                404 if user else 401,
+                "RepoNotFound",
+                "Repository not found" if user else "Invalid username or password.",
+            )
         if content and repo.gated and user not in repo.readers:
             raise Refusal(
                 403 if user else 401,
                 "GatedRepo",
-                f"Access to {kind[:-1]} {repo_id} is restricted. You must have access to it and be authenticated to access it.",
+                f"Access to {kind[:-1]} {repo_id} is restricted. You must have access to it and be authenticated to"
+                " access it.",
             )
         return repo
 
-    # -- endpoints ----------------------------------------------------------------------------------------------------------------------
+    # -- endpoints -----------------------------------------------------------------------------------------------------
     def home(self) -> None:
         self.send_json({})
 
@@ -363,7 +382,10 @@ class _Handler(Writes, BaseHTTPRequestHandler):
                 "id": "0" * 24,
                 "name": user,
                 "fullname": user,
-                "orgs": [{"type": "org", "name": name, "roleInOrg": rank} for name, rank in self.hub.orgs.get(user, {}).items()],
+                "orgs": [
+                    {"type": "org", "name": name, "roleInOrg": rank}
+                    for name, rank in self.hub.orgs.get(user, {}).items()
+                ],
                 "isPro": False,
                 "auth": {"type": "access_token", "accessToken": access},
             }
@@ -377,7 +399,11 @@ class _Handler(Writes, BaseHTTPRequestHandler):
             for sibling, file in zip(siblings, commit.files.values(), strict=True):
                 sibling |= {"size": file.size, "blobId": file.oid}
                 if file.lfs:  # here the hash is called sha256, in the tree oid
-                    sibling["lfs"] = {"sha256": file.lfs["oid"], "size": file.size, "pointerSize": file.lfs["pointerSize"]}
+                    sibling["lfs"] = {
+                        "sha256": file.lfs["oid"],
+                        "size": file.size,
+                        "pointerSize": file.lfs["pointerSize"],
+                    }
         answer = {
             "_id": "0" * 24,
             "id": id,
@@ -416,7 +442,11 @@ class _Handler(Writes, BaseHTTPRequestHandler):
     def paths_info(self, kind: str, id: str, revision: str) -> None:
         form = parse_qs(self.body.decode())
         entries = {entry["path"]: entry for entry in self.repo(kind, id).commit(revision).entries()}
-        self.send_json(self.dated([entries[path] for path in form.get("paths", []) if path in entries], form.get("expand") == ["true"]))
+        self.send_json(
+            self.dated(
+                [entries[path] for path in form.get("paths", []) if path in entries], form.get("expand") == ["true"]
+            )
+        )
 
     def dated(self, entries: list[dict[str, Any]], expand: bool) -> list[dict[str, Any]]:
         last = {"lastCommit": {"id": "0" * 40, "title": "Upload", "date": DATE}} if expand else {}
@@ -429,7 +459,9 @@ class _Handler(Writes, BaseHTTPRequestHandler):
 
     def commits(self, kind: str, id: str, revision: str) -> None:
         commit = self.repo(kind, id).commit(revision)
-        self.send_json([{"id": commit.sha, "title": commit.title, "message": "", "date": DATE, "authors": [{"user": USER}]}])
+        self.send_json(
+            [{"id": commit.sha, "title": commit.title, "message": "", "date": DATE, "authors": [{"user": USER}]}]
+        )
 
     def auth_check(self, kind: str, id: str) -> None:
         self.repo(kind, id, content=True)
@@ -438,10 +470,14 @@ class _Handler(Writes, BaseHTTPRequestHandler):
     def resolve(self, id: str, revision: str, path: str, kind: str = "models") -> None:
         commit = self.repo(kind, id, content=True).commit(revision)
         headers: dict[str, Any] = {"X-Repo-Commit": commit.sha}
-        if (file := commit.files.get(path)) is None:  # with the commit, so that clients remember that the file does not exist
+        if (
+            file := commit.files.get(path)
+        ) is None:  # with the commit, so that clients remember that the file does not exist
             raise Refusal(404, "EntryNotFound", "Entry not found", **headers)
         if file.lfs is None:
-            return self.send_file(file, {**headers, "ETag": f'"{file.oid}"', "Content-Type": "text/plain; charset=utf-8"})
+            return self.send_file(
+                file, {**headers, "ETag": f'"{file.oid}"', "Content-Type": "text/plain; charset=utf-8"}
+            )
         self.start(
             302,
             {
@@ -460,7 +496,9 @@ class _Handler(Writes, BaseHTTPRequestHandler):
 
 
 def _model_facts(commit: Commit) -> dict[str, Any]:
-    """What the Hub reads from a model's files: the architecture, and how many numbers of each type its safetensors hold."""
+    """What the Hub reads from a model's files: the architecture, and how many numbers of each type its safetensors
+    hold.
+    """
     facts: dict[str, Any] = {}
     if config := commit.files.get("config.json"):
         content = json.loads(config.source.read_text())
@@ -482,7 +520,9 @@ def _model_facts(commit: Commit) -> dict[str, Any]:
 
 
 def environment(hub: HubServer | str, home: Path | str, **more: str) -> dict[str, str]:
-    """The environment of a process that takes `hub` for the Hub, with its own empty cache in `home` and nobody logged in."""
+    """The environment of a process that takes `hub` for the Hub, with its own empty cache in `home` and nobody logged
+    in.
+    """
     ours = {
         name: value
         for name, value in os.environ.items()
@@ -508,12 +548,14 @@ def sample_rows(split: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (REVIEWS / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
-def make_gpt2(folder: Path | str, *, layers: int = 2, width: int = 64, heads: int = 4, positions: int = 256, vocabulary: int = 512) -> Path:
+def make_gpt2(
+    folder: Path | str, *, layers: int = 2, width: int = 64, heads: int = 4, positions: int = 256, vocabulary: int = 512
+) -> Path:
     """A tiny random GPT-2 as openai-community/gpt2 lies on the Hub; always the same bytes.
 
-    Like there: keys without `transformer.`, the causal masks stored as weights (so the safetensors hold more numbers than the model has
-    parameters), no head of its own, no pad token, and beside it the same weights in formats the app must not fetch (here: junk).
-    """
+    Like there: keys without `transformer.`, the causal masks stored as weights (so the safetensors hold more numbers
+    than the model has parameters), no head of its own, no pad token, and beside it the same weights in formats the app
+    must not fetch (here: junk)."""
     import numpy as np
     from safetensors.numpy import save_file
 
@@ -533,7 +575,10 @@ def make_gpt2(folder: Path | str, *, layers: int = 2, width: int = 64, heads: in
     }
     for layer in range(layers):
         for name, shape in shapes.items():
-            weights[f"h.{layer}.{name}.weight"], weights[f"h.{layer}.{name}.bias"] = normal(*shape), np.zeros(shape[1], np.float32)
+            weights[f"h.{layer}.{name}.weight"], weights[f"h.{layer}.{name}.bias"] = (
+                normal(*shape),
+                np.zeros(shape[1], np.float32),
+            )
         weights[f"h.{layer}.attn.bias"] = np.tril(np.ones((1, 1, positions, positions), np.float32))
     for norm in ["ln_f", *(f"h.{layer}.ln_{i}" for layer in range(layers) for i in (1, 2))]:
         weights[f"{norm}.weight"], weights[f"{norm}.bias"] = np.ones(width, np.float32), np.zeros(width, np.float32)
@@ -564,7 +609,11 @@ def make_gpt2(folder: Path | str, *, layers: int = 2, width: int = 64, heads: in
         "vocab_size": vocabulary,
     }
     generation = {"_from_model_config": True, "bos_token_id": end, "eos_token_id": end}
-    for name, content in {"config": config, "tokenizer_config": {"model_max_length": positions}, "generation_config": generation}.items():
+    for name, content in {
+        "config": config,
+        "tokenizer_config": {"model_max_length": positions},
+        "generation_config": generation,
+    }.items():
         (folder / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
     _make_gpt2_tokenizer(folder, vocabulary)
     (folder / "README.md").write_text("---\nlanguage: en\nlicense: mit\n---\n\n# GPT-2\n\nTiny, random, for tests.\n")
@@ -574,7 +623,9 @@ def make_gpt2(folder: Path | str, *, layers: int = 2, width: int = 64, heads: in
 
 
 def _make_gpt2_tokenizer(folder: Path, vocabulary: int) -> None:
-    """Byte-level BPE trained on sample reviews; <|endoftext|> is the last id and the only special token, as in GPT-2's files."""
+    """Byte-level BPE trained on sample reviews; <|endoftext|> is the last id and the only special token, as in GPT-2's
+    files.
+    """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
     def byte_level(bpe: models.BPE) -> Tokenizer:
@@ -600,11 +651,11 @@ def _make_gpt2_tokenizer(folder: Path, vocabulary: int) -> None:
 
 
 def make_amazon_reviews(folder: Path | str, rows: tuple[int, int, int] = (600, 100, 100)) -> Path:
-    """English reviews in the files, columns and order of mteb/amazon_reviews_multi: five balanced classes, sorted by label.
+    """English reviews in the files, columns and order of mteb/amazon_reviews_multi: five balanced classes, sorted by
+    label.
 
-    The title is the review's first words, so it tells nothing that the body does not. The loading script, which datasets >= 4 refuses,
-    is there too.
-    """
+    The title is the review's first words, so it tells nothing that the body does not. The loading script, which
+    datasets >= 4 refuses, is there too."""
     folder = Path(folder)
     (folder / "en").mkdir(parents=True, exist_ok=True)
     number = 0
@@ -614,10 +665,17 @@ def make_amazon_reviews(folder: Path | str, rows: tuple[int, int, int] = (600, 1
             for label in range(5):
                 texts = [row["text"] for row in samples if row["label"] == label][: count // 5]
                 if count % 5 or len(texts) < count // 5:
-                    raise ValueError(f"{split}: {count} rows cannot be had in five equal classes from {len(samples)} samples.")
+                    raise ValueError(
+                        f"{split}: {count} rows cannot be had in five equal classes from {len(samples)} samples."
+                    )
                 for text in texts:
                     title = " ".join(text.split()[:4]).rstrip(",.;:!?")
-                    row = {"id": f"en_{number:07d}", "text": f"{title}\n\n{text}", "label": label, "label_text": str(label)}
+                    row = {
+                        "id": f"en_{number:07d}",
+                        "text": f"{title}\n\n{text}",
+                        "label": label,
+                        "label_text": str(label),
+                    }
                     out.write(json.dumps(row, ensure_ascii=False) + "\n")
                     number += 1
     (folder / "README.md").write_text("---\nlanguage:\n- en\n---\n\n# Reviews\n\nFor tests.\n")

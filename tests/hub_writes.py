@@ -1,8 +1,8 @@
-"""The side of the local Hub of tests that is written to: repositories created, files uploaded and committed, cards checked.
+"""The side of the local Hub of tests that is written to: repositories created, files uploaded and committed, cards
+checked.
 
-Speaks what huggingface_hub 2.4 sends without Xet: preupload, the LFS batch, a PUT to the other origin, verify, then one commit in NDJSON.
-Knows who may write where; how a request comes in and an answer goes out is hub_server's.
-"""
+Speaks what huggingface_hub 2.4 sends without Xet: preupload, the LFS batch, a PUT to the other origin, verify, then one
+commit in NDJSON. Knows who may write where; how a request comes in and an answer goes out is hub_server's."""
 
 from __future__ import annotations
 
@@ -40,15 +40,41 @@ LICENCES = {
     "unlicense",
 }
 TEXTS = frozenset(
-    {"library_name", "pipeline_tag", "license_name", "license_link", "base_model_relation", "title", "emoji", "sdk", "app_file"}
+    {
+        "library_name",
+        "pipeline_tag",
+        "license_name",
+        "license_link",
+        "base_model_relation",
+        "title",
+        "emoji",
+        "sdk",
+        "app_file",
+    }
 )
-LISTS = frozenset({"tags", "datasets", "metrics", "language", "base_model", "license", "models", "hf_oauth_scopes", "preload_from_hub"})
+LISTS = frozenset(
+    {
+        "tags",
+        "datasets",
+        "metrics",
+        "language",
+        "base_model",
+        "license",
+        "models",
+        "hf_oauth_scopes",
+        "preload_from_hub",
+    }
+)
 ONLY_LISTS = frozenset({"tags", "model-index", "models", "hf_oauth_scopes", "preload_from_hub"})
 
 
 def check_card(content: str, kind: str) -> tuple[list[str], list[str]]:
     """(errors, warnings) for the metadata of a README.md, in the words of the real Hub as far as they are known."""
-    front = content.split("\n---\n", 1)[0].removeprefix("---\n") if content.startswith("---\n") and "\n---\n" in content else ""
+    front = (
+        content.split("\n---\n", 1)[0].removeprefix("---\n")
+        if content.startswith("---\n") and "\n---\n" in content
+        else ""
+    )
     if not front.strip():
         return [], ["empty or missing yaml metadata in repo card"]
     try:
@@ -69,8 +95,11 @@ def check_card(content: str, kind: str) -> tuple[list[str], list[str]]:
         errors.append(f'"license" must be one of [{", ".join(sorted(LICENCES))}]')
     errors += [error for item in metadata.get("model-index") or [] for error in _check_results(item)]
     if kind == "space":
-        errors += [f'"{name}" must be one of [{", ".join(sorted(COLOURS))}]'
-                   for name in ("colorFrom", "colorTo") if metadata.get(name, "red") not in COLOURS]  # fmt: skip
+        errors += [
+            f'"{name}" must be one of [{", ".join(sorted(COLOURS))}]'
+            for name in ("colorFrom", "colorTo")
+            if metadata.get(name, "red") not in COLOURS
+        ]
         if len(str(metadata.get("short_description", ""))) > 60:
             errors.append('"short_description" length must be less than or equal to 60 characters long')
         if "sdk" not in metadata:
@@ -82,11 +111,21 @@ def _check_results(item: Any) -> list[str]:
     if not isinstance(item, dict) or not isinstance(item.get("name"), str) or not isinstance(item.get("results"), list):
         return ['"model-index[0]" must have a name and results']
     whole = all(
-        isinstance(result, dict) and {"task", "dataset", "metrics"} <= result.keys() and {"type", "name"} <= result["dataset"].keys()
-        and "type" in result["task"] and all({"type", "value"} <= metric.keys() for metric in result["metrics"])
+        isinstance(result, dict)
+        and {"task", "dataset", "metrics"} <= result.keys()
+        and {"type", "name"} <= result["dataset"].keys()
+        and "type" in result["task"]
+        and all({"type", "value"} <= metric.keys() for metric in result["metrics"])
         for result in item["results"]
-    )  # fmt: skip
-    return [] if whole else ['"model-index[0].results[0]" must have a task, a dataset with type and name, and metrics with type and value']
+    )
+    return (
+        []
+        if whole
+        else [
+            '"model-index[0].results[0]" must have a task, a dataset with type and name, and metrics with type and'
+            " value"
+        ]
+    )
 
 
 class Writes:
@@ -100,7 +139,7 @@ class Writes:
     user: Any
     repo: Any
 
-    # -- who may write ------------------------------------------------------------------------------------------------------------------
+    # -- who may write -------------------------------------------------------------------------------------------------
     def writer(self) -> str:
         user = self.user()
         if user is None:
@@ -122,10 +161,13 @@ class Writes:
         used = sum(path.stat().st_size for path in self.hub.store.iterdir())
         if self.hub.quota_bytes is not None and used + new_bytes > self.hub.quota_bytes:
             raise Refusal(
-                403, "", "Private repository storage limit reached, please upgrade your plan to increase your private storage limit."
+                403,
+                "",
+                "Private repository storage limit reached, please upgrade your plan to increase your private storage"
+                " limit.",
             )
 
-    # -- endpoints ----------------------------------------------------------------------------------------------------------------------
+    # -- endpoints -----------------------------------------------------------------------------------------------------
     def create_repo(self) -> Any:
         user, asked = self.writer(), json.loads(self.body)
         owner, kind = asked.get("organization") or user, asked.get("type") or "model"
@@ -138,7 +180,13 @@ class Writes:
             return self.send_json({"error": said, "url": f"{self.hub.url}/{place}"}, 409, {"X-Error-Message": said})
         repo = Repo(f"{kind}s", repo_id, None, False, asked.get("visibility") == "private", {user})
         attributes = "".join(f"*{suffix} filter=lfs diff=lfs merge=lfs -text\n" for suffix in sorted(LFS_SUFFIXES))
-        repo.add(Commit(hashlib.sha1(repo_id.encode()).hexdigest(), {ATTRIBUTES: self.keep(attributes.encode())}, "initial commit"))
+        repo.add(
+            Commit(
+                hashlib.sha1(repo_id.encode()).hexdigest(),
+                {ATTRIBUTES: self.keep(attributes.encode())},
+                "initial commit",
+            )
+        )
         self.hub.repos[f"{kind}s", repo_id] = repo
         return self.send_json({"url": f"{self.hub.url}/{place}", "name": repo_id, "id": "0" * 24})
 
@@ -152,17 +200,36 @@ class Writes:
     def validate_yaml(self) -> None:
         asked = json.loads(self.body)
         errors, warnings = check_card(asked["content"], asked["repoType"])
-        answer = {"errors": [{"message": text} for text in errors], "warnings": [{"message": text} for text in warnings]}
+        answer = {
+            "errors": [{"message": text} for text in errors],
+            "warnings": [{"message": text} for text in warnings],
+        }
         self.send_json(answer, 400 if errors else 200)
 
     def preupload(self, kind: str, id: str, revision: str) -> None:
         commit = self.writable(kind, id).commit(revision)
-        self.send_json({"commitOid": commit.sha, "files": [
-            {"path": asked["path"], "shouldIgnore": False,
-             "uploadMode": "lfs" if Path(asked["path"]).suffix in LFS_SUFFIXES or asked["size"] > INLINE_BYTES else "regular",
-             **({"oid": file.lfs["oid"] if file.lfs else file.oid} if (file := commit.files.get(asked["path"])) else {})}
-            for asked in json.loads(self.body)["files"]
-        ]})  # fmt: skip
+        self.send_json(
+            {
+                "commitOid": commit.sha,
+                "files": [
+                    {
+                        "path": asked["path"],
+                        "shouldIgnore": False,
+                        "uploadMode": (
+                            "lfs"
+                            if Path(asked["path"]).suffix in LFS_SUFFIXES or asked["size"] > INLINE_BYTES
+                            else "regular"
+                        ),
+                        **(
+                            {"oid": file.lfs["oid"] if file.lfs else file.oid}
+                            if (file := commit.files.get(asked["path"]))
+                            else {}
+                        ),
+                    }
+                    for asked in json.loads(self.body)["files"]
+                ],
+            }
+        )
 
     def lfs_batch(self, id: str, kind: str = "models") -> None:
         self.writable(kind, id)
@@ -202,7 +269,9 @@ class Writes:
             self.apply(files, line["key"], line["value"])
         files = dict(sorted(files.items()))
         sha = repo.add(Commit(Commit.name(files, before.sha), files, header["summary"]), revision)
-        self.send_json({"success": True, "commitOid": sha, "commitUrl": f"{self.hub.url}/{id}/commit/{sha}", "hookOutput": ""})
+        self.send_json(
+            {"success": True, "commitOid": sha, "commitUrl": f"{self.hub.url}/{id}/commit/{sha}", "hookOutput": ""}
+        )
 
     def apply(self, files: dict[str, File], key: str, value: dict[str, Any]) -> None:
         path = value["path"]
@@ -221,7 +290,7 @@ class Writes:
         else:
             raise Refusal(400, "", f"Unknown operation {key}")
 
-    # -- what is kept -------------------------------------------------------------------------------------------------------------------
+    # -- what is kept --------------------------------------------------------------------------------------------------
     def stored(self, oid: str) -> Path:
         return self.hub.store / oid
 

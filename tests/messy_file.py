@@ -1,4 +1,6 @@
-"""A spreadsheet of reviews as people have them: formulas, markup, marks of direction, empty and huge texts, rows that do not fit."""
+"""A spreadsheet of reviews as people have them: formulas, markup, marks of direction, empty and huge texts, rows that
+do not fit.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +14,26 @@ ODD = (
     "<script>document.title='owned'</script> Great **sound**, $\\frac{1}{2}$ the price &amp; it works.",
     "\u202eesrever ni\u202c and back, it is fine.",
     "مُمتاز، أنصح به 😀👍🏽",
-    "=HYPERLINK(\"http://example.com\")",
+    '=HYPERLINK("http://example.com")',
     "@SUM(1)",
-)  # fmt: skip
+)
 COLUMNS = ("id", "Review", "rating", "note", "stars")
 REPEATED = "It does what it should, nothing more."
 
 
 def write_messy(path: Path, each: int = 10) -> Path:
-    """5 * each + 10 rows that can be read and one that cannot; `rating` is right, `stars` is a column that clashes with ours."""
+    """5 * each + 10 rows that can be read and one that cannot; `rating` is right, `stars` is a column that clashes with
+    ours.
+    """
     rows = [(row["text"], str(row["label"] + 1)) for row in first_reviews(each)]
-    rows += [*((text, "") for text in ODD), ("", "3"), ("x" * 50_001, "1"), (REPEATED, "3"), (REPEATED, "3"), ("two\nlines; one cell", "4")]
+    rows += [
+        *((text, "") for text in ODD),
+        ("", "3"),
+        ("x" * 50_001, "1"),
+        (REPEATED, "3"),
+        (REPEATED, "3"),
+        ("two\nlines; one cell", "4"),
+    ]
     notes = ("-3", "+1.5", "=1+1", "-2+3", "\tx", "plain")
     file = io.StringIO()
     writer = csv.writer(file, delimiter=";", lineterminator="\n")

@@ -1,4 +1,6 @@
-"""Requests to a running app as anyone may write them: bytes over http.client, without a client library that would mend or refuse them."""
+"""Requests to a running app as anyone may write them: bytes over http.client, without a client library that would mend
+or refuse them.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ class Answer:
     seconds: float
 
 
-def send(app: App, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] = {}, most: int = 4_000_000) -> Answer:
+def send(
+    app: App, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] = {}, most: int = 4_000_000
+) -> Answer:
     """One request; of a stream that does not end what comes until a final message, or within the patience."""
     began = time.monotonic()
     connection = http.client.HTTPConnection(app.url.removeprefix("http://").rstrip("/"), timeout=PATIENCE_SECONDS)
@@ -81,7 +85,11 @@ def config(app: App) -> dict[str, Any]:
 def events_of(app: App, elem_id: str) -> list[dict[str, Any]]:
     """The page's own events that a component triggers, in the order they are wired."""
     ids = [it["id"] for it in config(app)["components"] if it["props"].get("elem_id") == elem_id]
-    return [it for it in config(app)["dependencies"] if it["backend_fn"] and any(target[0] in ids for target in it["targets"])]
+    return [
+        it
+        for it in config(app)["dependencies"]
+        if it["backend_fn"] and any(target[0] in ids for target in it["targets"])
+    ]
 
 
 def join(app: App, fn_index: int, data: Any, session: str = "", **more: Any) -> Answer:

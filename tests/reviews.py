@@ -17,5 +17,7 @@ def first_reviews(each: int) -> list[dict[str, Any]]:
 
 def write_reviews(path: Path, each: int) -> Path:
     """They, one JSON object a line: {text, stars (1 to 5)}."""
-    path.write_text("".join(json.dumps({"text": row["text"], "stars": row["label"] + 1}) + "\n" for row in first_reviews(each)))
+    path.write_text(
+        "".join(json.dumps({"text": row["text"], "stars": row["label"] + 1}) + "\n" for row in first_reviews(each))
+    )
     return path

@@ -18,12 +18,21 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-DROPPED = ("HF_HUB_OFFLINE", "HF_TOKEN", "QLORA_DEMO_OFFLINE", "QLORA_DEMO_PUBLIC", "QLORA_DEMO_AUTH", "QLORA_DEMO_SAMPLE_MODEL")
+DROPPED = (
+    "HF_HUB_OFFLINE",
+    "HF_TOKEN",
+    "QLORA_DEMO_OFFLINE",
+    "QLORA_DEMO_PUBLIC",
+    "QLORA_DEMO_AUTH",
+    "QLORA_DEMO_SAMPLE_MODEL",
+)
 
 
 @dataclass(frozen=True)
 class App:
-    """A running app. `home`: where its runs lie; `log`: what it prints; `up_seconds`: from the start of the process to the first page."""
+    """A running app. `home`: where its runs lie; `log`: what it prints; `up_seconds`: from the start of the process to
+    the first page.
+    """
 
     url: str
     home: Path
@@ -33,7 +42,9 @@ class App:
 
 
 def free_port() -> int:
-    """Below those that the system hands out by itself: the app needs seconds to take it, and many tests run side by side."""
+    """Below those that the system hands out by itself: the app needs seconds to take it, and many tests run side by
+    side.
+    """
     while True:
         port = random.SystemRandom().randint(20_000, 32_000)
         with socket.socket() as probe, suppress(OSError):
@@ -51,11 +62,15 @@ def start_app(home: Path, log: Path, **environment: str) -> App:
 
 
 def start_here(root: Path, home: Path, log: Path, env: dict[str, str], through: Sequence[str] = ()) -> App:
-    """The app whose app.py lies in `root`, in exactly this environment and a port; `through`: a command that starts it."""
+    """The app whose app.py lies in `root`, in exactly this environment and a port; `through`: a command that starts
+    it.
+    """
     port, began = free_port(), time.monotonic()
     env = {**env, "GRADIO_SERVER_PORT": str(port)}
     with log.open("w") as output:
-        process = subprocess.Popen([*through, sys.executable, "app.py"], cwd=root, env=env, stdout=output, stderr=output, text=True)
+        process = subprocess.Popen(
+            [*through, sys.executable, "app.py"], cwd=root, env=env, stdout=output, stderr=output, text=True
+        )
     url = f"http://127.0.0.1:{port}/"
     while time.monotonic() - began < 60:
         if process.poll() is not None:
@@ -77,12 +92,16 @@ def ask(app: App, endpoint: str, *values: Any, wait: bool = True) -> Any:
     except OSError as error:
         time.sleep(1)  # a process that is ending lets go of its connections first
         ended, printed = app.process.poll(), app.log.read_text()[-4000:]
-        raise AssertionError(f"{endpoint}: {error!r}; the app has ended with {ended} and printed:\n{printed}") from error
+        raise AssertionError(
+            f"{endpoint}: {error!r}; the app has ended with {ended} and printed:\n{printed}"
+        ) from error
 
 
 def _ask(app: App, endpoint: str, *values: Any, wait: bool) -> Any:
     address = f"{app.url}gradio_api/call/{endpoint}"
-    request = urllib.request.Request(address, json.dumps({"data": values}).encode(), {"Content-Type": "application/json"})
+    request = urllib.request.Request(
+        address, json.dumps({"data": values}).encode(), {"Content-Type": "application/json"}
+    )
     with urllib.request.urlopen(request, timeout=60) as answer:
         number = json.load(answer)["event_id"]
     if not wait:

@@ -14,7 +14,7 @@ from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn, TextIO
 
-from ..errors import SettingsError
+from ..core.errors import SettingsError
 from ..jobs.store import to_json
 
 PROGRAM = "python -m qlora_demo"
@@ -25,7 +25,7 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, *arguments: Any, **options: Any):
         super().__init__(*arguments, **options)
-        # -1e-3 is a value to be judged, too; before Python 3.14 it is taken for an option, and the one before it for empty.
+        # -1e-3 is a value to be judged, too; before Python 3.14 it is taken for an option, and the one before it for em
         self._negative_number_matcher = re.compile(r"-\.?\d")
 
     def error(self, message: str) -> NoReturn:

@@ -9,18 +9,22 @@ import argparse
 import os
 from typing import Any
 
-from ..config import RunConfig
-from ..errors import SettingsError
-from ..records import Columns
+from ..core.config import RunConfig
+from ..core.errors import SettingsError
+from ..core.records import Columns
 from . import lines
 from .base import Output, add_command
 
 _MOST_TOKENS = 100_000
-_DATA_HELP = "`sample`, a preset name, a file (.csv .tsv .json .jsonl .parquet, also .gz or .zip), a folder, or a Hub id."
+_DATA_HELP = (
+    "`sample`, a preset name, a file (.csv .tsv .json .jsonl .parquet, also .gz or .zip), a folder, or a Hub id."
+)
 
 
 def add_commands(commands: Any) -> None:
-    data = add_command(commands, "data", run_data, "Report what is in reviews: rows, labels, lengths, and what is wrong with them.")
+    data = add_command(
+        commands, "data", run_data, "Report what is in reviews: rows, labels, lengths, and what is wrong with them."
+    )
     data.add_argument("data", metavar="DATA", help=_DATA_HELP)
     add_reading(data)
     data.add_argument("--model", metavar="MODEL", default="sample", help="Whose tokens are counted [default sample].")
@@ -30,27 +34,41 @@ def add_commands(commands: Any) -> None:
 def add_reading(command: argparse.ArgumentParser) -> None:
     """The options that say how reviews are read, and which of a Hub's."""
     for name, what in (("text", "texts"), ("title", "titles, joined before the texts (- = none)"), ("label", "labels")):
-        command.add_argument(f"--{name}", metavar="COL", default="", help=f"The column with the {what}; found by name without it.")
-    command.add_argument("--labels", metavar="LIST", help="The labels that count, in order, separated by commas, such as 1,2,3,4,5.")
-    command.add_argument("--encoding", metavar="NAME", default="", help="Such as utf-8, utf-16, cp1252 or cp850; found without it.")
-    command.add_argument("--delimiter", metavar="CHARACTER", default="", help="Of a text file's columns: , ; | or tab; found without it.")
-    command.add_argument("--header", action=argparse.BooleanOptionalAction, default=None, help="Whether the first row names the columns.")
-    command.add_argument("--mend", action="store_true", help="Turn HTML entities and mojibake into the characters they were.")
+        command.add_argument(
+            f"--{name}", metavar="COL", default="", help=f"The column with the {what}; found by name without it."
+        )
+    command.add_argument(
+        "--labels", metavar="LIST", help="The labels that count, in order, separated by commas, such as 1,2,3,4,5."
+    )
+    command.add_argument(
+        "--encoding", metavar="NAME", default="", help="Such as utf-8, utf-16, cp1252 or cp850; found without it."
+    )
+    command.add_argument(
+        "--delimiter", metavar="CHARACTER", default="", help="Of a text file's columns: , ; | or tab; found without it."
+    )
+    command.add_argument(
+        "--header", action=argparse.BooleanOptionalAction, default=None, help="Whether the first row names the columns."
+    )
+    command.add_argument(
+        "--mend", action="store_true", help="Turn HTML entities and mojibake into the characters they were."
+    )
     for name in ("config", "split", "revision"):
         command.add_argument(f"--{name}", metavar=name.upper(), default="", help=f"The {name} of a Hub data set.")
 
 
 def columns_of(options: argparse.Namespace) -> Columns:
     """They as Columns."""
-    same = {name: getattr(options, name) for name in ("text", "title", "label", "encoding", "delimiter", "header", "mend")}
+    same = {
+        name: getattr(options, name) for name in ("text", "title", "label", "encoding", "delimiter", "header", "mend")
+    }
     return Columns(**same, labels=tuple(options.labels.split(",")) if options.labels else ())
 
 
 def run_data(options: argparse.Namespace, out: Output) -> int:
-    from ..engine import audit
-    from ..engine import data as reviews_of
-    from ..engine.modeling import load_tokenizer
-    from ..engine.sources import resolve
+    from ..engine.data import audit
+    from ..engine.data import dataset as reviews_of
+    from ..engine.models.modeling import load_tokenizer
+    from ..engine.models.sources import resolve
 
     length = _max_length(options.max_length)
     found = reviews_of.read_all(

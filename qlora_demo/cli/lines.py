@@ -7,14 +7,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ..outgoing import Publication
-from ..text import MISSING, duration, number, percent, shorten, size
+from ..core.format import MISSING, duration, number, percent, shorten, size
+from ..storage.packs import Publication
 
 
 def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     """Columns as wide as their content; all but the first aligned to the right where they hold numbers."""
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in [head, *rows])
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in [head, *rows]
+    )
 
 
 class EventLines:
@@ -45,9 +47,9 @@ def _phase(event: dict[str, Any]) -> str:
 
 def _step(event: dict[str, Any]) -> str:
     return (
-        f"  step {event['step']:>5}  epoch {event['epoch']:.2f}  loss {number(event['loss'])}  "
-        f"learning rate {number(event['learning_rate'], '.2e')}  {number(event['reviews_per_second'], '.0f')} reviews/s  "
-        f"{size(event['memory_bytes'])}"
+        f"  step {event['step']:>5}  epoch {event['epoch']:.2f}  loss {number(event['loss'])}  learning rate"
+        f" {number(event['learning_rate'], '.2e')}  {number(event['reviews_per_second'], '.0f')} reviews/s "
+        f" {size(event['memory_bytes'])}"
     )
 
 
@@ -65,7 +67,9 @@ def _probe(event: dict[str, Any]) -> str:
 
 
 def _memory(event: dict[str, Any]) -> str:
-    return f"memory {event['kind']}: predicted {size(event['predicted_bytes'])}, measured {size(event['measured_bytes'])}"
+    return (
+        f"memory {event['kind']}: predicted {size(event['predicted_bytes'])}, measured {size(event['measured_bytes'])}"
+    )
 
 
 def _finished(event: dict[str, Any]) -> str:
@@ -89,24 +93,53 @@ def run_table(runs: list[dict[str, Any]], home: Path) -> str:
     if not runs:
         return f"There are no runs in {home} yet."
     head = ("run", "state", "kind", "model", "data", "steps", "accuracy")
-    return table(head, [
-        (run["run"], _state(run), run["kind"], shorten(str(run["model"] or MISSING), 40), shorten(str(run["data"] or MISSING), 40),
-         _steps(run), percent((run["metrics"] or {}).get("accuracy")))
-        for run in runs
-    ])  # fmt: skip
+    return table(
+        head,
+        [
+            (
+                run["run"],
+                _state(run),
+                run["kind"],
+                shorten(str(run["model"] or MISSING), 40),
+                shorten(str(run["data"] or MISSING), 40),
+                _steps(run),
+                percent((run["metrics"] or {}).get("accuracy")),
+            )
+            for run in runs
+        ],
+    )
 
 
 def compared_table(found: list[dict[str, Any]], reference: str) -> str:
     """`found`: comparing.Compared as dictionaries."""
     if not found:
         return "No run has come to a result yet."
-    head = ("run", "accuracy", "95 %", "stars off", "trained in", "peak memory", "not beaten", f"differs from {reference}")
-    return table(head, [
-        (one["run"], percent(one["accuracy"]), "-".join(f"{100 * end:.0f}" for end in one["interval"] or ()) or MISSING,
-         number(one["mae_stars"], ".2f"), duration(one["seconds"]), size(one["peak_bytes"]), "yes" if one["unbeaten"] else "",
-         ", ".join(f"{name} {shorten(value, 40)}" for name, value in one["changes"]))
-        for one in found
-    ])  # fmt: skip
+    head = (
+        "run",
+        "accuracy",
+        "95 %",
+        "stars off",
+        "trained in",
+        "peak memory",
+        "not beaten",
+        f"differs from {reference}",
+    )
+    return table(
+        head,
+        [
+            (
+                one["run"],
+                percent(one["accuracy"]),
+                "-".join(f"{100 * end:.0f}" for end in one["interval"] or ()) or MISSING,
+                number(one["mae_stars"], ".2f"),
+                duration(one["seconds"]),
+                size(one["peak_bytes"]),
+                "yes" if one["unbeaten"] else "",
+                ", ".join(f"{name} {shorten(value, 40)}" for name, value in one["changes"]),
+            )
+            for one in found
+        ],
+    )
 
 
 def run_details(run: dict[str, Any], folder: Path) -> str:
@@ -145,9 +178,18 @@ def memory_table(result: dict[str, Any]) -> str:
     rows = []
     for name, by_source in stages.items():
         stage = by_source.get("measured") or by_source["predicted"]
-        totals = tuple(size(by_source[source]["total_bytes"]) if source in by_source else MISSING for source in ("predicted", "measured"))
-        rows.append((name, *totals, *(size(stage[f"{part}_bytes"]) for part in ("weights", "constants", "buffers", "adapter")),
-                     f"{stage['quantized_layers']}/{stage['quantized_layers'] + stage['kept_layers']}"))  # fmt: skip
+        totals = tuple(
+            size(by_source[source]["total_bytes"]) if source in by_source else MISSING
+            for source in ("predicted", "measured")
+        )
+        rows.append(
+            (
+                name,
+                *totals,
+                *(size(stage[f"{part}_bytes"]) for part in ("weights", "constants", "buffers", "adapter")),
+                f"{stage['quantized_layers']}/{stage['quantized_layers'] + stage['kept_layers']}",
+            )
+        )
     head = ("stage", "predicted", "measured", "weights", "constants", "buffers", "adapter", "layers quantized")
     return f"{result['model']}: {parameters}\n" + table(head, rows) + _step_line(result.get("step"))
 
@@ -159,9 +201,14 @@ def _step_line(step: dict[str, Any] | None) -> str:
     budget, reading = step["predicted"], step["measured"]
     if not budget:
         return f"\n{step['problem']}"
-    line = f"\nA step of {budget['batch_size']} x {budget['length']} tokens adds {size(budget['step_bytes'])} (predicted)"
+    line = (
+        f"\nA step of {budget['batch_size']} x {budget['length']} tokens adds {size(budget['step_bytes'])} (predicted)"
+    )
     if reading:
-        line += f"; peak of the process {size(reading['peak_bytes'])} (measured), the prediction errs by {100 * step['error']:+.1f} %"
+        line += (
+            f"; peak of the process {size(reading['peak_bytes'])} (measured), the prediction errs by"
+            f" {100 * step['error']:+.1f} %"
+        )
     return f"{line}.{' ' + step['problem'] if step['problem'] else ''}"
 
 
@@ -170,7 +217,9 @@ def prediction(item: dict[str, Any]) -> str:
     if item["stars"] is not None:
         stars = f"{item['stars']} of {len(item['probabilities'])} stars ({item['expected_stars']:.1f} expected)"
     cut = "  (the end was cut off)" if item["truncated"] else ""
-    return f"{stars or item['label']}  {percent(item['probabilities'][item['label']])} sure  {shorten(item['text'])}{cut}"
+    return (
+        f"{stars or item['label']}  {percent(item['probabilities'][item['label']])} sure  {shorten(item['text'])}{cut}"
+    )
 
 
 def metrics(result: dict[str, Any]) -> str:
@@ -192,7 +241,9 @@ def metrics(result: dict[str, Any]) -> str:
             line("within one star", "within_one", percent),
             line("quadratic kappa", "quadratic_kappa", number),
         ]
-    lines.append(f"calibration      off by {number(result['calibration'].get('ece'))} on average (expected calibration error)")
+    lines.append(
+        f"calibration      off by {number(result['calibration'].get('ece'))} on average (expected calibration error)"
+    )
     return "\n".join(lines)
 
 
@@ -202,31 +253,48 @@ def data_report(result: dict[str, Any]) -> str:
         "reviews": f"{result['used']:,} of {result['rows']:,} rows",
         "read as": ", ".join(map(str, filter(None, (result["format"], result["encoding"], _delimited(result))))),
         "columns": ", ".join(
-            f"{name!r} is the {what}" for what in ("text", "title", "label") if (name := result[f"{what}_column"]) is not None
+            f"{name!r} is the {what}"
+            for what in ("text", "title", "label")
+            if (name := result[f"{what}_column"]) is not None
         ),
         "labels": result["label_rule"],
         "tokens": _token_line(result["tokens"]),
         "languages": ", ".join(f"{name} {percent(share)}" for name, share in list(result["languages"].items())[:4]),
         "repeated": f"{result['duplicates']:,} reviews; {result['contradicting']:,} with different labels",
-        "damaged": f"{result['entities']:,} with HTML entities, {result['garbled']:,} with letters from a wrong encoding",
+        "damaged": (
+            f"{result['entities']:,} with HTML entities, {result['garbled']:,} with letters from a wrong encoding"
+        ),
     }
     parts = ["\n".join(f"{name:<10} {value}" for name, value in facts.items() if value)]
     if result["labels"]:
         splits = tuple(result["balance"])
-        parts.append(table(("label", *splits), [
-            (label, *(f"{result['balance'][split][label]:,}" for split in splits)) for label in result["labels"]
-        ]))  # fmt: skip
+        parts.append(
+            table(
+                ("label", *splits),
+                [(label, *(f"{result['balance'][split][label]:,}" for split in splits)) for label in result["labels"]],
+            )
+        )
     if result["skipped"]:
-        parts.append(table(("left out", "rows", "first lines"), [
-            (item["reason"], f"{item['rows']:,}", ", ".join(map(str, item["first_lines"]))) for item in result["skipped"]
-        ]))  # fmt: skip
+        parts.append(
+            table(
+                ("left out", "rows", "first lines"),
+                [
+                    (item["reason"], f"{item['rows']:,}", ", ".join(map(str, item["first_lines"])))
+                    for item in result["skipped"]
+                ],
+            )
+        )
     for item in result["contradictions"]:
-        parts.append(f"{', '.join(f'{label} ({rows:,})' for label, rows in item['labels'].items())}  {shorten(item['text'])}")
+        parts.append(
+            f"{', '.join(f'{label} ({rows:,})' for label, rows in item['labels'].items())}  {shorten(item['text'])}"
+        )
     return "\n\n".join([*parts, *(f"Note: {warning}" for warning in result["warnings"])])
 
 
 def _delimited(result: dict[str, Any]) -> str:
-    name = {"\t": "tab", ",": "comma", ";": "semicolon", "|": "pipe"}.get(result["delimiter"], repr(result["delimiter"]))
+    name = {"\t": "tab", ",": "comma", ";": "semicolon", "|": "pipe"}.get(
+        result["delimiter"], repr(result["delimiter"])
+    )
     header = {True: "with a header", False: "without a header", None: ""}[result["header"]]
     return ", ".join(filter(None, (f"delimiter {name}" if result["delimiter"] else "", header)))
 
@@ -234,23 +302,29 @@ def _delimited(result: dict[str, Any]) -> str:
 def _token_line(tokens: dict[str, Any] | None) -> str:
     if tokens is None:
         return ""
-    cut = f"{percent(tokens['truncated'])} longer than {tokens['max_length']}, which costs {percent(tokens['cut'])} of all tokens"
+    cut = (
+        f"{percent(tokens['truncated'])} longer than {tokens['max_length']}, which costs {percent(tokens['cut'])} of"
+        " all tokens"
+    )
     sample = f" (of {tokens['reviews']:,} reviews, chosen at random)" if tokens["sampled"] else ""
     return f"half have up to {tokens['p50']}, 95 % up to {tokens['p95']}, the longest {tokens['max']:,}; {cut}{sample}"
 
 
 def machine(facts: dict[str, Any]) -> str:
     user = f", signed in as {facts['hub_user']}" if facts["hub_user"] else ""
-    return "\n".join([
-        f"device         {facts['device']} ({facts['device_name']})",
-        f"reason         {facts['device_reason']}",
-        f"compute dtype  {facts['compute_dtype']}",
-        f"memory         {size(facts['memory_bytes'])}",
-        f"free disk      {size(facts['free_disk_bytes'])}",
-        f"bitsandbytes   {'works' if facts['bitsandbytes'] else 'does not work'}",
-        f"Hub            {'reachable' if facts['hub_reachable'] else 'not reachable'}{user}",
-        "versions       " + "  ".join(f"{name} {version or 'absent'}" for name, version in facts["versions"].items()),
-    ])  # fmt: skip
+    return "\n".join(
+        [
+            f"device         {facts['device']} ({facts['device_name']})",
+            f"reason         {facts['device_reason']}",
+            f"compute dtype  {facts['compute_dtype']}",
+            f"memory         {size(facts['memory_bytes'])}",
+            f"free disk      {size(facts['free_disk_bytes'])}",
+            f"bitsandbytes   {'works' if facts['bitsandbytes'] else 'does not work'}",
+            f"Hub            {'reachable' if facts['hub_reachable'] else 'not reachable'}{user}",
+            "versions       "
+            + "  ".join(f"{name} {version or 'absent'}" for name, version in facts["versions"].items()),
+        ]
+    )
 
 
 def told_files(made: Publication) -> list[dict[str, Any]]:

@@ -16,13 +16,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from ..config import MemoryRequest
+from ..core.config import MemoryRequest
+from ..core.errors import DataError, SettingsError
+from ..core.format import shorten
+from ..core.records import STAGES, Columns, Event
 from ..engine import importing
-from ..errors import DataError, SettingsError
-from ..hosting import default_home
-from ..records import STAGES, Columns, Event
-from ..text import shorten
-from ..weighing import weigh
+from ..host.environment import default_home
+from ..services.memory import weigh
 from . import lines
 from .base import Output, add_command
 from .data import add_reading, columns_of
@@ -33,7 +33,9 @@ _ADAPTER_HELP = "`sample` (the shipped one), a run's id, a local folder, or a Hu
 
 def add_commands(commands: Any) -> None:
     add_command(commands, "doctor", run_doctor, "Tell what this machine can do.")
-    memory = add_command(commands, "memory", run_memory, "Weigh a model at each stage of QLoRA, predicted and measured.")
+    memory = add_command(
+        commands, "memory", run_memory, "Weigh a model at each stage of QLoRA, predicted and measured."
+    )
     memory.add_argument("model", metavar="MODEL", help="`sample`, a Hub id, or a local folder.")
     memory.add_argument("--labels", metavar="N", help="Classes of the head [default 5].")
     way = memory.add_mutually_exclusive_group()
@@ -45,28 +47,45 @@ def add_commands(commands: Any) -> None:
     memory.add_argument("--revision", metavar="REV", help="Commit, tag or branch on the Hub.")
     memory.add_argument("--batch-size", metavar="N", help="Weigh a training step on N reviews, too.")
     memory.add_argument("--length", metavar="N", help="Tokens of each review of that step [default 128].")
-    memory.add_argument("--gradient-checkpointing", action="store_true", default=None, help="Recompute activations in that step.")
-    memory.add_argument("--optimizer", metavar="NAME", help="AdamW of that step, such as adamw_8bit [default adamw_torch_fused].")
-    memory.add_argument("--random-weights", action="store_true", default=None, help="Weigh the shape alone; weights are made up.")
+    memory.add_argument(
+        "--gradient-checkpointing", action="store_true", default=None, help="Recompute activations in that step."
+    )
+    memory.add_argument(
+        "--optimizer", metavar="NAME", help="AdamW of that step, such as adamw_8bit [default adamw_torch_fused]."
+    )
+    memory.add_argument(
+        "--random-weights", action="store_true", default=None, help="Weigh the shape alone; weights are made up."
+    )
     classify = add_command(commands, "classify", run_classify, "Classify texts, or the rows of a file.")
     classify.add_argument("--adapter", metavar="ADAPTER", required=True, help=_ADAPTER_HELP)
     classify.add_argument("--base", action="store_true", help="The same network as it was before training.")
-    classify.add_argument("--file", metavar="IN", help="Classify the rows of this .csv .tsv .json .jsonl or .parquet, also .gz or .zip.")
-    classify.add_argument("--output", metavar="OUT", help="Write the rows with their predictions here: .csv, .tsv, .jsonl or .parquet.")
-    for name, what in (("text", "texts"), ("title", "titles, joined before the texts (- = none)"),
-                       ("label", "right labels, to judge by (- = none)")):  # fmt: skip
-        classify.add_argument(f"--{name}", metavar="COL", help=f"The file's column with the {what}; found by name without it.")
+    classify.add_argument(
+        "--file", metavar="IN", help="Classify the rows of this .csv .tsv .json .jsonl or .parquet, also .gz or .zip."
+    )
+    classify.add_argument(
+        "--output", metavar="OUT", help="Write the rows with their predictions here: .csv, .tsv, .jsonl or .parquet."
+    )
+    for name, what in (
+        ("text", "texts"),
+        ("title", "titles, joined before the texts (- = none)"),
+        ("label", "right labels, to judge by (- = none)"),
+    ):
+        classify.add_argument(
+            f"--{name}", metavar="COL", help=f"The file's column with the {what}; found by name without it."
+        )
     classify.add_argument("texts", metavar="TEXT", nargs="*", help="A review.")
     evaluate = add_command(commands, "evaluate", run_evaluate, "Judge an adapter on labelled reviews.")
     evaluate.add_argument("--adapter", metavar="ADAPTER", required=True, help=_ADAPTER_HELP)
-    evaluate.add_argument("--data", metavar="DATA", required=True, help="`sample`, a preset, a file, or a Hub data set.")
+    evaluate.add_argument(
+        "--data", metavar="DATA", required=True, help="`sample`, a preset, a file, or a Hub data set."
+    )
     evaluate.add_argument("--base", action="store_true", help="The same network as it was before training.")
     add_reading(evaluate)
 
 
 def run_doctor(options: argparse.Namespace, out: Output) -> int:
-    from ..engine import sources
-    from ..engine.device import choose_device
+    from ..engine.models import sources
+    from ..engine.models.device import choose_device
 
     device = choose_device()
     reachable = sources.hub_reachable()
@@ -87,8 +106,18 @@ def run_doctor(options: argparse.Namespace, out: Output) -> int:
 
 
 def run_memory(options: argparse.Namespace, out: Output) -> int:
-    names = ("model", "labels", "rank", "targets", "revision", "random_weights", "batch_size", "length", "gradient_checkpointing",
-             "optimizer")  # fmt: skip
+    names = (
+        "model",
+        "labels",
+        "rank",
+        "targets",
+        "revision",
+        "random_weights",
+        "batch_size",
+        "length",
+        "gradient_checkpointing",
+        "optimizer",
+    )
     fields = {name: value for name in names if (value := getattr(options, name)) is not None}
     if options.stages is not None:
         fields["stages"] = [name.strip() for name in options.stages.split(",") if name.strip()]
@@ -105,7 +134,9 @@ def run_classify(options: argparse.Namespace, out: Output) -> int:
         if options.texts or options.output is None:
             raise SettingsError({"file": "Give --file IN.csv with --output OUT.csv, and no texts beside them."})
         return _classify_file(options, out)
-    if not options.texts or any(value is not None for value in (options.output, options.text, options.title, options.label)):
+    if not options.texts or any(
+        value is not None for value in (options.output, options.text, options.title, options.label)
+    ):
         raise SettingsError({"text": "Give one or more texts, or --file IN.csv --output OUT.csv."})
     for text in options.texts:
         # Before anything is loaded.
@@ -117,32 +148,47 @@ def run_classify(options: argparse.Namespace, out: Output) -> int:
 
 
 def run_evaluate(options: argparse.Namespace, out: Output) -> int:
-    from ..engine import evaluation
+    from ..engine.classify import metrics
 
-    result = evaluation.evaluate(options.adapter, options.data, base=options.base, data_config=options.config, split=options.split,
-                                 revision=options.revision, columns=columns_of(options), runs_home=default_home()).to_dict()  # fmt: skip
+    result = metrics.evaluate(
+        options.adapter,
+        options.data,
+        base=options.base,
+        data_config=options.config,
+        split=options.split,
+        revision=options.revision,
+        columns=columns_of(options),
+        runs_home=default_home(),
+    ).to_dict()
     out.show(result, lambda: lines.metrics(result))
     return 0
 
 
 def _classify_file(options: argparse.Namespace, out: Output) -> int:
     """Into a folder beside the output, and renamed into place at the end: on any error nothing is left of it."""
-    from ..engine import exporting, filing
+    from ..engine.classify import classify_file, exporting
 
     source, target = Path(options.file).expanduser(), Path(options.output).expanduser()
     kind = target.suffix.lower().removeprefix(".")
     if kind not in exporting.WRITERS:
-        raise SettingsError({"output": f"The output {target} is none of .{', .'.join(exporting.WRITERS)}; name one that is."})
+        raise SettingsError(
+            {"output": f"The output {target} is none of .{', .'.join(exporting.WRITERS)}; name one that is."}
+        )
     if target.is_dir() or os.path.realpath(source) == os.path.realpath(target):
         raise DataError(f"The output {target} is the input or a folder; give another file.")
     columns = Columns(text=options.text or "", title=options.title or "", label=options.label or "")
-    filing.open_reviews(source, columns)  # before anything is loaded
+    classify_file.open_reviews(source, columns)  # before anything is loaded
     shown: list[dict[str, Any]] = []
     with _draft_folder(target) as folder:
-        report = filing.classify_file(
-            source, columns, _classifier(options, many=True), folder, base=options.base, emit=_Progress(out),
+        report = classify_file.classify_file(
+            source,
+            columns,
+            _classifier(options, many=True),
+            folder,
+            base=options.base,
+            emit=_Progress(out),
             on_predictions=lambda found: shown.extend(one.to_dict() for one in found if out.as_json),
-        )  # fmt: skip
+        )
         exporting.WRITERS[kind](folder, folder / f"result.{kind}")
         (folder / f"result.{kind}").replace(target)
     for note in _notes(report):
@@ -157,11 +203,14 @@ def _notes(report: dict[str, Any]) -> list[str]:
     why = ", ".join(f"{rows:,} {reason}" for reason, rows in missing.items())
     return [
         *([f"{sum(missing.values()):,} of {report['done']:,} rows have no prediction: {why}."] if missing else []),
-        *(f"Rows left out: {item['rows']:,}, because of {item['reason']} (line {', '.join(map(str, item['first_lines']))})."
-          for item in report["skipped"]),
+        *(
+            f"Rows left out: {item['rows']:,}, because of {item['reason']} (line"
+            f" {', '.join(map(str, item['first_lines']))})."
+            for item in report["skipped"]
+        ),
         *report["notes"],
         *([report["judged"], lines.metrics(report["final"]["test"])] if report["final"] else []),
-    ]  # fmt: skip
+    ]
 
 
 @contextmanager
@@ -171,13 +220,15 @@ def _draft_folder(target: Path) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
             yield Path(folder)
     except OSError as error:
-        raise DataError(f"{error.filename or target} cannot be written: {error.strerror or 'input or output error'}.") from None
+        raise DataError(
+            f"{error.filename or target} cannot be written: {error.strerror or 'input or output error'}."
+        ) from None
 
 
 def _classifier(options: argparse.Namespace, texts: Sequence[str] = (), *, many: bool = False) -> Any:
     """The adapter, loaded; not for texts that the engine refuses. `many`: as it answers most quickly."""
     with importing():
-        from ..engine import inference
+        from ..engine.classify import classifier as inference
     inference.check_texts(texts)
     return inference.Classifier(options.adapter, runs_home=default_home(), restored=many)
 

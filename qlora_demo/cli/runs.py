@@ -14,14 +14,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..comparing import compare
-from ..config import RunConfig, bounds, choices, refuse_changes
-from ..errors import RunError, SettingsError
-from ..hosting import default_home
+from ..core.config import RunConfig, bounds, choices, refuse_changes
+from ..core.errors import RunError, SettingsError
+from ..core.paths import absolute_settings
+from ..core.presets import PRESETS
+from ..host.environment import default_home
 from ..jobs import queue
 from ..jobs.store import Job, Store
-from ..paths import absolute_settings
-from ..presets import PRESETS
+from ..services.compare import compare
 from . import lines
 from .base import PROGRAM, Output, add_command
 
@@ -32,18 +32,23 @@ def add_commands(commands: Any) -> None:
     train.add_argument("--preset", metavar="NAME", help=f"Start from a ready run: {', '.join(PRESETS)}.")
     _add_settings(train)
     add_command(commands, "runs", run_runs, "List the runs, newest first.")
-    for name, command, summary in (("compare", run_compare, "Hold all runs that have a result against one."),
-                                   ("show", run_show, "Show one run."), ("stop", run_stop, "Ask a run to stop."),
-                                   ("resume", run_resume, "Go on with a run that was stopped or interrupted, and follow it.")):  # fmt: skip
+    for name, command, summary in (
+        ("compare", run_compare, "Hold all runs that have a result against one."),
+        ("show", run_show, "Show one run."),
+        ("stop", run_stop, "Ask a run to stop."),
+        ("resume", run_resume, "Go on with a run that was stopped or interrupted, and follow it."),
+    ):
         parser = add_command(commands, name, command, summary)
         parser.add_argument("run", metavar="RUN", help="The run's id.")
         if name == "resume":
-            _add_settings(parser, "A run goes on with its own settings: others are refused, with a list of what differs.")
+            _add_settings(
+                parser, "A run goes on with its own settings: others are refused, with a list of what differs."
+            )
 
 
 def run_train(options: argparse.Namespace, out: Output) -> int:
     """Submit, then follow to the end: 0 done or stopped, 1 failed, interrupted or left running."""
-    from ..engine import sources
+    from ..engine.models import sources
 
     config = read_config(options)
     sources.check_local(config.model)
@@ -70,7 +75,9 @@ def run_resume(options: argparse.Namespace, out: Output) -> int:
 
 
 def follow_run(store: Store, job: Job, out: Output, interrupts: list[int], after: int = 0) -> int:
-    """Print the run's events after number `after` until its end; the first interrupt asks it to stop, a second one leaves it alone."""
+    """Print the run's events after number `after` until its end; the first interrupt asks it to stop, a second one
+    leaves it alone.
+    """
     asked = False
     printer = lines.EventLines()
     for batch in queue.follow(store, job, after):
@@ -133,7 +140,9 @@ def read_config(options: argparse.Namespace) -> RunConfig:
     fields: dict[str, Any] = {}
     if options.preset is not None:
         if options.preset not in PRESETS:
-            raise SettingsError({"preset": f"There is no preset {options.preset!r}; choose one of {', '.join(PRESETS)}."})
+            raise SettingsError(
+                {"preset": f"There is no preset {options.preset!r}; choose one of {', '.join(PRESETS)}."}
+            )
         fields |= PRESETS[options.preset].config.to_dict()
     if options.config is not None:
         fields |= _read_file(Path(options.config))
@@ -156,7 +165,11 @@ def _add_settings(parser: argparse.ArgumentParser, summary: str = "") -> None:
     for name, field in RunConfig.model_fields.items():
         flag = f"--{name.replace('_', '-')}"
         limits = bounds(name)
-        span = f"{limits.minimum:g} to {limits.maximum:g}; " if limits.maximum is not None and limits.minimum is not None else ""
+        span = (
+            f"{limits.minimum:g} to {limits.maximum:g}; "
+            if limits.maximum is not None and limits.minimum is not None
+            else ""
+        )
         text = f"{field.description} [{span}default {field.default!r}]".replace("%", "%%")
         if field.annotation is bool:
             settings.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)

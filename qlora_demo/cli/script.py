@@ -8,14 +8,16 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ..errors import RunError
-from ..hosting import default_home
+from ..core.errors import RunError
+from ..host.environment import default_home
 from ..jobs.store import Store
 from .base import PROGRAM, Output, add_command
 
 
 def add_commands(commands: Any) -> None:
-    script = add_command(commands, "script", run_script, "Print a Python script that repeats a run with the libraries alone.")
+    script = add_command(
+        commands, "script", run_script, "Print a Python script that repeats a run with the libraries alone."
+    )
     script.add_argument("run", metavar="RUN", help="The run's id.")
 
 

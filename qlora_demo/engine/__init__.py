@@ -1,7 +1,7 @@
 """The engine: everything that needs torch. Importing this package loads nothing heavy; its modules do.
 
-It hushes the libraries before any of them is imported (`quiet`); it knows their loggers, not what they do. Nothing is compiled by torch.
-"""
+It hushes the libraries before any of them is imported (`quiet`); it knows their loggers, not what they do. Nothing is
+compiled by torch."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# Held while a model is built, or a meta model: PEFT and transformers patch torch's modules for the whole process meanwhile, and a build
-# in another thread would fail.
+# Held while a model is built, or a meta model: PEFT and transformers patch torch's modules for the whole process
+# meanwhile, and a build in another thread would fail.
 building = threading.RLock()
 
 
@@ -32,7 +32,9 @@ class _Unhelpful(logging.Filter):
 
 
 def quiet() -> None:
-    """Keeps the libraries' bars and chatter off standard error. Works best before they are imported; later calls help too."""
+    """Keeps the libraries' bars and chatter off standard error. Works best before they are imported; later calls help
+    too.
+    """
     for name, value in (
         ("TOKENIZERS_PARALLELISM", "false"),
         ("HF_HUB_DISABLE_PROGRESS_BARS", "1"),
@@ -69,5 +71,6 @@ def importing() -> Iterator[None]:
 
 
 quiet()
-# bitsandbytes would load torch's compiler for kernels that are seldom called here: a fifth of the time that all imports take.
+# bitsandbytes would load torch's compiler for kernels that are seldom called here: a fifth of the time that all imports
+# take.
 os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")

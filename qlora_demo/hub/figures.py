@@ -1,7 +1,8 @@
-"""The figures of a model card as PNG files: curves with baselines, the confusion matrix, the reliability of the probabilities.
+"""The figures of a model card as PNG files: curves with baselines, the confusion matrix, the reliability of the
+probabilities.
 
-Drawn from a report and a run's events alone, on white, in colours that the colour-blind tell apart. matplotlib is imported only here.
-"""
+Drawn from a report and a run's events alone, on white, in colours that the colour-blind tell apart. matplotlib is
+imported only here."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..text import cut
+from ..core.format import cut
 from .markdown import one_line
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"  # of Okabe and Ito's palette
@@ -30,7 +31,9 @@ class Drawing:
 
 
 def draw_figures(report: Mapping[str, Any], events: Sequence[Mapping[str, Any]], folder: Path) -> tuple[Drawing, ...]:
-    """Draws into `folder` what report and events have numbers for; the drawings in the order in which a card shows them."""
+    """Draws into `folder` what report and events have numbers for; the drawings in the order in which a card shows
+    them.
+    """
     test = report["final"]["test"]
     losses = [(event["step"], event["loss"]) for event in events if event.get("event") == "step"]
     judged = [event for event in events if event.get("event") == "evaluation" and event.get("split") == "validation"]
@@ -38,8 +41,10 @@ def draw_figures(report: Mapping[str, Any], events: Sequence[Mapping[str, Any]],
     if len(losses) > 1 and judged:
         _draw(folder / CURVES, (8.4, 3.3), lambda figure: _curves(figure, losses, judged, _baselines(events)))
         best = max(event["accuracy"] for event in judged)
-        alt = (f"Two curves over {losses[-1][0]:,} steps: the training loss goes from {losses[0][1]:.2f} to {losses[-1][1]:.2f}; "
-               f"the best validation accuracy is {best:.3f}.")  # fmt: skip
+        alt = (
+            f"Two curves over {losses[-1][0]:,} steps: the training loss goes from {losses[0][1]:.2f} to"
+            f" {losses[-1][1]:.2f}; the best validation accuracy is {best:.3f}."
+        )
         drawn.append(Drawing(CURVES, alt))
     labels, confusion = test.get("labels") or report["data"].get("labels") or [], test.get("confusion") or []
     if confusion and len(labels) == len(confusion) <= MOST_LABELS:
@@ -47,11 +52,15 @@ def draw_figures(report: Mapping[str, Any], events: Sequence[Mapping[str, Any]],
         ordinal = bool(report["data"].get("ordinal"))
         _draw(folder / CONFUSION, (side + 0.6, side), lambda figure: _confusion(figure, labels, confusion, ordinal))
         right = sum(confusion[i][i] for i in range(len(labels)))
-        drawn.append(Drawing(CONFUSION, f"Confusion matrix of {test['rows']:,} test reviews: {right:,} have the right label."))
+        drawn.append(
+            Drawing(CONFUSION, f"Confusion matrix of {test['rows']:,} test reviews: {right:,} have the right label.")
+        )
     if bins := (test.get("calibration") or {}).get("bins"):
         scaled = (report.get("calibration") or {}).get("bins_after") or []
         _draw(folder / RELIABILITY, (4.2, 4.0), lambda figure: _reliability(figure, bins, scaled))
-        alt = f"Reliability over {test['rows']:,} test reviews: the share that is right against how sure the adapter is."
+        alt = (
+            f"Reliability over {test['rows']:,} test reviews: the share that is right against how sure the adapter is."
+        )
         drawn.append(Drawing(RELIABILITY, alt))
     return tuple(drawn)
 
@@ -63,7 +72,9 @@ def _draw(path: Path, inches: tuple[float, float], fill: Callable[[Any], None]) 
     from matplotlib.figure import Figure
 
     # Dollars in a label are dollars.
-    with matplotlib.rc_context({"text.parse_math": False, "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
+    with matplotlib.rc_context(
+        {"text.parse_math": False, "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
+    ):
         figure = Figure(figsize=inches, dpi=_DOTS, facecolor="white", layout="constrained")
         FigureCanvasAgg(figure)
         fill(figure)
@@ -73,18 +84,27 @@ def _draw(path: Path, inches: tuple[float, float], fill: Callable[[Any], None]) 
 
 
 def _baselines(events: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    found = {str(event["name"]): event for event in events if event.get("event") == "baseline" and event.get("split") == "validation"}
+    found = {
+        str(event["name"]): event
+        for event in events
+        if event.get("event") == "baseline" and event.get("split") == "validation"
+    }
     return {_BASELINES.get(name, name): event for name, event in found.items()}
 
 
 def _curves(
-    figure: Any, losses: Sequence[tuple[int, float]], judged: Sequence[Mapping[str, Any]], baselines: Mapping[str, Mapping[str, Any]]
+    figure: Any,
+    losses: Sequence[tuple[int, float]],
+    judged: Sequence[Mapping[str, Any]],
+    baselines: Mapping[str, Mapping[str, Any]],
 ) -> None:
     left, right = figure.subplots(1, 2)
     left.plot(*zip(*losses, strict=True), color=BLUE, linewidth=1, label="training")
     steps = [event["step"] for event in judged]
     left.plot(steps, [event["loss"] for event in judged], color=ORANGE, marker="o", markersize=4, label="validation")
-    right.plot(steps, [event["accuracy"] for event in judged], color=ORANGE, marker="o", markersize=4, label="validation")
+    right.plot(
+        steps, [event["accuracy"] for event in judged], color=ORANGE, marker="o", markersize=4, label="validation"
+    )
     for axes, key in ((left, "loss"), (right, "accuracy")):
         for (name, event), style in zip(baselines.items(), ("--", ":", "-."), strict=False):
             axes.axhline(event[key], color=GREY, linestyle=style, linewidth=1.2, label=name)

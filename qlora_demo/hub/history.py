@@ -16,7 +16,9 @@ _OF_STEPS = ("step", "evaluation", "probe", "memory")
 
 @dataclass(frozen=True)
 class PinnedReview:
-    """A review that was scored as the run went: probabilities by label before step 1, and at `step`, whose adapter was kept."""
+    """A review that was scored as the run went: probabilities by label before step 1, and at `step`, whose adapter was
+    kept.
+    """
 
     text: str
     before: dict[str, float]
@@ -42,7 +44,9 @@ def read_history(path: Path) -> list[dict[str, Any]]:
         if not isinstance(event, dict):
             continue
         if event.get("event") == "resumed":
-            events = [told for told in events if told.get("event") not in _OF_STEPS or told.get("step", 0) <= event["step"]]
+            events = [
+                told for told in events if told.get("event") not in _OF_STEPS or told.get("step", 0) <= event["step"]
+            ]
         events.append(event)
     return events
 

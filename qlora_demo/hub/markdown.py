@@ -10,7 +10,11 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 
 # As numbers, which no reader of Markdown takes for structure; a backslash would be LaTeX to some.
-_SPELLED = {ord(sign): f"&#{ord(sign)};" for sign in "`*_[]|$~\\^#{}@"} | {ord("&"): "&amp;", ord("<"): "&lt;", ord(">"): "&gt;"}
+_SPELLED = {ord(sign): f"&#{ord(sign)};" for sign in "`*_[]|$~\\^#{}@"} | {
+    ord("&"): "&amp;",
+    ord("<"): "&lt;",
+    ord(">"): "&gt;",
+}
 _JOINERS = "\u200c\u200d"  # invisible too, but without them Persian words and families of emoji fall apart
 _LINK = re.compile(r"(?i)(?<=\bwww)\.|:(?=//|[\w+-]+:)")  # of an address, or of an emoji by its name
 _SAFE = re.compile(r"[A-Za-z0-9_@%+=:,./-]+")
@@ -51,7 +55,11 @@ def shell_word(text: str) -> str:
     if _SAFE.fullmatch(text):
         return text
     kept = set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 _%+=:,./()-")
-    return "$'" + "".join(chr(byte) if byte in kept else f"\\x{byte:02x}" for byte in text.encode("utf-8", "replace")) + "'"
+    return (
+        "$'"
+        + "".join(chr(byte) if byte in kept else f"\\x{byte:02x}" for byte in text.encode("utf-8", "replace"))
+        + "'"
+    )
 
 
 def _source_of(sign: str) -> str:

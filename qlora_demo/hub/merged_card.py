@@ -1,20 +1,22 @@
 """The card of a merged model: what it is, how far it is from the adapter that it came from, and how it is loaded.
 
-Text only. The adapter's own card says how good that is; nothing here was measured on the merged model but the differences.
-"""
+Text only. The adapter's own card says how good that is; nothing here was measured on the merged model but the
+differences."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from ..text import size
+from ..core.format import size
 from .markdown import code_block, plain, table
 from .metadata import check_licence, hub_base
 
 
 def write_merged_card(merging: Mapping[str, Any], note: Mapping[str, Any], *, licence: str = "") -> str:
-    """README.md of a merged model. merging: as merging.merge reports it; note: the adapter's qlora_demo.json. HubError for no licence."""
+    """README.md of a merged model. merging: as merging.merge reports it; note: the adapter's qlora_demo.json. HubError
+    for no licence.
+    """
     from huggingface_hub import ModelCardData
 
     base = hub_base(str(note["base_name"]))

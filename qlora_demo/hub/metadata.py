@@ -9,9 +9,9 @@ import re
 from pathlib import PurePath
 from typing import Any
 
-from ..errors import HubError
-from ..outgoing import LICENCES
-from ..paths import is_data_file
+from ..core.errors import HubError
+from ..core.paths import is_data_file
+from ..storage.packs import LICENCES
 from .markdown import one_line
 
 SAMPLES = ("sample", "sample-mix")
@@ -22,7 +22,9 @@ _ID = re.compile(r"\w[\w.-]{0,95}(/\w[\w.-]{0,95})?", re.ASCII)
 def check_licence(licence: str) -> str:
     """`licence` if the Hub knows it, or "" for none. Raises HubError."""
     if licence and licence not in LICENCES:
-        raise HubError(f"The licence {licence[:40]!r} is none that the Hub knows; choose one of {', '.join(LICENCES)}, or none.")
+        raise HubError(
+            f"The licence {licence[:40]!r} is none that the Hub knows; choose one of {', '.join(LICENCES)}, or none."
+        )
     return licence
 
 
@@ -33,7 +35,9 @@ def hub_base(base_name: str) -> str:
 
 
 def public_name(setting: str, value: str) -> str:
-    """What a `setting` that may be a path is called in public: a file by its name, a folder as one beside (`./name`), as no Hub id is."""
+    """What a `setting` that may be a path is called in public: a file by its name, a folder as one beside (`./name`),
+    as no Hub id is.
+    """
     if not PurePath(value).is_absolute():
         return value
     name = PurePath(value).name or "folder"
@@ -43,7 +47,9 @@ def public_name(setting: str, value: str) -> str:
 def hub_data(report: dict[str, Any]) -> str:
     """The id of the data set on the Hub; "" for the sample, for a file and for a folder."""
     asked, name = str(report["config"]["data"]), str(report["data"]["name"])
-    local = asked in SAMPLES or is_data_file(asked) or asked.startswith((".", "/", "~")) or PurePath(asked).is_absolute()
+    local = (
+        asked in SAMPLES or is_data_file(asked) or asked.startswith((".", "/", "~")) or PurePath(asked).is_absolute()
+    )
     return name if not local and _ID.fullmatch(name) else ""
 
 
@@ -73,18 +79,25 @@ def write_metadata(report: dict[str, Any], base_name: str, *, title: str, licenc
         model_name=one_line(title),
         eval_results=results,
         pipeline_tag="text-classification",
-        tags=[*(["qlora"] if str(report["config"]["precision"]).startswith("nf4") else []), "lora", "text-classification"],
+        tags=[
+            *(["qlora"] if str(report["config"]["precision"]).startswith("nf4") else []),
+            "lora",
+            "text-classification",
+        ],
         **extra,
     )
     return f"---\n{card.to_yaml(line_break=chr(10))}\n---"
 
 
 def _results(report: dict[str, Any]) -> list[Any]:
-    """The test metrics of the report, as the model-index has them; those that mean nothing for these labels are left out."""
+    """The test metrics of the report, as the model-index has them; those that mean nothing for these labels are left
+    out.
+    """
     from huggingface_hub import EvalResult
 
     test, data, config = report["final"]["test"], hub_data(report), report["config"]
-    # What shows a card may show its head as Markdown, too, which knows no escapes that YAML would not take for the name.
+    # What shows a card may show its head as Markdown, too, which knows no escapes that YAML would not take for the
+    # name.
     name = re.sub(r"[<>`$]", "_", one_line(str(report["data"]["name"]))) or "reviews"
     metrics: tuple[tuple[str, str, str, dict[str, Any] | None], ...] = (
         ("accuracy", "accuracy", "Accuracy", None),

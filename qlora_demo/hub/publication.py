@@ -1,4 +1,5 @@
-"""What a publication of an adapter consists of: exactly which files, without a path or a key of this machine, and its card.
+"""What a publication of an adapter consists of: exactly which files, without a path or a key of this machine, and its
+card.
 
 Copies into a folder of its own, which can be looked at before anything leaves. Knows nothing of where it will be sent.
 """
@@ -13,9 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
-from ..errors import AdapterError, HubError, is_disk_full
-from ..outgoing import Publication, PublishedFile
-from ..privacy import clean
+from ..core.errors import AdapterError, HubError, is_disk_full
+from ..host.redaction import clean
+from ..storage.packs import Publication, PublishedFile
 from .card import write_card
 from .figures import FIGURES, draw_figures
 from .history import pinned_reviews, read_history
@@ -31,20 +32,33 @@ _NEEDED = {
 }
 _TOKENIZER = {
     name: "the tokenizer"
-    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt",
-                 "merges.txt", "spiece.model", "tokenizer.model", "sentencepiece.bpe.model", "bpe.codes", "chat_template.jinja")
-}  # fmt: skip
+    for name in (
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+        "added_tokens.json",
+        "vocab.json",
+        "vocab.txt",
+        "merges.txt",
+        "spiece.model",
+        "tokenizer.model",
+        "sentencepiece.bpe.model",
+        "bpe.codes",
+        "chat_template.jinja",
+    )
+}
 _NAMING_PLACES = (NOTE, CONFIG, "tokenizer_config.json")  # may say where a local base or tokenizer lay
 _TOKEN = re.compile(r"hf_[A-Za-z0-9]{16,}")
 CARD, REPORT, SCRIPT, LOG = "README.md", "report.json", "train.py", "events.jsonl"
 
 
 def prepare(adapter: Path, run: Path | None, into: Path, *, repo: str = "", licence: str = "") -> Publication:
-    """Copies what is to be published of the folder `adapter`, and of its `run` where there is one, into the folder `into`.
+    """Copies what is to be published of the folder `adapter`, and of its `run` where there is one, into the folder
+    `into`.
 
-    repo: user/name, as the card names it; licence: the Hub's name of one, "" = none chosen. `into` is emptied of an earlier publication.
-    Raises AdapterError for a folder that is no whole adapter of this app, HubError for an unknown licence or a disk that is full.
-    """
+    repo: user/name, as the card names it; licence: the Hub's name of one, "" = none chosen. `into` is emptied of an
+    earlier publication. Raises AdapterError for a folder that is no whole adapter of this app, HubError for an unknown
+    licence or a disk that is full."""
     check_licence(licence)
     note, report = _read(adapter / NOTE), _read(adapter / REPORT)
     for name in _NEEDED:
@@ -57,7 +71,9 @@ def prepare(adapter: Path, run: Path | None, into: Path, *, repo: str = "", lice
         public = _read(into / REPORT)
         figures = draw_figures(public, events, into)
         base, revision = public_name("model", str(note["base_name"])), str(note.get("revision") or "")
-        (into / SCRIPT).write_text(write_script(public["config"], public, base=base, revision=revision), encoding="utf-8")
+        (into / SCRIPT).write_text(
+            write_script(public["config"], public, base=base, revision=revision), encoding="utf-8"
+        )
         card = write_card(
             public,
             base,
@@ -71,29 +87,46 @@ def prepare(adapter: Path, run: Path | None, into: Path, *, repo: str = "", lice
         )
         (into / CARD).write_text(card, encoding="utf-8")
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise AdapterError(f"The adapter's {REPORT} does not have what a card needs ({type(error).__name__}: {str(error)[:60]}); "
-                           "publish one that this app has trained.") from error  # fmt: skip
+        raise AdapterError(
+            f"The adapter's {REPORT} does not have what a card needs ({type(error).__name__}: {str(error)[:60]}); "
+            "publish one that this app has trained."
+        ) from error
     except OSError as error:
-        why = "the disk is full; free some space" if is_disk_full(error) else f"{error.strerror or 'input or output error'}; try again"
+        why = (
+            "the disk is full; free some space"
+            if is_disk_full(error)
+            else f"{error.strerror or 'input or output error'}; try again"
+        )
         raise HubError(f"The publication could not be put together: {why}.") from error
     told = {CARD: "the model card", **told, SCRIPT: "repeats the run with the libraries alone"}
     told |= {figure.name: figure.alt for figure in figures}
-    return Publication(into, tuple(PublishedFile(name, (into / name).stat().st_size, what) for name, what in told.items()), card)
+    return Publication(
+        into, tuple(PublishedFile(name, (into / name).stat().st_size, what) for name, what in told.items()), card
+    )
 
 
 def write_run_script(settings: Mapping[str, Any], report: Mapping[str, Any] | None, adapter: Path) -> str:
-    """The script that repeats a run, its base by the note in the folder `adapter` where there is one yet. Raises as `write_script`."""
+    """The script that repeats a run, its base by the note in the folder `adapter` where there is one yet. Raises as
+    `write_script`.
+    """
     note = _read(adapter / NOTE) if (adapter / NOTE).is_file() else {}
-    return write_script(settings, report, base=str(note.get("base_name") or ""), revision=str(note.get("revision") or ""))
+    return write_script(
+        settings, report, base=str(note.get("base_name") or ""), revision=str(note.get("revision") or "")
+    )
 
 
 def zip_publication(publication: Publication, path: Path) -> Path:
-    """All files as one zip at `path`, byte for byte the same each time: in order, stored, without times. Raises OSError."""
+    """All files as one zip at `path`, byte for byte the same each time: in order, stored, without times. Raises
+    OSError.
+    """
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as packed:
         for file in publication.files:
             entry = zipfile.ZipInfo(file.name, (1980, 1, 1, 0, 0, 0))
             entry.external_attr = 0o644 << 16
-            with (publication.folder / file.name).open("rb") as source, packed.open(entry, "w", force_zip64=True) as target:
+            with (
+                (publication.folder / file.name).open("rb") as source,
+                packed.open(entry, "w", force_zip64=True) as target,
+            ):
                 shutil.copyfileobj(source, target)
     return path
 
@@ -103,7 +136,9 @@ def _empty(into: Path) -> None:
     ours = {*_NEEDED, *_TOKENIZER, *FIGURES, CARD, REPORT, SCRIPT, LOG}
     into.mkdir(parents=True, exist_ok=True)
     if others := sorted(path.name for path in into.iterdir() if path.name not in ours or not path.is_file()):
-        raise HubError(f"The folder {into.name} holds {others[0]}, which is no part of a publication; give an empty folder.")
+        raise HubError(
+            f"The folder {into.name} holds {others[0]}, which is no part of a publication; give an empty folder."
+        )
     for path in into.iterdir():
         path.unlink()
 
@@ -133,21 +168,35 @@ def _copy(adapter: Path, run: Path | None, into: Path, note: dict[str, Any], rep
 
 def _without_places(found: dict[str, Any], known: Mapping[str, str]) -> dict[str, Any]:
     """The object of a JSON file with each local model, file and folder by its name alone."""
-    fields = {"model": "model", "base_name": "model", "base_model_name_or_path": "model", "name_or_path": "model", "data": "data",
-              "start_from": "start_from"}  # fmt: skip
+    fields = {
+        "model": "model",
+        "base_name": "model",
+        "base_model_name_or_path": "model",
+        "name_or_path": "model",
+        "data": "data",
+        "start_from": "start_from",
+    }
     shown: dict[str, Any] = {}
     for name, value in found.items():
         if name == "config" and isinstance(value, dict):
             shown[name] = _without_places(value, known)
         else:
-            shown[name] = public_name(fields[name], value) if name in fields and isinstance(value, str) else _public(value, known)
+            shown[name] = (
+                public_name(fields[name], value) if name in fields and isinstance(value, str) else _public(value, known)
+            )
     return shown
 
 
 def _known_places(config: Mapping[str, Any], note: Mapping[str, Any]) -> dict[str, str]:
-    """Paths that the run's settings name, which may hold blanks, and what each is called in public; the longest first."""
+    """Paths that the run's settings name, which may hold blanks, and what each is called in public; the longest
+    first.
+    """
     named = [("model", note.get("base_name")), *((kind, config.get(kind)) for kind in ("model", "data", "start_from"))]
-    found = {value: public_name(kind, value) for kind, value in named if isinstance(value, str) and PurePath(value).is_absolute()}
+    found = {
+        value: public_name(kind, value)
+        for kind, value in named
+        if isinstance(value, str) and PurePath(value).is_absolute()
+    }
     return dict(sorted(found.items(), key=lambda item: -len(item[0])))
 
 
@@ -171,7 +220,9 @@ def _read(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise AdapterError(f"The adapter has no {path.name}; publish one that this app has saved.") from None
     except (OSError, ValueError) as error:
-        raise AdapterError(f"The adapter's {path.name} cannot be read ({type(error).__name__}); train or fetch it again.") from error
+        raise AdapterError(
+            f"The adapter's {path.name} cannot be read ({type(error).__name__}); train or fetch it again."
+        ) from error
     if not isinstance(found, dict):
         raise AdapterError(f"The adapter's {path.name} holds no object; train or fetch it again.")
     return found

@@ -1,8 +1,8 @@
-"""Publishes a prepared folder as a model on the Hub: all of it or nothing, and never over a model that this app did not put there.
+"""Publishes a prepared folder as a model on the Hub: all of it or nothing, and never over a model that this app did not
+put there.
 
-One commit holds all files, so a cut leaves the old whole model or the new one; large files that have arrived are not sent again.
-Uses the token it is given and looks for no other. Knows nothing of what is in the files.
-"""
+One commit holds all files, so a cut leaves the old whole model or the new one; large files that have arrived are not
+sent again. Uses the token it is given and looks for no other. Knows nothing of what is in the files."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, co
 from huggingface_hub.utils import get_session, hf_raise_for_status
 from huggingface_hub.utils.sha import git_hash
 
-from ..errors import AlreadyThere, HubError
-from ..outgoing import Published
-from ..patience import DownloadStopped, OnProgress, ShouldStop, never, run_within, unheard
-from ..text import size
+from ..core.cancellation import DownloadStopped, OnProgress, ShouldStop, never, run_within, unheard
+from ..core.errors import AlreadyThere, HubError
+from ..core.format import size
+from ..storage.packs import Published
 from .refusals import LOG_IN, check_name, check_online, hush, in_words
 
 T = TypeVar("T")
@@ -58,7 +58,9 @@ class _Sender:
         return path.relative_to(self.folder).as_posix()
 
     def ask(self, work: Callable[[], T]) -> T:
-        """`work()`, tried again where the Hub fails in a way that passes; not where it is silent, since the first try may get through."""
+        """`work()`, tried again where the Hub fails in a way that passes; not where it is silent, since the first try
+        may get through.
+        """
         return _persist(lambda: run_within(work, ANSWER_SECONDS, should_stop=self.should_stop))
 
 
@@ -86,16 +88,19 @@ def publish(
     on_progress: OnProgress = unheard,
     should_stop: ShouldStop = never,
 ) -> Published:
-    """Sends all files of `folder` to the model `repo` (user/name) in one commit; the same content twice makes no second commit.
+    """Sends all files of `folder` to the model `repo` (user/name) in one commit; the same content twice makes no second
+    commit.
 
-    A repository is created where there is none; one that stands is written to only where it is empty, or holds a model of this app and
-    `replace` says so: its files then make room, its history stays. `revision`: a branch, made where there is none. `private` counts for
-    a new repository. on_progress(text, share done) hears of bytes. Raises HubError for all that Hub, disk or user can do wrong,
-    DownloadStopped once `should_stop()` is true; then nothing was published.
-    """
+    A repository is created where there is none; one that stands is written to only where it is empty, or holds a model
+    of this app and `replace` says so: its files then make room, its history stays. `revision`: a branch, made where
+    there is none. `private` counts for a new repository. on_progress(text, share done) hears of bytes. Raises HubError
+    for all that Hub, disk or user can do wrong, DownloadStopped once `should_stop()` is true; then nothing was
+    published."""
     hush()
     check_name(repo)
-    if revision and (not BRANCH.fullmatch(revision) or ".." in revision or "//" in revision or revision.endswith(".lock")):
+    if revision and (
+        not BRANCH.fullmatch(revision) or ".." in revision or "//" in revision or revision.endswith(".lock")
+    ):
         raise HubError(f"{revision[:80]!r} is no name for a branch; give letters, digits, '-', '_', '.' and '/'.")
     check_online(repo)
     if not token:
@@ -118,14 +123,17 @@ def publish(
 
 
 def _check_writer(user: dict[str, Any], repo: str) -> None:
-    """Raises HubError where the Hub itself says that this user or token cannot write there; what it does not say shows in the attempt."""
+    """Raises HubError where the Hub itself says that this user or token cannot write there; what it does not say shows
+    in the attempt.
+    """
     owner = repo.partition("/")[0]
     places = {str(user["name"]).lower()} | {str(org["name"]).lower() for org in user.get("orgs") or ()}
     if (user.get("auth") or {}).get("accessToken", {}).get("role") == "read":
         raise HubError(f"Your token may only read, so it cannot publish {repo}; {LOG_IN}.")
     if owner.lower() not in places:
         raise HubError(
-            f"{owner} is neither you ({user['name']}) nor an organisation of yours; give {user['name']}/{repo.partition('/')[2]}."
+            f"{owner} is neither you ({user['name']}) nor an organisation of yours; give"
+            f" {user['name']}/{repo.partition('/')[2]}."
         )
 
 
@@ -139,11 +147,15 @@ def _check_card(sender: _Sender) -> None:
     try:
         sender.ask(check)
     except errors.BadRequestError:
-        raise HubError(f"The Hub does not take the card of {sender.repo}: its metadata are not valid; check the licence.") from None
+        raise HubError(
+            f"The Hub does not take the card of {sender.repo}: its metadata are not valid; check the licence."
+        ) from None
 
 
 def _claim(sender: _Sender, private: bool, replace: bool) -> Any:
-    """The head of the branch that will be written to, created where it is missing. Raises HubError for what is not ours to write to."""
+    """The head of the branch that will be written to, created where it is missing. Raises HubError for what is not ours
+    to write to.
+    """
     api, repo = sender.api, sender.repo
     found = _look(sender, "main")
     if found is None:
@@ -156,7 +168,10 @@ def _claim(sender: _Sender, private: bool, replace: bool) -> Any:
         if (found := _look(sender, "main")) is None or not _is_empty(found):
             raise HubError(f"The name {repo} is taken; give another one.")
     if private and not found.private:
-        raise HubError(f"{repo} is public already, and you asked for a private one; make it private on its page, or give another name.")
+        raise HubError(
+            f"{repo} is public already, and you asked for a private one; make it private on its page, or give another"
+            " name."
+        )
     _check_ours(sender, found, replace or sender.branch != "main")
     if sender.branch == "main":
         return found
@@ -168,13 +183,19 @@ def _claim(sender: _Sender, private: bool, replace: bool) -> Any:
 
 
 def _check_ours(sender: _Sender, found: Any, replace: bool) -> None:
-    """Raises HubError for a model that this app did not publish, and for one that it did unless `replace` says to put another there."""
+    """Raises HubError for a model that this app did not publish, and for one that it did unless `replace` says to put
+    another there.
+    """
     if _is_empty(found) or _holds(found, sender):
         return
     if MARK not in {item.rfilename for item in found.siblings}:
-        raise HubError(f"{sender.repo} holds another model, which this app has not published and leaves alone; give another name.")
+        raise HubError(
+            f"{sender.repo} holds another model, which this app has not published and leaves alone; give another name."
+        )
     if not replace:
-        raise AlreadyThere(f"{sender.repo} holds a model already; give another name, or --replace to put this one in its place.")
+        raise AlreadyThere(
+            f"{sender.repo} holds a model already; give another name, or --replace to put this one in its place."
+        )
 
 
 def _send(sender: _Sender, head: Any) -> Published:
@@ -183,15 +204,21 @@ def _send(sender: _Sender, head: Any) -> Published:
     if not _holds(head, sender):
         stale = sorted({item.rfilename for item in head.siblings} - {*names, *BY_HUB})
         with ExitStack() as opened:  # closed, they also end a thread that still sends
-            additions = _upload(sender, {sender.name(path): opened.enter_context(_Watched(path)) for path in sender.files})
-            head = _commit(sender, [*additions, *(CommitOperationDelete(name, is_folder=False) for name in stale)], head)
+            additions = _upload(
+                sender, {sender.name(path): opened.enter_context(_Watched(path)) for path in sender.files}
+            )
+            head = _commit(
+                sender, [*additions, *(CommitOperationDelete(name, is_folder=False) for name in stale)], head
+            )
     sender.on_progress(f"{sender.repo}: published", 1.0)
     place = "" if sender.branch == "main" else f"/tree/{sender.branch}"
     return Published(f"{constants.ENDPOINT}/{sender.repo}{place}", str(head.sha), names)
 
 
 def _upload(sender: _Sender, watched: dict[str, _Watched]) -> list[CommitOperationAdd]:
-    """Sends the large files, which nobody sees before the commit; as open files they go by plain HTTP: Xet's threads cannot be stopped."""
+    """Sends the large files, which nobody sees before the commit; as open files they go by plain HTTP: Xet's threads
+    cannot be stopped.
+    """
     additions = [CommitOperationAdd(name, file) for name, file in watched.items()]  # reads each file once, for its hash
     for file in watched.values():
         file.done_bytes = 0
@@ -212,13 +239,20 @@ def _upload(sender: _Sender, watched: dict[str, _Watched]) -> list[CommitOperati
 
 
 def _commit(sender: _Sender, operations: list[CommitOperationAdd | CommitOperationDelete], head: Any) -> Any:
-    """The new head of the branch; from here on nothing can be stopped. Raises as the client does, TimeoutError where the Hub is silent."""
+    """The new head of the branch; from here on nothing can be stopped. Raises as the client does, TimeoutError where
+    the Hub is silent.
+    """
     if sender.should_stop():
         raise DownloadStopped
     sender.on_progress(f"{sender.repo}: publishing", None)
     sender = changed(sender, should_stop=never)
     commit = partial(
-        sender.api.create_commit, sender.repo, operations, commit_message=MESSAGE, revision=sender.branch, parent_commit=head.sha
+        sender.api.create_commit,
+        sender.repo,
+        operations,
+        commit_message=MESSAGE,
+        revision=sender.branch,
+        parent_commit=head.sha,
     )
 
     def attempt() -> Any:
@@ -236,7 +270,9 @@ def _commit(sender: _Sender, operations: list[CommitOperationAdd | CommitOperati
 
 
 def _look(sender: _Sender, revision: str) -> Any:
-    """What the Hub says of the repository at a branch; None where there is no such repository or branch that may be seen."""
+    """What the Hub says of the repository at a branch; None where there is no such repository or branch that may be
+    seen.
+    """
     try:
         return sender.ask(partial(sender.api.model_info, sender.repo, revision=revision, files_metadata=True))
     except errors.RevisionNotFoundError:
@@ -284,4 +320,6 @@ def _passes(error: Exception) -> bool:
     if isinstance(error, errors.HfHubHTTPError):
         return error.response.status_code in PASSING
     cut = type(error).__name__ in ("ConnectError", "ReadError", "WriteError", "RemoteProtocolError")
-    return cut or (isinstance(error, (ConnectionError, JSONDecodeError)) and not isinstance(error, errors.OfflineModeIsEnabled))
+    return cut or (
+        isinstance(error, (ConnectionError, JSONDecodeError)) and not isinstance(error, errors.OfflineModeIsEnabled)
+    )

@@ -1,7 +1,7 @@
 """Why the Hub did not take what was sent, each in one sentence: what is wrong, and what to do.
 
-Reads what huggingface_hub raises. No sentence repeats the Hub's own words, an address or a path: there, secrets could stand.
-"""
+Reads what huggingface_hub raises. No sentence repeats the Hub's own words, an address or a path: there, secrets could
+stand."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from json import JSONDecodeError
 from huggingface_hub import constants, errors
 from huggingface_hub.utils import validate_repo_id
 
-from ..errors import DemoError, HubError
-from ..patience import hub_forbidden
+from ..core.cancellation import hub_forbidden
+from ..core.errors import DemoError, HubError
 
 LOG_IN = "run `hf auth login` with a token that may write, and try again"
 _FULL = re.compile(r"storage limit|storage quota|quota exceeded|exceeded your .*storage", re.IGNORECASE)
@@ -22,7 +22,9 @@ _EXPIRED = re.compile(r"\bexpired\b", re.IGNORECASE)
 
 
 class _Silent(logging.Filter):
-    """Drops what the client says of its own second tries, which names addresses with signatures; and of Xet, left on purpose."""
+    """Drops what the client says of its own second tries, which names addresses with signatures; and of Xet, left on
+    purpose.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
         return not re.search("while requesting|Xet Storage", record.getMessage())
@@ -47,8 +49,8 @@ def check_name(repo: str) -> str:
             validate_repo_id(repo)
         except errors.HFValidationError:
             reason = (
-                "the Hub takes at most 96 letters, digits, '-', '_' and '.', with no '--', '..' or '.git', and neither '-' nor '.' "
-                "at an end"
+                "the Hub takes at most 96 letters, digits, '-', '_' and '.', with no '--', '..' or '.git', and neither"
+                " '-' nor '.' at an end"
             )
     if reason:
         raise HubError(f"{repo[:120]!r} is no name for a repository: {reason}; give another one.")
@@ -58,11 +60,16 @@ def check_name(repo: str) -> str:
 def check_online(repo: str) -> None:
     """Raises HubError where the Hub must not be asked."""
     if hub_forbidden() or constants.HF_HUB_OFFLINE:
-        raise HubError(f"{repo} is not sent, because offline mode is on (QLORA_DEMO_OFFLINE or HF_HUB_OFFLINE); switch it off to publish.")
+        raise HubError(
+            f"{repo} is not sent, because offline mode is on (QLORA_DEMO_OFFLINE or HF_HUB_OFFLINE); switch it off to"
+            " publish."
+        )
 
 
 def in_words(error: Exception, repo: str) -> Exception:
-    """The sentence for what went wrong while `repo` was written to; what is no fault of Hub, disk or user is handed back as it is."""
+    """The sentence for what went wrong while `repo` was written to; what is no fault of Hub, disk or user is handed
+    back as it is.
+    """
     while isinstance(error, RuntimeError) and isinstance(error.__cause__, Exception):
         error = error.__cause__  # the client wraps what fails in one of its uploading threads
     if isinstance(error, DemoError):
@@ -72,14 +79,17 @@ def in_words(error: Exception, repo: str) -> Exception:
     if isinstance(error, errors.HFValidationError):
         return HubError(f"{repo!r} is no name for a repository; give one such as user/name.")
     if isinstance(error, errors.OfflineModeIsEnabled):
-        return HubError(f"{repo} is not sent, because the Hub's offline mode is on (HF_HUB_OFFLINE); switch it off to publish.")
+        return HubError(
+            f"{repo} is not sent, because the Hub's offline mode is on (HF_HUB_OFFLINE); switch it off to publish."
+        )
     if isinstance(error, errors.HfHubHTTPError):
         return HubError(_answer(error, repo))
     if isinstance(error, TimeoutError) or "Timeout" in type(error).__name__:
         return HubError(f"The Hub did not answer in time for {repo}; try again: what has arrived is not sent twice.")
     if isinstance(error, ConnectionError) or type(error).__module__.partition(".")[0].startswith("httpx"):
         return HubError(
-            f"The connection to the Hub failed for {repo}; check the network and try again: what has arrived is not sent twice."
+            f"The connection to the Hub failed for {repo}; check the network and try again: what has arrived is not"
+            " sent twice."
         )
     if isinstance(error, OSError):
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
@@ -88,7 +98,9 @@ def in_words(error: Exception, repo: str) -> Exception:
     if isinstance(error, JSONDecodeError):
         return HubError(f"The Hub gave no answer that can be read for {repo}; try again later.")
     if isinstance(error, ValueError) and "LFS batch" in str(error):
-        return HubError(_full(repo) if _FULL.search(str(error)) else f"The Hub does not take the files of {repo}; try again later.")
+        return HubError(
+            _full(repo) if _FULL.search(str(error)) else f"The Hub does not take the files of {repo}; try again later."
+        )
     return error
 
 
@@ -100,9 +112,13 @@ def _answer(error: errors.HfHubHTTPError, repo: str) -> str:
         what = "Your token for the Hub has expired" if _EXPIRED.search(said) else "The Hub does not know your token"
         return f"{what}; {LOG_IN}."
     if status == 403 and not _FULL.search(said):
-        return f"Your token may not write to {repo}; take one with the right to write there, or give a name of your own."
+        return (
+            f"Your token may not write to {repo}; take one with the right to write there, or give a name of your own."
+        )
     if status in (402, 403, 507):
-        return _full(repo) if status != 402 else f"The Hub asks for a payment for {repo}; see your account's plan there."
+        return (
+            _full(repo) if status != 402 else f"The Hub asks for a payment for {repo}; see your account's plan there."
+        )
     if status == 404:
         return f"{repo} is not on the Hub, or its branch is not, or you may not see it; check the name."
     if status == 409:
@@ -112,7 +128,10 @@ def _answer(error: errors.HfHubHTTPError, repo: str) -> str:
     if status == 413:
         return f"The Hub finds the files of {repo} too large; publish fewer or smaller ones."
     if status == 429:
-        return f"The Hub asks for a pause, because it had too many requests of yours; publish {repo} again in a few minutes."
+        return (
+            f"The Hub asks for a pause, because it had too many requests of yours; publish {repo} again in a few"
+            " minutes."
+        )
     if status >= 500:
         return f"The Hub failed (status {status}) for {repo}; try again later: what has arrived is not sent twice."
     return f"The Hub refused {repo} (status {status}); check the name and your token's rights."
@@ -120,5 +139,6 @@ def _answer(error: errors.HfHubHTTPError, repo: str) -> str:
 
 def _full(repo: str) -> str:
     return (
-        f"There is no room for {repo} in your account on the Hub; delete something there, or publish it as public, or take a larger plan."
+        f"There is no room for {repo} in your account on the Hub; delete something there, or publish it as public, or"
+        " take a larger plan."
     )

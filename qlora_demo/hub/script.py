@@ -1,7 +1,8 @@
-"""How a run is repeated: the app's command, or one script that needs the libraries alone, with the same base, reviews, steps and loss.
+"""How a run is repeated: the app's command, or one script that needs the libraries alone, with the same base, reviews,
+steps and loss.
 
-The script's parts lie in train_script.txt; here they are chosen and the settings written above them. Knows neither torch nor the Hub.
-"""
+The script's parts lie in train_script.txt; here they are chosen and the settings written above them. Knows neither
+torch nor the Hub."""
 
 from __future__ import annotations
 
@@ -11,8 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ..config import RunConfig
-from ..errors import DataError, SettingsError
+from ..core.config import RunConfig
+from ..core.errors import DataError, SettingsError
 from .markdown import literal, shell_word
 from .metadata import AMAZON, SAMPLES, hub_base, hub_data, public_name
 
@@ -47,15 +48,22 @@ _NAMES = {  # the script's name of a setting, and what it is, where the name doe
 }
 
 
-def write_script(settings: Mapping[str, Any], report: Mapping[str, Any] | None, *, base: str = "", revision: str = "") -> str:
+def write_script(
+    settings: Mapping[str, Any], report: Mapping[str, Any] | None, *, base: str = "", revision: str = ""
+) -> str:
     """The script that repeats a run with these settings; `report`, where there is one, has its labels and versions.
 
-    base, revision: what the run's model was, where that is known better than by the setting. A path is never written into it.
-    Raises DataError where labels are not known without a report.
-    """
-    config = RunConfig.read({name: value for name, value in settings.items() if name in RunConfig.model_fields}).to_dict()
+    base, revision: what the run's model was, where that is known better than by the setting. A path is never written
+    into it. Raises DataError where labels are not known without a report."""
+    config = RunConfig.read(
+        {name: value for name, value in settings.items() if name in RunConfig.model_fields}
+    ).to_dict()
     environment = (report or {}).get("environment") or {}
-    told = {"config": config, "data": (report or {}).get("data") or {"name": config["data"]}, "environment": environment}
+    told = {
+        "config": config,
+        "data": (report or {}).get("data") or {"name": config["data"]},
+        "environment": environment,
+    }
     on_hub = hub_data(told)
     head = f"{_header(told, on_hub)}\n\n{_parts()['start']}\n\n" + "\n".join(_constants(told, on_hub, base, revision))
     columns = [] if config["data"] in SAMPLES else [_parts()["columns"]]
@@ -63,7 +71,9 @@ def write_script(settings: Mapping[str, Any], report: Mapping[str, Any] | None, 
 
 
 def write_command(config: Mapping[str, Any]) -> str:
-    """The command that starts a run with these settings; what they leave at its default is not named, pinned reviews neither."""
+    """The command that starts a run with these settings; what they leave at its default is not named, pinned reviews
+    neither.
+    """
     try:
         usual = RunConfig().to_dict()
         settings = RunConfig.read({name: value for name, value in config.items() if name in usual}).to_dict()
@@ -77,8 +87,16 @@ def write_command(config: Mapping[str, Any]) -> str:
         if isinstance(value, bool):
             words.append(flag if value else f"--no-{flag[2:]}")
         else:
-            text = "\n".join(value) if isinstance(value, list) else f"{value:g}" if isinstance(value, float) else str(value)
-            words.append(f"{flag} {shell_word(public_name(name, text) if name in ('model', 'data', 'start_from') else text)}")
+            text = (
+                "\n".join(value)
+                if isinstance(value, list)
+                else f"{value:g}"
+                if isinstance(value, float)
+                else str(value)
+            )
+            words.append(
+                f"{flag} {shell_word(public_name(name, text) if name in ('model', 'data', 'start_from') else text)}"
+            )
     return " ".join(words)
 
 
@@ -100,7 +118,9 @@ def _reader(told: dict[str, Any], on_hub: str) -> str:
 def _labels(config: Mapping[str, Any], data: Mapping[str, Any]) -> list[str]:
     found = data.get("labels") or (_SAMPLE_LABELS if config["data"] in SAMPLES else config["labels"])
     if not found:
-        raise DataError("The labels of this run's reviews are not known before it has ended; ask again then, or name its labels.")
+        raise DataError(
+            "The labels of this run's reviews are not known before it has ended; ask again then, or name its labels."
+        )
     return [str(label) for label in found]
 
 
@@ -109,9 +129,15 @@ def _header(told: dict[str, Any], on_hub: str) -> str:
     config, versions = told["config"], told["environment"].get("versions") or {}
     needed = [f"{name}=={str(versions[name]).partition('+')[0]}" if name in versions else name for name in _LIBRARIES]
     if config["data"] in SAMPLES:
-        call = "python train.py FOLDER, the folder with the app's sample reviews (assets/sample_reviews in its repository)"
+        call = (
+            "python train.py FOLDER, the folder with the app's sample reviews (assets/sample_reviews in its repository)"
+        )
     else:
-        call = "python train.py; the reviews come from the Hub" if on_hub else "python train.py FILE, the file of the run's reviews"
+        call = (
+            "python train.py; the reviews come from the Hub"
+            if on_hub
+            else "python train.py FILE, the file of the run's reviews"
+        )
     local = not hub_base(str(config["model"])) and config["model"] != "sample"
     lines = [
         f"{call}.",
@@ -119,14 +145,25 @@ def _header(told: dict[str, Any], on_hub: str) -> str:
         *(["The run began with another adapter: give its folder with --start-from."] if config["start_from"] else []),
         "",
         "Splits, order of reviews, layers, seeds, steps and loss are the run's. Not the same to the bit are:",
-        "- sums, on another processor, another number of threads or other versions: test figures then move by a few reviews;",
-        *([] if config["data"] in SAMPLES else ["- messy reviews: the app reads and leaves out more than this script does;"]),
-        *(["- texts: the run brought HTML entities and damaged letters back, which this script does not."] if config["mend"] else []),
+        (
+            "- sums, on another processor, another number of threads or other versions: test figures then move by a few"
+            " reviews;"
+        ),
+        *(
+            []
+            if config["data"] in SAMPLES
+            else ["- messy reviews: the app reads and leaves out more than this script does;"]
+        ),
+        *(
+            ["- texts: the run brought HTML entities and damaged letters back, which this script does not."]
+            if config["mend"]
+            else []
+        ),
     ]
     dependencies = "\n".join(f'#     "{name}",' for name in needed)
     return (
         f'# /// script\n# requires-python = ">=3.11"\n# dependencies = [\n{dependencies}\n# ]\n# ///\n'
-        f'"""Repeats a QLoRA run with the libraries alone.\n\n' + "\n".join(lines) + '\n"""'
+        '"""Repeats a QLoRA run with the libraries alone.\n\n' + "\n".join(lines) + '\n"""'
     )
 
 
@@ -150,11 +187,17 @@ def _constants(told: dict[str, Any], on_hub: str, base: str, revision: str) -> l
         shown = literal(value) if isinstance(value, str) else repr(value)
         lines.append(f"{constant} = {shown}" + (f"  # {about}" if about else ""))
     if on_hub:
-        lines += [f"DATA = {literal(on_hub)}", f"DATA_CONFIG = {literal(config['data_config'])}",
-                  f"DATA_REVISION = {literal(str(data.get('revision') or config['data_revision']))}"]  # fmt: skip
+        lines += [
+            f"DATA = {literal(on_hub)}",
+            f"DATA_CONFIG = {literal(config['data_config'])}",
+            f"DATA_REVISION = {literal(str(data.get('revision') or config['data_revision']))}",
+        ]
     if config["data"] not in SAMPLES:
         halves = str(data.get("label_rule", "")).startswith("half stars")
-        columns = ((name.upper(), config[name]) for name in ("text_column", "title_column", "label_column", "encoding", "delimiter"))
+        columns = (
+            (name.upper(), config[name])
+            for name in ("text_column", "title_column", "label_column", "encoding", "delimiter")
+        )
         lines += [f"{name} = {literal(value)}" for name, value in columns]
         lines.append(f"HALF_STARS = {halves}  # are rounded up")
     return lines

@@ -1,8 +1,7 @@
 """Uploads the app as a Space: `make space REPO=user/name [HARDWARE=zero-a10g]`.
 
-The files that git tracks, as they lie in the working tree, in one commit; runs, caches and environments stay at home. A Space that holds
-something else is left alone.
-"""
+The files that git tracks, as they lie in the working tree, in one commit; runs, caches and environments stay at home. A
+Space that holds something else is left alone."""
 
 from __future__ import annotations
 
@@ -11,17 +10,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ..errors import DemoError, HubError
+from ..core.errors import DemoError, HubError
 
 ROOT = Path(__file__).resolve().parents[2]
 MARK = "qlora_demo/hub/space.py"  # in every Space of this app
 BY_HUB = {".gitattributes", "README.md"}  # what the Hub puts into a new one by itself
-HARDWARE = "zero-a10g"  # ZeroGPU, by its old name: without a subscription the Hub creates no other Space that runs Python
+HARDWARE = (
+    "zero-a10g"  # ZeroGPU, by its old name: without a subscription the Hub creates no other Space that runs Python
+)
 
 
 def uploaded_files() -> list[str]:
     """Paths below the project's folder of what a Space gets: all that git tracks, but tests, benchmarks and CI."""
-    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split(
+        "\n"
+    )
     return [name for name in tracked if name and not name.startswith((".ci/", "tests/", "benchmarks/"))]
 
 
@@ -51,10 +54,14 @@ def upload_space(repo: str, hardware: str = "") -> str:
         wanted = uploaded_files()
         api.create_commit(
             repo,
-            [*(CommitOperationAdd(name, ROOT / name) for name in wanted),
-             *(CommitOperationDelete(name, is_folder=False) for name in sorted(there - BY_HUB - set(wanted)))],
-            repo_type="space", commit_message="Upload the QLoRA demo", parent_commit=found.sha,
-        )  # fmt: skip
+            [
+                *(CommitOperationAdd(name, ROOT / name) for name in wanted),
+                *(CommitOperationDelete(name, is_folder=False) for name in sorted(there - BY_HUB - set(wanted))),
+            ],
+            repo_type="space",
+            commit_message="Upload the QLoRA demo",
+            parent_commit=found.sha,
+        )
     except DemoError:
         raise
     except Exception as error:

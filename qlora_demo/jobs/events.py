@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..records import Event
+from ..core.records import Event
 from .state import to_json
 
 # Read from the end in blocks of this many bytes: some 300 events, more than a second brings.

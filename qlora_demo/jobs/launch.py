@@ -11,7 +11,7 @@ import sys
 import threading
 from pathlib import Path
 
-from ..heap import with_compact_heap
+from ..core.malloc import with_compact_heap
 
 
 def start_worker(folder: Path) -> int:
@@ -19,8 +19,12 @@ def start_worker(folder: Path) -> int:
     with (folder / "worker.log").open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "qlora_demo.worker", str(folder.absolute())],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=_environment(folder), start_new_session=True,
-        )  # fmt: skip
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=_environment(folder),
+            start_new_session=True,
+        )
     # Else the dead worker stays a zombie for as long as the app lives.
     threading.Thread(target=process.wait, name=f"reaper-{process.pid}", daemon=True).start()
     return process.pid

@@ -14,8 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import RunError, is_disk_full
-from ..records import Phase
+from ..core.errors import RunError, is_disk_full
+from ..core.records import Phase
 from .launch import start_worker
 from .state import JobState, process_marks, read_state, write_state
 from .store import EventWriter, Job, Kind, Store
@@ -68,14 +68,15 @@ def stop(store: Store, run_id: str, *, launch: Launch = start_worker) -> None:
 def resume(store: Store, run_id: str, *, launch: Launch = start_worker) -> Job:
     """A run that was stopped, interrupted or failed goes to the end of the line, to go on from its last checkpoint.
 
-    It goes on with its own settings (config.refuse_changes is for who was asked for others). RunError where it has not ended, or has
-    nothing left to do.
-    """
+    It goes on with its own settings (config.refuse_changes is for who was asked for others). RunError where it has not
+    ended, or has nothing left to do."""
     job = store.job(run_id)
     with store.lock():
         state = _ended(job, "resumed")
         if state.state == "done" or state.kind != "train":
-            raise RunError(f"Run {run_id} is {state.state}: there is nothing left to do; start a new run for other settings.")
+            raise RunError(
+                f"Run {run_id} is {state.state}: there is nothing left to do; start a new run for other settings."
+            )
         job.reserve()
         (job.folder / "stop").unlink(missing_ok=True)
         # Before the event: a run that has ended ends with its finished event, also where this process dies in between.
@@ -101,7 +102,9 @@ def delete(store: Store, run_id: str) -> None:
     job = store.job(run_id)
     with store.lock():
         _ended(job, "deleted")
-        job.folder.rename(job.folder.with_name(f".deleted-{job.id}"))  # at once for every reader, however long the removal takes
+        job.folder.rename(
+            job.folder.with_name(f".deleted-{job.id}")
+        )  # at once for every reader, however long the removal takes
     for gone in store.home.glob(".deleted-*"):  # also what was left by who died in the middle of it
         shutil.rmtree(gone, ignore_errors=True)
 
@@ -142,7 +145,9 @@ def position(store: Store, job: Job) -> int | None:
 
 
 def expected_wait(store: Store, job: Job) -> float | None:
-    """Seconds until a waiting job would start, as the runs before it went; None where it does not wait, or nothing is known."""
+    """Seconds until a waiting job would start, as the runs before it went; None where it does not wait, or nothing is
+    known.
+    """
     return store.expected_wait(job)
 
 

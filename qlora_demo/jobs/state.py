@@ -21,13 +21,16 @@ from typing import Any, Self
 
 import psutil
 
-from ..records import ACTIVE_STATES, FINAL_STATES
+from ..core.records import ACTIVE_STATES, FINAL_STATES
 
 HEARTBEAT_SECONDS = 1.0
 # Where the process cannot be looked up (another host or container) silence this long means death.
 SILENCE_SECONDS = 30.0
 _SETTLED_SECONDS = 2.5  # some file systems count whole seconds, or two
-LOST = "The worker ended without a word: it was killed, the machine restarted, or memory ran out; worker.log in the run's folder may tell."
+LOST = (
+    "The worker ended without a word: it was killed, the machine restarted, or memory ran out; worker.log in the run's"
+    " folder may tell."
+)
 
 
 @dataclass(frozen=True)
@@ -200,7 +203,9 @@ class Heartbeat:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._end.set()
         self._thread.join()
 

@@ -22,8 +22,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from ..errors import RunError, is_disk_full
-from ..records import Finished
+from ..core.errors import RunError, is_disk_full
+from ..core.records import Finished
 from .events import EventWriter, last_event, read_events
 from .state import Heartbeat, JobState, StateWriter, read_state, to_json, write_state
 
@@ -58,7 +58,9 @@ class Job:
         """The true state: an active job whose worker is gone reads as `interrupted`, settled or not."""
         state = read_state(self.folder)
         if state is None:
-            raise RunError(f"Run {self.id} is no longer in {self.folder.parent}; `python -m qlora_demo runs` lists what is.")
+            raise RunError(
+                f"Run {self.id} is no longer in {self.folder.parent}; `python -m qlora_demo runs` lists what is."
+            )
         return state.true()
 
     def events(self, after: int = 0, limit: int | None = None) -> list[dict[str, Any]]:
@@ -70,7 +72,9 @@ class Job:
         return last_event(self.folder / "events.jsonl")
 
     def seconds_left(self, state: JobState) -> float | None:
-        """What the active job has last said of the time it has left, less what has passed since; None where it has said nothing."""
+        """What the active job has last said of the time it has left, less what has passed since; None where it has said
+        nothing.
+        """
         # What it said before it was last started, as a run that was then resumed, is no longer true.
         path, began = self.folder / "events.jsonl", state.started or 0.0
         said = last_event(path, lambda event: event.get("seconds_left") is not None or event["time"] < began)
@@ -108,17 +112,27 @@ class Job:
         return sum(file.stat().st_size for file in self.folder.rglob("*") if file.is_file())
 
     def summary(self) -> dict[str, Any]:
-        """What `runs` and `show` print; `position` 1 is the next to start; it and `wait_seconds` are None where it does not wait."""
+        """What `runs` and `show` print; `position` 1 is the next to start; it and `wait_seconds` are None where it does
+        not wait.
+        """
         state = self.state()
         settings = _read_json(self.folder / "config.json") or {}
         store = Store(self.folder.parent)
         return {
-            "run": self.id, "state": state.state, "kind": state.kind, "name": state.name,
-            "model": settings.get("model"), "data": settings.get("data"),
-            "steps_done": state.steps_done, "steps_total": state.steps_total,
-            "metrics": self._metrics(state), "position": store.position(self), "wait_seconds": store.expected_wait(self),
-            "created": state.created, "error": state.error,
-        }  # fmt: skip
+            "run": self.id,
+            "state": state.state,
+            "kind": state.kind,
+            "name": state.name,
+            "model": settings.get("model"),
+            "data": settings.get("data"),
+            "steps_done": state.steps_done,
+            "steps_total": state.steps_total,
+            "metrics": self._metrics(state),
+            "position": store.position(self),
+            "wait_seconds": store.expected_wait(self),
+            "created": state.created,
+            "error": state.error,
+        }
 
     def _metrics(self, state: JobState) -> dict[str, Any] | None:
         """Of the report's test split where there is one, else the latest evaluation so far."""
@@ -184,7 +198,9 @@ class Store:
     def __init__(self, home: Path):
         self.home = Path(home)
 
-    def create(self, kind: Kind, settings: dict[str, Any], *, name: str = "", key_hash: str = "", beside: bool = False) -> Job:
+    def create(
+        self, kind: Kind, settings: dict[str, Any], *, name: str = "", key_hash: str = "", beside: bool = False
+    ) -> Job:
         """A new queued job. `beside`: need not wait for the device. Raises RunError where home cannot be written."""
         created = time.time()
         state = JobState("queued", kind=kind, name=name, created=created, key_hash=key_hash, beside=beside)
@@ -243,7 +259,8 @@ class Store:
         return line.index(job.id) + 1 if job.id in line else None
 
     def expected_wait(self, job: Job) -> float | None:
-        """Seconds until a waiting job would start: what the active job has left, and what runs like those ahead in line took.
+        """Seconds until a waiting job would start: what the active job has left, and what runs like those ahead in line
+        took.
 
         None where it does not wait, and where nothing is known: a kind of which no run has come to its end.
         """
@@ -327,7 +344,10 @@ def _flock(descriptor: int, path: Path) -> None:
             return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > deadline:
-                sentence = f"Another process has held the queue of runs for {_LOCK_SECONDS:.0f} s; try again, or see who has {path} open."
+                sentence = (
+                    f"Another process has held the queue of runs for {_LOCK_SECONDS:.0f} s; try again, or see who has"
+                    f" {path} open."
+                )
                 raise RunError(sentence) from None
             time.sleep(0.01)
         except OSError as error:

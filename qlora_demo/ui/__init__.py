@@ -5,26 +5,26 @@ A header that says what this is and where it runs, then a tab for each thing one
 
 from __future__ import annotations
 
-from . import quick_gradio  # noqa: F401
+from .server import fast_import  # noqa: F401
 
 # isort: split
 import gradio as gr
 
-from ..services import Services
-from .api import build_api
-from .classify_tab import build_classify_tab
-from .data_tab import build_data_tab
+from ..services.app import Services
+from .classify.classify_tab import build_classify_tab
+from .data.data_tab import build_data_tab
 from .handlers import shown
-from .learn_tab import build_learn_tab
-from .memory_tab import build_memory_tab
-from .publish_tab import build_publish_tab
-from .train_tab import build_train_tab
+from .learn.learn_tab import build_learn_tab
+from .memory.memory_tab import build_memory_tab
+from .publish.publish_tab import build_publish_tab
+from .server.api import build_api
+from .train.train_tab import build_train_tab
 from .views import view_machine
 
 TITLE = "QLoRA, measured and live"
 INTRODUCTION = (
-    "<h1>QLoRA, measured and live</h1><p>Quantize a language model to 4 bits, train a star-rating classifier on top of it, "
-    "and watch every byte and every step.</p>"
+    "<h1>QLoRA, measured and live</h1><p>Quantize a language model to 4 bits, train a star-rating classifier on top of"
+    " it, and watch every byte and every step.</p>"
 )
 # The figures ask with the key of the run that they show; their scripts hear of the keys here, as they come and change.
 HAND_OUT = "(keys) => { window.qloraKeys = keys ?? {}; window.dispatchEvent(new Event('qlora-keys')); return []; }"
@@ -35,7 +35,9 @@ def build_app(services: Services) -> gr.Blocks:
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 86400)) as page:
         with gr.Row(elem_id="header", equal_height=True):
             gr.HTML(INTRODUCTION, elem_id="header-introduction")
-            machine = gr.HTML('<p class="machine"><strong>Looking at this machine …</strong></p>', elem_id="header-machine")
+            machine = gr.HTML(
+                '<p class="machine"><strong>Looking at this machine …</strong></p>', elem_id="header-machine"
+            )
         # A fixed key and secret: by default both change at each start, and the browser would forget its runs.
         keys = gr.BrowserState({}, storage_key="qlora-demo-keys", secret="runs that this browser started")
         with gr.Tabs(overflow_behavior="wrap") as tabs:  # on a phone every tab stays in sight
@@ -57,5 +59,11 @@ def build_app(services: Services) -> gr.Blocks:
             build_data_tab(services, data, tabs, fields, reason)
         keys.change(None, keys, None, js=HAND_OUT, api_visibility="private")
         build_api(services)
-        page.load(shown(lambda: view_machine(services.machine())), None, machine, show_progress="hidden", api_visibility="private")
+        page.load(
+            shown(lambda: view_machine(services.machine())),
+            None,
+            machine,
+            show_progress="hidden",
+            api_visibility="private",
+        )
     return page

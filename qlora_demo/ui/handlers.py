@@ -1,8 +1,7 @@
 """The one place that turns errors into what the browser shows, and that knows who asks.
 
-A DemoError is shown as its sentence, in which a path of this machine is a name, and changes nothing on the page; anything else is logged
-and called unexpected.
-"""
+A DemoError is shown as its sentence, in which a path of this machine is a name, and changes nothing on the page;
+anything else is logged and called unexpected."""
 
 from __future__ import annotations
 
@@ -15,11 +14,12 @@ from typing import Any, TypeVar
 import gradio as gr
 from gradio.context import LocalContext
 
-from ..errors import DemoError
-from ..hosting import on_space
-from ..privacy import without_paths
+from ..core.errors import DemoError
+from ..host.environment import on_space
+from ..host.redaction import without_paths
 
-# Requests for slow work that a public host hears at once: those beyond limits.Turns get a sentence, which must not wait in line.
+# Requests for slow work that a public host hears at once: those beyond limits.Turns get a sentence, which must not wait
+# in line.
 AT_ONCE = 8
 log = logging.getLogger("qlora_demo")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -44,11 +44,12 @@ def shown(handler: F) -> F:
 
 
 def visitor() -> str:
-    """The address of who asks, in a handler; "" where it is not known. A session's name proves nothing: anyone can make up another.
+    """The address of who asks, in a handler; "" where it is not known. A session's name proves nothing: anyone can make
+    up another.
 
-    On a Space every request comes from the platform's proxy, which adds the address that it was asked from at the end of
-    X-Forwarded-For; what stands before it the visitor may have written. Elsewhere nobody vouches for that header, and it is not read.
-    """
+    On a Space every request comes from the platform's proxy, which adds the address that it was asked from at the end
+    of X-Forwarded-For; what stands before it the visitor may have written. Elsewhere nobody vouches for that header,
+    and it is not read."""
     request = LocalContext.request.get(None)
     if request is None:
         return ""

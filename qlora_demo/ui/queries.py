@@ -1,4 +1,6 @@
-"""What a browser's query holds. It comes from anyone: what is not of the kind that is asked for is taken as not there."""
+"""What a browser's query holds. It comes from anyone: what is not of the kind that is asked for is taken as not
+there.
+"""
 
 from __future__ import annotations
 

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from ..privacy import without_paths
-from ..records import Download, Machine
-from ..text import duration, number, percent, size
+from ..core.format import duration, number, percent, size
+from ..core.records import Download, Machine
+from ..host.redaction import without_paths
 
 STAGE_NAMES = {
     "fp32": ("FP32", "4 bytes a parameter"),
@@ -30,7 +30,12 @@ METRICS = {
     "within_one": ("Within one star", "%"),
     "quadratic_kappa": ("Quadratic kappa", ".3f"),
 }
-PARTS = (("weights", "weights"), ("constants", "quantization constants"), ("buffers", "buffers"), ("adapter", "LoRA and head"))
+PARTS = (
+    ("weights", "weights"),
+    ("constants", "quantization constants"),
+    ("buffers", "buffers"),
+    ("adapter", "LoRA and head"),
+)
 
 
 def view_machine(machine: Machine) -> str:
@@ -70,9 +75,9 @@ def _stage_row(name: str, sources: dict[str, dict[str, Any]], widest: int) -> st
         for part, words, count in counts
     )
     return (
-        f'<div class="stage" role="row"><div role="cell"><strong>{title}</strong><small>{what}</small></div>'
-        f'<div role="cell" class="bar {"" if "measured" in sources else "outlined"}">{parts}</div>'
-        f'<div role="cell" class="total"><strong>{size(shown["total_bytes"])}</strong><small>{_agreement(sources)}</small></div></div>'
+        f'<div class="stage" role="row"><div role="cell"><strong>{title}</strong><small>{what}</small></div><div'
+        f' role="cell" class="bar {"" if "measured" in sources else "outlined"}">{parts}</div><div role="cell"'
+        f' class="total"><strong>{size(shown["total_bytes"])}</strong><small>{_agreement(sources)}</small></div></div>'
     )
 
 
@@ -81,11 +86,15 @@ def _agreement(sources: dict[str, dict[str, Any]]) -> str:
         return "predicted"
     measured = sources["measured"]["total_bytes"]
     difference = measured - sources["predicted"]["total_bytes"]
-    return f"measured, {measured:,} B: " + ("as predicted, to the byte" if not difference else f"{difference:+,} B from the prediction")
+    return f"measured, {measured:,} B: " + (
+        "as predicted, to the byte" if not difference else f"{difference:+,} B from the prediction"
+    )
 
 
 def view_why(report: dict[str, Any]) -> str:
-    """Sentences on the three things that surprise: how little a small model shrinks, what double quantization saves, why it grows back."""
+    """Sentences on the three things that surprise: how little a small model shrinks, what double quantization saves,
+    why it grows back.
+    """
     stages = {stage["name"]: stage for stage in report["stages"]}
     rows = report["architecture"]["rows"]
     quantized = [row for row in rows if row["changed"]]
@@ -95,26 +104,28 @@ def view_why(report: dict[str, Any]) -> str:
     if {"fp16", "nf4-dq"} <= stages.keys():
         whole = stages["fp16"]["total_bytes"] / stages["nf4-dq"]["total_bytes"]
         lines.append(
-            f"<strong>The model shrinks {whole:.2f} times, its quantized matrices {before / after:.2f} times.</strong> "
-            f"{size(dense_bytes)} of its {size(stages['fp16']['total_bytes'])} are not quantized, mostly token embeddings, and stay FP16. "
-            "In larger models the embeddings' share falls, and the whole comes close to 4 times."
+            f"<strong>The model shrinks {whole:.2f} times, its quantized matrices {before / after:.2f} times.</strong>"
+            f" {size(dense_bytes)} of its {size(stages['fp16']['total_bytes'])} are not quantized, mostly token"
+            " embeddings, and stay FP16. In larger models the embeddings' share falls, and the whole comes close to 4"
+            " times."
         )
     if {"nf4", "nf4-dq"} <= stages.keys():
         saved = stages["nf4"]["constants_bytes"] - stages["nf4-dq"]["constants_bytes"]
         lines.append(
-            f"<strong>Double quantization saves {size(saved)}.</strong> Every 64 weights share one constant: 0.5 bits a weight as FP32, "
-            "0.127 once the constants are quantized themselves. Tools that count parameters alone show no difference."
+            f"<strong>Double quantization saves {size(saved)}.</strong> Every 64 weights share one constant: 0.5 bits a"
+            " weight as FP32, 0.127 once the constants are quantized themselves. Tools that count parameters alone"
+            " show no difference."
         )
     if {"nf4-dq", "prepared"} <= stages.keys():
         grown = stages["prepared"]["total_bytes"] - stages["nf4-dq"]["total_bytes"]
         lines.append(
-            f"<strong>Preparing for training adds {size(grown)} again.</strong> It is no extra configuration: embeddings, norms and head "
-            "are cast from FP16 to FP32, so that small updates are not rounded away."
+            f"<strong>Preparing for training adds {size(grown)} again.</strong> It is no extra configuration:"
+            " embeddings, norms and head are cast from FP16 to FP32, so that small updates are not rounded away."
         )
     if "lora" in stages:
         lines.append(
-            f"<strong>LoRA adds {size(stages['lora']['adapter_bytes'])}</strong> of trainable weights in FP32, head included; "
-            "only these get gradients and optimizer states."
+            f"<strong>LoRA adds {size(stages['lora']['adapter_bytes'])}</strong> of trainable weights in FP32, head"
+            " included; only these get gradients and optimizer states."
         )
     return "<ul class='why'>" + "".join(f"<li>{line}</li>" for line in lines) + "</ul>"
 
@@ -128,7 +139,8 @@ def _download(found: Download) -> str:
     gated = "yes: you must have been granted access" if found.gated else "no"
     what = "model" if found.kind == "model" else "data set"
     return (
-        f'<div class="ask"><p>The {what} <strong>{escape(found.name)}</strong> is not on this machine yet.</p><dl class="facts">'
+        f'<div class="ask"><p>The {what} <strong>{escape(found.name)}</strong> is not on this machine yet.</p><dl'
+        ' class="facts">'
         f"<div><dt>To download</dt><dd>{size(found.download_bytes)}</dd></div>"
         f"<div><dt>Free disk</dt><dd>{size(found.free_disk_bytes)}</dd></div>"
         f"<div><dt>Licence</dt><dd>{escape(found.license or 'not stated')}</dd></div><div><dt>Gated</dt><dd>{gated}</dd></div></dl></div>"
@@ -138,12 +150,17 @@ def _download(found: Download) -> str:
 def view_doomed(summary: Mapping[str, Any], size_bytes: int) -> str:
     """What deleting a run would remove, so that one can say no."""
     what = escape(summary["name"] or summary["run"])
-    return f'<p class="ask">Delete <strong>{what}</strong> with its adapter, checkpoints and curves, {size(size_bytes)} in all?</p>'
+    return (
+        f'<p class="ask">Delete <strong>{what}</strong> with its adapter, checkpoints and curves, {size(size_bytes)} in'
+        " all?</p>"
+    )
 
 
 def view_limits(sentence: str, copy: str = "") -> str:
     """What a public host's visitors may ask for, and where they make a `copy` of the Space."""
-    link = f' <a href="{escape(copy, quote=True)}" target="_blank" rel="noopener">Duplicate this Space</a>' if copy else ""
+    link = (
+        f' <a href="{escape(copy, quote=True)}" target="_blank" rel="noopener">Duplicate this Space</a>' if copy else ""
+    )
     return f'<p class="quiet">{escape(sentence)}{link}</p>'
 
 
@@ -152,7 +169,9 @@ def view_problems(problems: Mapping[str, str] | Sequence[str], title: str = "") 
     if not problems:
         return ""
     named = problems.items() if isinstance(problems, Mapping) else (("", text) for text in problems)
-    items = "".join(f'<li{f" data-field={name!r}" if name else ""}>{escape(without_paths(text))}</li>' for name, text in named)
+    items = "".join(
+        f"<li{f' data-field={name!r}' if name else ''}>{escape(without_paths(text))}</li>" for name, text in named
+    )
     head = f'<p class="problem">{escape(title)}</p>' if title else ""
     return f'<div role="alert">{head}<ul class="problems">{items}</ul></div>'
 
@@ -166,7 +185,9 @@ def view_report(report: dict[str, Any] | None) -> str:
     baselines = [(_baseline(name), metrics) for name, metrics in report["baselines"].items()]
     judged = [("This run", test), *begun, ("Untrained head", report["base"]), *baselines]
     rows = "".join(
-        f"<tr><th scope='row'>{escape(name)}</th>" + "".join(_judged(m, metric, form) for metric, (_, form) in METRICS.items()) + "</tr>"
+        f"<tr><th scope='row'>{escape(name)}</th>"
+        + "".join(_judged(m, metric, form) for metric, (_, form) in METRICS.items())
+        + "</tr>"
         for name, m in judged
     )
     sample = (
@@ -175,8 +196,8 @@ def view_report(report: dict[str, Any] | None) -> str:
         else ""
     )
     meaning = (
-        " Small below each number: where it would lie with other reviews of the same kind, 95 times of 100 (by bootstrap); another seed "
-        "of the training is not in it."
+        " Small below each number: where it would lie with other reviews of the same kind, 95 times of 100 (by"
+        " bootstrap); another seed of the training is not in it."
         if test.get("intervals")
         else ""
     )
@@ -185,7 +206,8 @@ def view_report(report: dict[str, Any] | None) -> str:
         '<div class="scroll"><table class="plain judged-table"><thead><tr><td></td>'
         + "".join(f"<th scope='col' class='number'>{title}</th>" for title, _ in METRICS.values())
         + f"</tr></thead><tbody>{rows}</tbody></table></div>"
-        f'<p class="quiet">{training["steps"]:,} steps in {duration(training["seconds"])}; {escape(report["kept"])} was kept. '
+        f'<p class="quiet">{training["steps"]:,} steps in {duration(training["seconds"])}; {escape(report["kept"])} was'
+        " kept. "
         f"The adapter was loaded again in a fresh process under another seed: its logits differ by at most "
         f"{report['reload']['max_logit_difference']:.2g}. {_receipt(report['memory'])}{meaning}{sample}</p>"
     )
@@ -212,8 +234,14 @@ def _receipt(memory: dict[str, Any]) -> str:
     """The measured peak, and what had been predicted of it before the first step."""
     told = f"Peak memory of the steps: {size(memory['peak_bytes'])}, {escape(memory['peak_is'])}"
     predicted = memory.get("predicted_peak_bytes")
-    return f"{told}; predicted {size(predicted)} ({predicted / memory['peak_bytes'] - 1:+.0%})." if predicted else f"{told}."
+    return (
+        f"{told}; predicted {size(predicted)} ({predicted / memory['peak_bytes'] - 1:+.0%})."
+        if predicted
+        else f"{told}."
+    )
 
 
 def _baseline(name: str) -> str:
-    return {"majority": "Always the commonest label", "tfidf-logistic-regression": "TF-IDF + logistic regression"}.get(name, name)
+    return {"majority": "Always the commonest label", "tfidf-logistic-regression": "TF-IDF + logistic regression"}.get(
+        name, name
+    )

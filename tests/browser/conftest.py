@@ -36,10 +36,18 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
         page = context.new_page()
         page.set_default_timeout(60_000)
         # A script that is not there has an answer of 400 or more; one that a closing page still loads has none.
-        page.on("pageerror", lambda error: None if "Failed to load script" in str(error) else faults.append(f"script: {error}"))
-        page.on("requestfailed", lambda request: aborted.add(request.url) if "ERR_ABORTED" in (request.failure or "") else None)
+        page.on(
+            "pageerror",
+            lambda error: None if "Failed to load script" in str(error) else faults.append(f"script: {error}"),
+        )
+        page.on(
+            "requestfailed",
+            lambda request: aborted.add(request.url) if "ERR_ABORTED" in (request.failure or "") else None,
+        )
         page.on("request", lambda request: None if _is_ours(request.url) else faults.append(f"request: {request.url}"))
-        page.on("response", lambda answer: faults.append(f"{answer.status}: {answer.url}") if answer.status >= 400 else None)
+        page.on(
+            "response", lambda answer: faults.append(f"{answer.status}: {answer.url}") if answer.status >= 400 else None
+        )
         page.goto(url)
         page.wait_for_selector("#memory-measure")
         return page

@@ -1,4 +1,6 @@
-"""Below the typed review: why, teaching, corrections, precisions, the dial; and that an older answer never comes last."""
+"""Below the typed review: why, teaching, corrections, precisions, the dial; and that an older answer never comes
+last.
+"""
 
 from __future__ import annotations
 
@@ -62,20 +64,28 @@ def test_a_correction_is_kept_and_a_lesson_is_learnt(app: App, open_page: Callab
     assert page.input_value("#classify-adapter input").startswith("Taught: 1 star")
 
 
-def test_the_base_is_checked_and_the_dial_and_the_precision_move_the_stars(app: App, open_page: Callable[..., Page]) -> None:
+def test_the_base_is_checked_and_the_dial_and_the_precision_move_the_stars(
+    app: App, open_page: Callable[..., Page]
+) -> None:
     page = open_page(app.url)
     type_review(page, "Terrible. Broke after two days, a complete waste of money.")
     as_trained = page.inner_text("#classify-probabilities")
     dial = page.locator("#classify-scale input[type=number]")
     dial.fill("0")
     dial.press("Tab")
-    page.wait_for_function("told => document.querySelector('#classify-probabilities').innerText !== told", arg=as_trained)
+    page.wait_for_function(
+        "told => document.querySelector('#classify-probabilities').innerText !== told", arg=as_trained
+    )
     dial.fill("1")
     dial.press("Tab")
-    page.wait_for_function("told => document.querySelector('#classify-probabilities').innerText === told", arg=as_trained)
+    page.wait_for_function(
+        "told => document.querySelector('#classify-probabilities').innerText === told", arg=as_trained
+    )
     page.locator("#classify-precision input").click()
     page.get_by_role("option", name="FP32").click()
-    page.wait_for_function("told => document.querySelector('#classify-probabilities').innerText !== told", arg=as_trained)
+    page.wait_for_function(
+        "told => document.querySelector('#classify-probabilities').innerText !== told", arg=as_trained
+    )
     open_tab(page, "Precision and base")
     page.click("#classify-check")
     wait_for_text(page, "#classify-checked", "It is the base.")

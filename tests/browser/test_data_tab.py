@@ -1,5 +1,5 @@
-"""The Data tab as someone with a spreadsheet uses it: the sample's report, a messy file, its columns changed, mended, searched, seen as
-the model sees it, and on to the Train tab; bad files; strangers; narrow and dark."""
+"""The Data tab as someone with a spreadsheet uses it: the sample's report, a messy file, its columns changed, mended,
+searched, seen as the model sees it, and on to the Train tab; bad files; strangers; narrow and dark."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page
 
-from qlora_demo.engine.hubdata import AMAZON, AMAZON_REVISION
+from qlora_demo.engine.data.hub import AMAZON, AMAZON_REVISION
 from tests.browser.waiting import open_tab, wait_for_text
 from tests.hub_server import HubServer, make_amazon_reviews
 from tests.serving import App, start_app, stop_app
@@ -27,7 +27,9 @@ HOSTILE = "<script>document.title = 'run'</script> **bold** $x^2$ {{value}} ${1+
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubServer]:
     folder = tmp_path_factory.mktemp("reviews")
     with HubServer() as server:
-        server.add_dataset(AMAZON, make_amazon_reviews(folder, rows=(100, 20, 20)), revision=AMAZON_REVISION, license="mit")
+        server.add_dataset(
+            AMAZON, make_amazon_reviews(folder, rows=(100, 20, 20)), revision=AMAZON_REVISION, license="mit"
+        )
         yield server
 
 
@@ -41,14 +43,39 @@ def app(hub: HubServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ap
 
 @pytest.fixture
 def messy(tmp_path: Path) -> Path:
-    """A German spreadsheet: semicolons, Windows-1252, names of its own, two columns that could be the label, damage of all kinds."""
-    words = ["sehr", "gut", "schlecht", "Gerät", "Lieferung", "schnell", "kaputt", "Knöpfe", "größer", "Preis", "über", "naja"]
+    """A German spreadsheet: semicolons, Windows-1252, names of its own, two columns that could be the label, damage of
+    all kinds.
+    """
+    words = [
+        "sehr",
+        "gut",
+        "schlecht",
+        "Gerät",
+        "Lieferung",
+        "schnell",
+        "kaputt",
+        "Knöpfe",
+        "größer",
+        "Preis",
+        "über",
+        "naja",
+    ]
     rows = [
-        ["Überschrift", f"{' '.join(words[(i * k) % len(words)] for k in range(1, 8 + i % 20))} {i}", i % 5 + 1, "ja" if i % 2 else "nein"]
+        [
+            "Überschrift",
+            f"{' '.join(words[(i * k) % len(words)] for k in range(1, 8 + i % 20))} {i}",
+            i % 5 + 1,
+            "ja" if i % 2 else "nein",
+        ]
         for i in range(100)
     ]
-    rows += [["", "gleich und gleich", 1, "ja"], ["", "gleich und gleich", 5, "ja"], ["", "", 3, "ja"],
-             ["", "Nicht so &quot;toll&quot; wie gedacht", 2, "nein"], ["", "ohne Stern", 9, "nein"]]  # fmt: skip
+    rows += [
+        ["", "gleich und gleich", 1, "ja"],
+        ["", "gleich und gleich", 5, "ja"],
+        ["", "", 3, "ja"],
+        ["", "Nicht so &quot;toll&quot; wie gedacht", 2, "nein"],
+        ["", "ohne Stern", 9, "nein"],
+    ]
     path = tmp_path / "Meinungen.csv"
     with path.open("w", encoding="cp1252", newline="") as sheet:
         csv.writer(sheet, delimiter=";").writerows([["Titel", "Meinung", "Sterne", "Empfohlen"], *rows])
@@ -106,14 +133,24 @@ def test_a_messy_spreadsheet_becomes_a_run(app: App, messy: Path, open_page: Cal
     open_data(page)
     send(page, messy)
     wait_for_text(page, "#data-summary", "Meinungen.csv")
-    found = {field: value(page, f"data-{field}") for field in ("text", "label", "title", "encoding", "delimiter", "header")}
-    assert found == {"text": "Meinung", "label": "Sterne", "title": "none", "encoding": "cp1252", "delimiter": "semicolon ;",
-                     "header": "column names"}  # fmt: skip
+    found = {
+        field: value(page, f"data-{field}") for field in ("text", "label", "title", "encoding", "delimiter", "header")
+    }
+    assert found == {
+        "text": "Meinung",
+        "label": "Sterne",
+        "title": "none",
+        "encoding": "cp1252",
+        "delimiter": "semicolon ;",
+        "header": "column names",
+    }
     for words in ("103\nof 105 rows", "Left out\n2"):
         assert words in page.inner_text("#data-summary")
     left_out = page.inner_text("#data-left-out")
     assert "empty text" in left_out and "104" in left_out and "label '9' outside 1 to 5" in left_out
-    assert "gleich und gleich" in page.inner_text("#data-doubles") and "1 in 1 row, 5 in 1 row" in page.inner_text("#data-doubles")
+    assert "gleich und gleich" in page.inner_text("#data-doubles") and "1 in 1 row, 5 in 1 row" in page.inner_text(
+        "#data-doubles"
+    )
     assert "German" in page.inner_text("#data-languages")
 
     choose(page, "data-title", "Titel")
@@ -128,7 +165,10 @@ def test_a_messy_spreadsheet_becomes_a_run(app: App, messy: Path, open_page: Cal
     wait_for_text(page, "#data-damage", "What could be mended is mended")
     page.locator("#data-query input, #data-query textarea").press_sequentially("TOLL")
     wait_for_text(page, "#data-reviews", "1 review with “TOLL”")
-    assert 'Nicht so "toll" wie gedacht' in page.inner_text("#data-reviews") and page.inner_text("#data-reviews mark") == "toll"
+    assert (
+        'Nicht so "toll" wie gedacht' in page.inner_text("#data-reviews")
+        and page.inner_text("#data-reviews mark") == "toll"
+    )
 
     page.locator("#data-query input, #data-query textarea").fill("")
     wait_for_text(page, "#data-reviews", "1 to 8 of 103")
@@ -140,7 +180,9 @@ def test_a_messy_spreadsheet_becomes_a_run(app: App, messy: Path, open_page: Cal
     page.keyboard.press("Enter")
     wait_for_text(page, "#data-seen", "[CLS]")
     seen = page.inner_text("#data-seen")
-    assert "20 tokens of at most 20" in seen and "Cut: " in seen and page.locator("#data-seen .data-cut-text").count() == 1
+    assert (
+        "20 tokens of at most 20" in seen and "Cut: " in seen and page.locator("#data-seen .data-cut-text").count() == 1
+    )
     assert page.locator("#data-reviews button[aria-pressed=true]").count() == 1
 
     page.locator("#data-unit").get_by_text("A share").click()
@@ -160,7 +202,9 @@ def test_a_messy_spreadsheet_becomes_a_run(app: App, messy: Path, open_page: Cal
 def test_a_review_is_shown_as_typed_everywhere(app: App, tmp_path: Path, open_page: Callable[..., Page]) -> None:
     path = tmp_path / "names.jsonl"
     labels = ["<b>bad</b>", "<b>good</b>"]
-    rows: list[dict[str, Any]] = [{"text": f"{HOSTILE} {i // 2}", "label": labels[i % 2], HOSTILE: 1} for i in range(20)]
+    rows: list[dict[str, Any]] = [
+        {"text": f"{HOSTILE} {i // 2}", "label": labels[i % 2], HOSTILE: 1} for i in range(20)
+    ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     page = open_page(app.url)
     open_data(page)
@@ -257,7 +301,9 @@ def test_strangers_type_no_paths(tmp_path: Path, messy: Path, open_page: Callabl
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (390, "dark"), (1280, "dark")])
-def test_nothing_overflows_and_all_is_labelled(app: App, messy: Path, open_page: Callable[..., Page], width: int, scheme: str) -> None:
+def test_nothing_overflows_and_all_is_labelled(
+    app: App, messy: Path, open_page: Callable[..., Page], width: int, scheme: str
+) -> None:
     page = open_page(app.url, width, 844, scheme)
     open_data(page)
     send(page, messy)
@@ -267,12 +313,13 @@ def test_nothing_overflows_and_all_is_labelled(app: App, messy: Path, open_page:
     wait_for_text(page, "#data-seen", "[CLS]")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     wider = page.evaluate(
-        "[...document.querySelectorAll('[id^=data-], [id^=data-] *')].filter(e => e.getBoundingClientRect().right > innerWidth + 1)"
-        ".map(e => e.outerHTML.slice(0, 90))"
+        "[...document.querySelectorAll('[id^=data-], [id^=data-] *')].filter(e => e.getBoundingClientRect().right >"
+        " innerWidth + 1).map(e => e.outerHTML.slice(0, 90))"
     )
     assert wider == []
     unnamed = page.evaluate(
-        "[...document.querySelectorAll('[id^=data-] :is(input, textarea, button)')].filter(e => e.offsetParent && !(e.labels?.length"
-        " || e.ariaLabel || e.innerText.trim() || e.getAttribute('aria-labelledby') || e.title)).map(e => e.outerHTML.slice(0, 120))"
+        "[...document.querySelectorAll('[id^=data-] :is(input, textarea, button)')].filter(e => e.offsetParent &&"
+        " !(e.labels?.length || e.ariaLabel || e.innerText.trim() || e.getAttribute('aria-labelledby') ||"
+        " e.title)).map(e => e.outerHTML.slice(0, 120))"
     )
     assert unnamed == []

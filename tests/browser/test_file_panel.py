@@ -1,4 +1,6 @@
-"""A file in the browser: its columns, the table as typed, downloads, a reload in the middle, stop, a phone, the dark."""
+"""A file in the browser: its columns, the table as typed, downloads, a reload in the middle, stop, a phone, the
+dark.
+"""
 
 from __future__ import annotations
 
@@ -30,25 +32,39 @@ def start(page: Page) -> None:
     page.locator("#classify-file-start:not([disabled])").click()
 
 
-def test_a_messy_file_is_shown_as_typed_and_downloaded(app: App, open_page: Callable[..., Page], tmp_path: Path) -> None:
+def test_a_messy_file_is_shown_as_typed_and_downloaded(
+    app: App, open_page: Callable[..., Page], tmp_path: Path
+) -> None:
     page = open_page(app.url)
     send(page, write_messy(tmp_path / "my <b>reviews.csv"))
     found = page.inner_text("#classify-file-found")
-    assert "columns between semicolons" in found and "my breviews.csv" in found  # Gradio and we leave no markup in a name
-    assert page.input_value("#classify-file-text input") == "Review" and page.input_value("#classify-file-title input") == "none"
+    assert (
+        "columns between semicolons" in found and "my breviews.csv" in found
+    )  # Gradio and we leave no markup in a name
+    assert (
+        page.input_value("#classify-file-text input") == "Review"
+        and page.input_value("#classify-file-title input") == "none"
+    )
     assert page.input_value("#classify-file-label input") == "stars", "a known name, and the wrong one"
     page.locator("#classify-file-label input").click()
     page.get_by_role("option", name="rating").click()
     wait_for_text(page, "#classify-file-found", "label")
     start(page)
     wait_for_text(page, "#classify-file-status", "58 of 60 rows classified")
-    assert page.locator("#classify-file-rows tbody tr").count() == 20 and page.locator("#classify-file-rows .file-bar i").count() == 100
+    assert (
+        page.locator("#classify-file-rows tbody tr").count() == 20
+        and page.locator("#classify-file-rows .file-bar i").count() == 100
+    )
     summary = page.inner_text("#classify-file-summary")
     assert "Rows by label" in summary and "1 row left out, because of fewer cells than the 5 columns" in summary
     assert "Judged on 53 rows by the column 'rating'" in page.inner_text("#classify-file-judged")
     page.fill("#classify-file-words textarea, #classify-file-words input", "='OWNED'")
     page.keyboard.press("Enter")
-    wait_for_text(page, "#classify-file-rows", "document.title='owned'</script> Great **sound**, $\\frac{1}{2}$ the price &amp; it works.")
+    wait_for_text(
+        page,
+        "#classify-file-rows",
+        "document.title='owned'</script> Great **sound**, $\\frac{1}{2}$ the price &amp; it works.",
+    )
     assert page.locator("#classify-file-rows tbody tr").count() == 1 and page.title() != "owned"
     texts = {}
     for kind in ("CSV", "JSON Lines", "Parquet"):
@@ -63,10 +79,14 @@ def test_a_messy_file_is_shown_as_typed_and_downloaded(app: App, open_page: Call
     assert str(app.home) not in page.content() and "/tmp/" not in page.inner_text("body")
 
 
-def test_a_reload_finds_it_again_and_stop_keeps_what_is_done(app: App, open_page: Callable[..., Page], tmp_path: Path) -> None:
+def test_a_reload_finds_it_again_and_stop_keeps_what_is_done(
+    app: App, open_page: Callable[..., Page], tmp_path: Path
+) -> None:
     texts = [row["text"] for row in first_reviews(500)]
     path = tmp_path / "long.jsonl"
-    path.write_text("".join(json.dumps({"text": f"{i}: {text} {texts[i % 97]}"}) + "\n" for i, text in enumerate(texts * 4)))
+    path.write_text(
+        "".join(json.dumps({"text": f"{i}: {text} {texts[i % 97]}"}) + "\n" for i, text in enumerate(texts * 4))
+    )
     page = open_page(app.url)
     send(page, path)
     start(page)
@@ -96,7 +116,10 @@ def test_a_bad_file_is_one_sentence(app: App, open_page: Callable[..., Page], tm
     path.write_bytes(b"\x89PNG\r\n" + bytes(range(256)))
     page.set_input_files("#classify-file input[type=file]", path)
     wait_for_text(page, "#classify-file-found", "picture.csv")
-    assert page.locator("#classify-file-found [role=alert] li").count() == 1 and page.locator("#classify-file-start[disabled]").count() == 1
+    assert (
+        page.locator("#classify-file-found [role=alert] li").count() == 1
+        and page.locator("#classify-file-start[disabled]").count() == 1
+    )
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (1280, "dark")])

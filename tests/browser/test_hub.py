@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page
 
-from qlora_demo.engine.hubdata import AMAZON_REVISION
+from qlora_demo.engine.data.hub import AMAZON_REVISION
 from tests.browser.waiting import open_tab, wait_for_text
 from tests.hub_server import HubServer, make_amazon_reviews, make_gpt2
 from tests.serving import App, start_app, stop_app
@@ -42,7 +42,9 @@ def fetched(app: App, pattern: str) -> list[Path]:
     return sorted((app.home / ".hf").rglob(pattern))
 
 
-def test_nothing_is_fetched_before_a_yes_and_a_cancel_leaves_no_half_file(app: App, hub: HubServer, open_page: Callable[..., Page]) -> None:
+def test_nothing_is_fetched_before_a_yes_and_a_cancel_leaves_no_half_file(
+    app: App, hub: HubServer, open_page: Callable[..., Page]
+) -> None:
     page = open_page(app.url)
     choose(page)
     page.click("#memory-measure")
@@ -71,7 +73,9 @@ def test_nothing_is_fetched_before_a_yes_and_a_cancel_leaves_no_half_file(app: A
 
 def test_training_asks_too(app: App, hub: HubServer, open_page: Callable[..., Page], tmp_path: Path) -> None:
     hub.add_model("some/other", make_gpt2(tmp_path / "other"), license="apache-2.0")
-    hub.add_dataset("mteb/amazon_reviews_multi", make_amazon_reviews(tmp_path / "data"), revision=AMAZON_REVISION, license="other")
+    hub.add_dataset(
+        "mteb/amazon_reviews_multi", make_amazon_reviews(tmp_path / "data"), revision=AMAZON_REVISION, license="other"
+    )
     page = open_page(app.url)
     open_tab(page, "Train")
     for field, value in (("model", "some/other"), ("data", "amazon-reviews")):

@@ -1,7 +1,8 @@
-"""Where a run errs, in a browser: the matrix, the reviews of its cells, the worst mistakes, the curve; and calibrated answers.
+"""Where a run errs, in a browser: the matrix, the reviews of its cells, the worst mistakes, the curve; and calibrated
+answers.
 
-A page of its own with the two components, on one finished run that is written here: no training, no model but the shipped one.
-"""
+A page of its own with the two components, on one finished run that is written here: no training, no model but the
+shipped one."""
 
 from __future__ import annotations
 
@@ -16,13 +17,15 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page
 
-from qlora_demo.engine import calibration, data, evaluation
+from qlora_demo.engine.classify import calibration
+from qlora_demo.engine.classify import metrics as evaluation
+from qlora_demo.engine.data import dataset
 from qlora_demo.jobs.state import write_state
 from qlora_demo.jobs.store import Job, Store
-from qlora_demo.services import Services
-from qlora_demo.ui.classify_tab import build_classify_tab
-from qlora_demo.ui.judgement import judgement
-from qlora_demo.ui.theme import HERE as STYLES
+from qlora_demo.services.app import Services
+from qlora_demo.ui.classify.classify_tab import build_classify_tab
+from qlora_demo.ui.server.theme import HERE as STYLES
+from qlora_demo.ui.train.evaluation_report import judgement
 from qlora_demo.ui.views import view_report
 from tests.serving import ROOT
 
@@ -37,29 +40,34 @@ NASTY = [
 
 
 def write_run(store: Store, name: str, calibrated: bool = True) -> Job:
-    """A finished run as training writes it: the sample's reviews, logits of a network that is mostly right and too sure of it."""
-    sample, drawing = data.load("sample"), np.random.default_rng(3)
+    """A finished run as training writes it: the sample's reviews, logits of a network that is mostly right and too sure
+    of it.
+    """
+    sample, drawing = dataset.load("sample"), np.random.default_rng(3)
     job = store.create("train", {"model": "sample", "data": "sample"}, name=name)
-    looked: dict[str, tuple[data.Reviews, Any]] = {}
+    looked: dict[str, tuple[dataset.Reviews, Any]] = {}
     for split in ("validation", "test"):
         texts, labels = list(sample.splits[split].texts), np.asarray(sample.splits[split].labels)
         logits = drawing.normal(0, 2.4, (len(labels), 5)) - 2.2 * np.abs(np.arange(5) - labels[:, None])
         for i, text in enumerate(NASTY):  # one star, called five, the surest of all
             row = int(np.flatnonzero(labels == 0)[i])
             texts[row], logits[row] = text, [0, 0, 0, 0, 12 - i]
-        looked[split] = (data.Reviews(texts, labels.tolist()), logits)
+        looked[split] = (dataset.Reviews(texts, labels.tolist()), logits)
     report = json.loads((SHIPPED / "report.json").read_text())
     shutil.copytree(SHIPPED, job.folder / "adapter")
     if calibrated:
         (validation, fitted), (test, judged) = looked["validation"], looked["test"]
         report["final"] = {
-            split: evaluation.judge(reviews.labels, logits, sample.labels, True).to_dict() for split, (reviews, logits) in looked.items()
+            split: evaluation.judge(reviews.labels, logits, sample.labels, True).to_dict()
+            for split, (reviews, logits) in looked.items()
         }
         guessing = drawing.normal(0, 0.1, judged.shape)
         report["base"] = evaluation.judge(test.labels, guessing, sample.labels, True).to_dict()
         report["baselines"] = {
             "majority": evaluation.judge(test.labels, np.zeros(judged.shape), sample.labels, True).to_dict(),
-            "tfidf-logistic-regression": evaluation.judge(test.labels, judged + guessing, sample.labels, True).to_dict(),
+            "tfidf-logistic-regression": evaluation.judge(
+                test.labels, judged + guessing, sample.labels, True
+            ).to_dict(),
         }
         report["calibration"] = calibration.calibrate(validation.labels, fitted, test.labels, judged)
         evaluation.write_answers(job.folder / "answers.jsonl", looked)
@@ -89,8 +97,15 @@ def url(runs: tuple[Job, Job]) -> Iterator[str]:
         shown = judgement(services)
         build_classify_tab(services, page, gr.BrowserState({}))
         run.submit(lambda name: [name, view_report(services.job(name).report()) if name else ""], run, [shown, report])
-    page.launch(server_name="127.0.0.1", prevent_thread_lock=True, ssr_mode=False, quiet=True, enable_monitoring=False,
-                css=(STYLES / "style.css").read_text(), theme=gr.themes.Base(font=("system-ui", "sans-serif")))  # fmt: skip
+    page.launch(
+        server_name="127.0.0.1",
+        prevent_thread_lock=True,
+        ssr_mode=False,
+        quiet=True,
+        enable_monitoring=False,
+        css=(STYLES / "style.css").read_text(),
+        theme=gr.themes.Base(font=("system-ui", "sans-serif")),
+    )
     yield str(page.local_url)
     page.close()
 
@@ -132,7 +147,9 @@ def cell(page: Page, label: str, guess: str) -> Any:
 
 def test_a_click_on_a_cell_lists_its_reviews(page: Page, new: Job) -> None:
     confusion = (new.report() or {})["final"]["test"]["confusion"]
-    assert page.locator("#train-confusion button").all_inner_texts() == [str(count) for row in confusion for count in row]
+    assert page.locator("#train-confusion button").all_inner_texts() == [
+        str(count) for row in confusion for count in row
+    ]
     right = confusion[1][1]
     assert right > 20, "this is to be more than two pages"
     chosen = cell(page, "2 stars", "2 stars")
@@ -142,38 +159,56 @@ def test_a_click_on_a_cell_lists_its_reviews(page: Page, new: Job) -> None:
     page.get_by_role("button", name=f"Show more ({right - 10} left)").click()
     page.wait_for_selector("#train-cell li:nth-child(20)")
     assert chosen.get_attribute("aria-pressed") == "true"
-    sure = page.eval_on_selector_all("#train-cell .judged-facts", "found => found.map((one) => +/(\\d+) %/.exec(one.innerText)[1])")
+    sure = page.eval_on_selector_all(
+        "#train-cell .judged-facts", "found => found.map((one) => +/(\\d+) %/.exec(one.innerText)[1])"
+    )
     assert sure == sorted(sure, reverse=True) and len(sure) == 20
 
 
 def test_reviews_are_text_and_nothing_else(page: Page, new: Job) -> None:
     worst = page.locator("#train-mistakes .judged-text")
-    assert worst.nth(0).text_content() == NASTY[0] and worst.nth(1).text_content() == NASTY[1] and worst.nth(2).text_content() == NASTY[2]
+    assert (
+        worst.nth(0).text_content() == NASTY[0]
+        and worst.nth(1).text_content() == NASTY[1]
+        and worst.nth(2).text_content() == NASTY[2]
+    )
     assert (worst.nth(3).text_content() or "").endswith("long…") and len(worst.nth(3).text_content() or "") == 1000
     cell(page, "1 star", "5 stars").click()
     page.wait_for_selector("#train-cell li")
     assert page.locator("#train-cell .judged-text").first.text_content() == NASTY[0]
-    assert page.title() != "taken" and page.locator("#train-judgement script, #train-judgement img, #train-judgement a").count() == 0
+    assert (
+        page.title() != "taken"
+        and page.locator("#train-judgement script, #train-judgement img, #train-judgement a").count() == 0
+    )
     assert worst.nth(2).evaluate("one => getComputedStyle(one).direction") == "rtl"
 
 
 def test_other_reviews_and_other_runs(page: Page, new: Job, runs: tuple[Job, Job]) -> None:
     judged, older = ((job.report() or {})["final"] for job in runs)
     page.get_by_label("Judged on").select_option("validation")
-    page.wait_for_function(f"document.querySelector('#train-confusion button').innerText === '{judged['validation']['confusion'][0][0]}'")
-    assert "When it says" in page.inner_text("#train-reliability") and page.locator("#train-reliability circle").count() > 10
+    page.wait_for_function(
+        f"document.querySelector('#train-confusion button').innerText === '{judged['validation']['confusion'][0][0]}'"
+    )
+    assert (
+        "When it says" in page.inner_text("#train-reliability")
+        and page.locator("#train-reliability circle").count() > 10
+    )
     # An older run: its matrix is there, its reviews and its curve are not.
     choose(page, runs[1].id)
     page.wait_for_function("document.querySelector('#train-mistakes').innerText.includes('kept no reviews')")
     assert page.inner_text("#train-confusion button >> nth=0") == str(older["test"]["confusion"][0][0])
-    assert page.locator("#train-confusion button:disabled").count() == 25 and page.inner_text("#train-reliability") == ""
+    assert (
+        page.locator("#train-confusion button:disabled").count() == 25 and page.inner_text("#train-reliability") == ""
+    )
 
 
 def test_it_fits_a_phone(page: Page, new: Job) -> None:
     page.set_viewport_size({"width": 390, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     for part in ("#train-report .scroll", "#train-confusion .scroll"):
-        assert page.eval_on_selector(part, "one => one.scrollWidth - one.clientWidth") <= 0, f"{part} has to be scrolled sideways"
+        assert page.eval_on_selector(part, "one => one.scrollWidth - one.clientWidth") <= 0, (
+            f"{part} has to be scrolled sideways"
+        )
 
 
 def test_calibrated_answers(page: Page, runs: tuple[Job, Job]) -> None:
@@ -186,9 +221,13 @@ def test_calibrated_answers(page: Page, runs: tuple[Job, Job]) -> None:
     page.wait_for_function(answered)
     before = page.inner_text("#classify-probabilities")
     box.check()
-    page.wait_for_function("before => document.querySelector('#classify-probabilities').innerText !== before", arg=before)
+    page.wait_for_function(
+        "before => document.querySelector('#classify-probabilities').innerText !== before", arg=before
+    )
     box.uncheck()
-    page.wait_for_function("before => document.querySelector('#classify-probabilities').innerText === before", arg=before)
+    page.wait_for_function(
+        "before => document.querySelector('#classify-probabilities').innerText === before", arg=before
+    )
     # A run that fitted no temperature offers none.
     use(page, runs[1])
     box.wait_for(state="hidden")

@@ -1,4 +1,6 @@
-"""The Learn tab as a learner uses it: sliders, layers, data types and shapes move the numbers; narrow and dark as well."""
+"""The Learn tab as a learner uses it: sliders, layers, data types and shapes move the numbers; narrow and dark as
+well.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,11 @@ pytestmark = pytest.mark.browser
 def open_learn(page: Page) -> None:
     """The tab, with every figure there."""
     open_tab(page, "Learn")
-    for selector, text in (("#learn-microscope", "errs least"), ("#learn-shapes", "Llama 3.1 70B"), ("#learn-optimizer", "AdamW state")):
+    for selector, text in (
+        ("#learn-microscope", "errs least"),
+        ("#learn-shapes", "Llama 3.1 70B"),
+        ("#learn-optimizer", "AdamW state"),
+    ):
         wait_for_text(page, selector, text)
 
 
@@ -28,14 +34,21 @@ def choose(page: Page, field: str, option: str) -> None:
 
 def fact(page: Page, figure: str, name: str) -> str:
     """The number under a name."""
-    return page.locator(f"#{figure} .facts div").filter(has=page.locator("dt", has_text=re.compile(f"^{name}$"))).locator("dd").inner_text()
+    return (
+        page.locator(f"#{figure} .facts div")
+        .filter(has=page.locator("dt", has_text=re.compile(f"^{name}$")))
+        .locator("dd")
+        .inner_text()
+    )
 
 
 def test_lora_follows_the_sliders(app: App, open_page: Callable[..., Page]) -> None:
     page = open_page(app.url)
     open_learn(page)
     wait_for_text(page, "#learn-lora", "1,000 times fewer")
-    assert fact(page, "learn-lora", "W").startswith("100,000,000") and fact(page, "learn-lora", "A and B").startswith("100,000\n")
+    assert fact(page, "learn-lora", "W").startswith("100,000,000") and fact(page, "learn-lora", "A and B").startswith(
+        "100,000\n"
+    )
     page.locator("#learn-rank input[type=range]").focus()
     for _ in range(3):
         page.keyboard.press("ArrowRight")
@@ -52,7 +65,9 @@ def test_lora_follows_the_sliders(app: App, open_page: Callable[..., Page]) -> N
 def test_the_microscope_looks_at_real_layers(app: App, open_page: Callable[..., Page]) -> None:
     page = open_page(app.url)
     open_learn(page)
-    assert "attention.self.query" in page.inner_text("#learn-microscope") and "384 × 384" in page.inner_text("#learn-microscope")
+    assert "attention.self.query" in page.inner_text("#learn-microscope") and "384 × 384" in page.inner_text(
+        "#learn-microscope"
+    )
     wait_for_text(page, "#learn-microscope", "On these weights NF4 errs least")
     assert fact(page, "learn-microscope", "Bits a weight").startswith("4.5\n")
     before = fact(page, "learn-microscope", "Mean absolute error")
@@ -90,11 +105,13 @@ def test_nothing_overflows(app: App, open_page: Callable[..., Page], width: int,
     open_learn(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     wider = page.evaluate(
-        "[...document.querySelectorAll('.learn-section *')].filter(e => e.getBoundingClientRect().right > innerWidth + 1)"
-        ".map(e => e.outerHTML.slice(0, 90))"
+        "[...document.querySelectorAll('.learn-section *')].filter(e => e.getBoundingClientRect().right > innerWidth +"
+        " 1).map(e => e.outerHTML.slice(0, 90))"
     )
     assert wider == []
-    cut = page.evaluate("[...document.querySelectorAll('.learn-section .scroll')].filter(e => e.scrollWidth > e.clientWidth).length")
+    cut = page.evaluate(
+        "[...document.querySelectorAll('.learn-section .scroll')].filter(e => e.scrollWidth > e.clientWidth).length"
+    )
     assert cut == 0, "a table is cut off"
     # What is drawn says in words what it shows.
     drawings = page.locator(".learn-section svg[role=img]")

@@ -1,4 +1,6 @@
-"""The live figure on runs that are nothing but their files: many steps, two browsers, pinned reviews, a phone; and the form beside it."""
+"""The live figure on runs that are nothing but their files: many steps, two browsers, pinned reviews, a phone; and the
+form beside it.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +12,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page
 
+from qlora_demo.core.records import Finished
 from qlora_demo.jobs.store import EventWriter, Job
-from qlora_demo.records import Finished
 from tests.browser.waiting import open_tab, wait_for_text
 from tests.drawn_runs import DIP_LOSS, HOSTILE, SPIKE_LOSS, TEXTS, make_run, one_step, put_state, story
 from tests.serving import App
@@ -108,7 +110,9 @@ def test_what_is_typed_survives_a_reload(app: App, open_page: Callable[..., Page
 
 def test_the_button_that_starts_what_fits(app: App, open_page: Callable[..., Page], tmp_path: Path) -> None:
     job = make_run(app.home, "running", story(3, 10, 1), 3, 10)
-    EventWriter(job.folder).write(Finished("failed", "Memory ran out: too much.", None, {"batch_size": 8, "accumulation": 4}))
+    EventWriter(job.folder).write(
+        Finished("failed", "Memory ran out: too much.", None, {"batch_size": 8, "accumulation": 4})
+    )
     put_state(job, "failed", 3, 10)
     page = open_page(app.url)
     open_run(page, job)

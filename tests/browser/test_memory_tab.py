@@ -1,4 +1,6 @@
-"""The Memory tab beyond the bars: a step that follows the sliders and is measured, the map, hardware, calculators, the search."""
+"""The Memory tab beyond the bars: a step that follows the sliders and is measured, the map, hardware, calculators, the
+search.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page
 
-from qlora_demo.text import size
+from qlora_demo.core.format import size
 from tests.browser.waiting import wait_for_text
 from tests.serving import ROOT, App
 
@@ -39,7 +41,9 @@ def test_a_step_follows_the_sliders_and_is_measured(app: App, open_page: Callabl
     wait_for_text(page, "#memory-step", "recomputed layer by layer")
     page.click("#memory-measure")
     wait_for_text(page, "#memory-step", "Measured in a fresh process")
-    assert "recomputed layer by layer" in page.inner_text("#memory-step"), "the step that was asked for is the one measured"
+    assert "recomputed layer by layer" in page.inner_text("#memory-step"), (
+        "the step that was asked for is the one measured"
+    )
     page.get_by_role("button", name="What the process took").click()
     wait_for_text(page, "#memory-process", "Loading in NF4 took")
 

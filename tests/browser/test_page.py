@@ -34,7 +34,9 @@ def state(page: Page) -> str:
 
 def wait_for_state(page: Page, *wanted: str, seconds: float = 240) -> str:
     words = json.dumps(wanted)
-    page.wait_for_function(f"{words}.includes(document.querySelector('#train-status').innerText)", timeout=1000 * seconds)
+    page.wait_for_function(
+        f"{words}.includes(document.querySelector('#train-status').innerText)", timeout=1000 * seconds
+    )
     return state(page)
 
 
@@ -145,8 +147,21 @@ def test_train_watch_reload_and_classify_with_it(app: App, open_page: Callable[.
     open_tab(page, "Train")
     page.wait_for_function(f"{POINTS} > {seen}")
     assert wait_for_state(page, "done", "failed") == "done", page.inner_text("#train-live")
-    trace = page.evaluate("(({x, y, name}) => ({x, y, name}))(document.querySelector('#train-figure .js-plotly-plot').data[0])")
-    assert trace["name"] == "train loss" and trace["x"] == [1, 5, 8, 10, 15, 16, 20, 24, 25, 30]  # each fifth step, and each checkpoint
+    trace = page.evaluate(
+        "(({x, y, name}) => ({x, y, name}))(document.querySelector('#train-figure .js-plotly-plot').data[0])"
+    )
+    assert trace["name"] == "train loss" and trace["x"] == [
+        1,
+        5,
+        8,
+        10,
+        15,
+        16,
+        20,
+        24,
+        25,
+        30,
+    ]  # each fifth step, and each checkpoint
     assert all(0 < loss < 5 for loss in trace["y"])
     wait_for_text(page, "#train-report", "This run")
     assert "logits differ by at most" in page.inner_text("#train-report")
@@ -163,7 +178,9 @@ def test_train_watch_reload_and_classify_with_it(app: App, open_page: Callable[.
     assert 1 <= stars(page) <= 5
 
 
-def test_a_queue_of_three_on_a_phone_and_a_stop_keeps_a_usable_adapter(app: App, open_page: Callable[..., Page], reviews: Path) -> None:
+def test_a_queue_of_three_on_a_phone_and_a_stop_keeps_a_usable_adapter(
+    app: App, open_page: Callable[..., Page], reviews: Path
+) -> None:
     page = open_page(app.url, 390, 844, "dark")
     start_small_run(page, reviews, steps=2000)
     page.wait_for_function("!document.querySelector('#train-stop').disabled")
@@ -189,7 +206,11 @@ def test_a_queue_of_three_on_a_phone_and_a_stop_keeps_a_usable_adapter(app: App,
     wait_for_state(page, "running")
     page.click("#train-stop")
     wait_for_state(page, "stopped")
-    stopped = [path for path in app.home.glob("2*/adapter") if json.loads((path.parent / "state.json").read_text())["pid"] == first["pid"]]
+    stopped = [
+        path
+        for path in app.home.glob("2*/adapter")
+        if json.loads((path.parent / "state.json").read_text())["pid"] == first["pid"]
+    ]
     assert len(stopped) == 1 and (stopped[0] / "adapter_model.safetensors").is_file()
 
 
@@ -264,7 +285,9 @@ def test_the_keyboard_suffices(app: App, open_page: Callable[..., Page]) -> None
     assert "memory-measure" in reached, reached
 
 
-def test_another_app_on_the_same_home_shows_the_last_run(app: App, open_page: Callable[..., Page], tmp_path: Path) -> None:
+def test_another_app_on_the_same_home_shows_the_last_run(
+    app: App, open_page: Callable[..., Page], tmp_path: Path
+) -> None:
     """The folders are the whole truth: what one app did, the next one finds."""
     other = start_app(app.home, tmp_path / "app.log", HF_ENDPOINT="http://127.0.0.1:9")
     try:

@@ -1,4 +1,6 @@
-"""Publish from the page to a local Hub: looked at, sent, asked before it is replaced, loaded back by its name; packed and merged."""
+"""Publish from the page to a local Hub: looked at, sent, asked before it is replaced, loaded back by its name; packed
+and merged.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,9 @@ def test_every_file_is_looked_at_first(page: Page, hub: HubServer) -> None:
     names = page.locator("#publish-files tbody code").all_inner_texts()
     assert {"README.md", "adapter_model.safetensors", "report.json", "train.py"} <= set(names)
     expect(page.locator("#publish-content h1")).to_contain_text("Star ratings by QLoRA")
-    assert page.locator("#publish-content img").evaluate_all("them => them.length && them.every(it => it.naturalWidth > 0)")
+    assert page.locator("#publish-content img").evaluate_all(
+        "them => them.length && them.every(it => it.naturalWidth > 0)"
+    )
     page.locator("#publish-file input").click()
     page.get_by_role("option", name="adapter_model.safetensors").click()
     expect(page.locator("#publish-content")).to_contain_text("holds numbers")
@@ -109,19 +113,39 @@ def test_zip_and_merged_model(page: Page, app: App) -> None:
     expect(page.locator("#publish-packed a")).to_be_visible(timeout=60_000)
     page.click("#publish-merge")
     expect(page.locator("#publish-merged")).to_contain_text("Largest difference of a logit", timeout=300_000)
-    for link, wanted in (("#publish-packed a", "adapter_model.safetensors"), ("#publish-merged a", "model.safetensors")):
+    for link, wanted in (
+        ("#publish-packed a", "adapter_model.safetensors"),
+        ("#publish-merged a", "model.safetensors"),
+    ):
         with urllib.request.urlopen(app.url + str(page.locator(link).get_attribute("href")), timeout=60) as answer:
             packed = zipfile.ZipFile(io.BytesIO(answer.read()))
         assert wanted in packed.namelist() and packed.testzip() is None
 
 
 @pytest.mark.parametrize("expired", [False, True], ids=["signed in", "login expired"])
-def test_a_visitor_of_a_space_publishes_as_themselves(hub: HubServer, browser: Browser, tmp_path: Path, expired: bool) -> None:
-    """By the token of their login, never by the Space's own; the session is the one that Gradio keeps after a login, signed as it signs."""
+def test_a_visitor_of_a_space_publishes_as_themselves(
+    hub: HubServer, browser: Browser, tmp_path: Path, expired: bool
+) -> None:
+    """By the token of their login, never by the Space's own; the session is the one that Gradio keeps after a login,
+    signed as it signs.
+    """
     spaces_own, secret = "hf_" + "s" * 34, "a secret"
-    variables = {"SYSTEM": "spaces", "SPACE_ID": "owner/space", "OAUTH_CLIENT_ID": "id", "OAUTH_CLIENT_SECRET": secret,
-                 "OAUTH_SCOPES": "openid profile contribute-repos", "OPENID_PROVIDER_URL": "http://127.0.0.1:9"}  # fmt: skip
-    app = start_app(tmp_path / "runs", tmp_path / "log", HF_ENDPOINT=hub.url, HF_HUB_DISABLE_XET="1", HF_TOKEN=spaces_own, **variables)
+    variables = {
+        "SYSTEM": "spaces",
+        "SPACE_ID": "owner/space",
+        "OAUTH_CLIENT_ID": "id",
+        "OAUTH_CLIENT_SECRET": secret,
+        "OAUTH_SCOPES": "openid profile contribute-repos",
+        "OPENID_PROVIDER_URL": "http://127.0.0.1:9",
+    }
+    app = start_app(
+        tmp_path / "runs",
+        tmp_path / "log",
+        HF_ENDPOINT=hub.url,
+        HF_HUB_DISABLE_XET="1",
+        HF_TOKEN=spaces_own,
+        **variables,
+    )
     name, before = f"{USER}/from-a-space-{expired}", len(hub.requests)
     who = {"name": "Tester", "preferred_username": USER, "profile": f"https://huggingface.co/{USER}", "picture": ""}
     until = time.time() + (-60 if expired else 3600)
@@ -135,7 +159,9 @@ def test_a_visitor_of_a_space_publishes_as_themselves(hub: HubServer, browser: B
         page.route(lambda url: not url.startswith(("http://127.0.0.1:", "data:", "blob:")), lambda route: route.abort())
         page.goto(app.url)
         page.get_by_role("tab", name="Publish").click()
-        expect(page.locator("#publish-account")).to_contain_text("Sign in" if expired else f"Publishes as {USER}", timeout=60_000)
+        expect(page.locator("#publish-account")).to_contain_text(
+            "Sign in" if expired else f"Publishes as {USER}", timeout=60_000
+        )
         send(page, name)
         told = "your login has expired; sign in above" if expired else "Published:"
         expect(page.locator("#publish-status")).to_contain_text(told, timeout=60_000)

@@ -1,4 +1,6 @@
-"""The app as a Space runs it: the files that `make space` uploads, its variables, a user without powers, a home that is read-only."""
+"""The app as a Space runs it: the files that `make space` uploads, its variables, a user without powers, a home that is
+read-only.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +19,11 @@ from playwright.sync_api import Browser, expect
 from qlora_demo.hub.space import uploaded_files
 from tests.serving import ROOT, App, start_here, stop_app
 
-# A Space's user is not root. Another user may not reach this Python here, so root goes without its powers: what is read-only stays so.
+# A Space's user is not root. Another user may not reach this Python here, so root goes without its powers: what is
+# read-only stays so.
 POWERLESS = ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
-# What huggingface.co/docs/hub/spaces-overview lists, and spaces-oauth. The host is ours: a test listens on this machine alone.
+# What huggingface.co/docs/hub/spaces-overview lists, and spaces-oauth. The host is ours: a test listens on this machine
+# alone.
 VARIABLES = {
     "SYSTEM": "spaces",
     "SPACE_ID": "tester/qlora",
@@ -61,7 +65,14 @@ def space(request: pytest.FixtureRequest) -> Iterator[App]:
     log = place / "log"
     # As many threads as the other tests' processes have: a team of two beside them waits for its own members.
     threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", VARIABLES["CPU_CORES"])}
-    env = {**VARIABLES, **threads, "PATH": os.environ["PATH"], "HOME": str(home), "TMPDIR": str(scratch), "PYTHONPATH": str(hidden)}
+    env = {
+        **VARIABLES,
+        **threads,
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "TMPDIR": str(scratch),
+        "PYTHONPATH": str(hidden),
+    }
     started = start_here(app, scratch / "qlora-demo" / "runs", log, env, POWERLESS if os.getuid() == 0 else ())
     try:
         yield started
@@ -120,5 +131,7 @@ def test_what_is_uploaded() -> None:
     names = uploaded_files()
     assert {"app.py", "README.md", "requirements.txt", "assets/adapter/adapter_model.safetensors"} <= set(names)
     assert not [name for name in names if name.startswith(("tests/", "benchmarks/", ".ci/", "runs/"))]
-    everything = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
+    everything = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split(
+        "\n"
+    )
     assert set(names) <= set(everything)

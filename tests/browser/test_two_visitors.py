@@ -33,7 +33,9 @@ def open_train(page: Page) -> None:
 
 
 def wait_for_state(page: Page, *wanted: str) -> None:
-    page.wait_for_function(f"{list(wanted)}.includes(document.querySelector('#train-status').innerText)", timeout=240_000)
+    page.wait_for_function(
+        f"{list(wanted)}.includes(document.querySelector('#train-status').innerText)", timeout=240_000
+    )
 
 
 def test_limits_are_shown_and_all_that_is_beyond_them_is_told(public: App, open_page: Callable[..., Page]) -> None:
@@ -57,7 +59,13 @@ def test_limits_are_shown_and_all_that_is_beyond_them_is_told(public: App, open_
 def test_one_starts_the_other_only_watches(public: App, open_page: Callable[..., Page]) -> None:
     mine = open_page(public.url)
     open_train(mine)
-    for field, value in (("max-steps", "600"), ("batch-size", "4"), ("rank", "2"), ("max-length", "16"), ("rows", "2400")):
+    for field, value in (
+        ("max-steps", "600"),
+        ("batch-size", "4"),
+        ("rank", "2"),
+        ("max-length", "16"),
+        ("rows", "2400"),
+    ):
         if field == "rows":
             mine.get_by_text("All other settings").click()
         fill(mine, field, value)
@@ -68,11 +76,15 @@ def test_one_starts_the_other_only_watches(public: App, open_page: Callable[...,
     theirs = open_page(public.url)
     open_train(theirs)
     wait_for_state(theirs, "running")
-    theirs.wait_for_function("document.querySelector('#train-figure .js-plotly-plot').data[0].x.length >= 2", timeout=120_000)
+    theirs.wait_for_function(
+        "document.querySelector('#train-figure .js-plotly-plot').data[0].x.length >= 2", timeout=120_000
+    )
     assert not theirs.is_visible("#train-pinned-figure") and PINNED not in theirs.inner_text("#train-live")
     theirs.click("#train-stop")
     wait_for_text(theirs, "body", "only who started a run can stop")
-    theirs.get_by_text("only who started a run can stop").first.wait_for(state="detached")  # the toast of this click goes
+    theirs.get_by_text("only who started a run can stop").first.wait_for(
+        state="detached"
+    )  # the toast of this click goes
 
     mine.click("#train-stop")
     wait_for_state(mine, "stopped")

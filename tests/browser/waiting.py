@@ -17,4 +17,6 @@ def wait_for_text(page: Page, selector: str, text: str, seconds: float = 120) ->
     try:
         page.wait_for_function(condition, timeout=1000 * seconds)
     except TimeoutError:
-        raise AssertionError(f"{text!r} did not come within {seconds:.0f} s; the page says: {page.inner_text('body')}") from None
+        raise AssertionError(
+            f"{text!r} did not come within {seconds:.0f} s; the page says: {page.inner_text('body')}"
+        ) from None

@@ -1,8 +1,8 @@
-"""Written into a folder on PYTHONPATH as sitecustomize.py: every worker then finds this engine in place of the real one.
+"""Written into a folder on PYTHONPATH as sitecustomize.py: every worker then finds this engine in place of the real
+one.
 
-What it does is said by the run's `model`: quick, slow, deaf (never looks at a stop), silent (tells of its first step only and writes
-checkpoints for ever), or the name of a way to fail.
-"""
+What it does is said by the run's `model`: quick, slow, deaf (never looks at a stop), silent (tells of its first step
+only and writes checkpoints for ever), or the name of a way to fail."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from typing import Any
 
 
 def train(config: Any, folder: Path, emit: Any, should_stop: Any, *_: Any) -> str:
-    from qlora_demo.errors import DataError
-    from qlora_demo.records import Evaluation, Phase, Step
+    from qlora_demo.core.errors import DataError
+    from qlora_demo.core.records import Evaluation, Phase, Step
 
     assert "torch" not in sys.modules, "the worker itself must not need torch"
     emit(Phase("train", "first epoch", 0.0, steps=config.max_steps))
@@ -23,7 +23,9 @@ def train(config: Any, folder: Path, emit: Any, should_stop: Any, *_: Any) -> st
         "user": DataError("The file holds one class only; give reviews of at least two."),
         "bug": KeyError("logits"),
         "memory": MemoryError(),
-        "cpu-memory": RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+        "cpu-memory": RuntimeError(
+            "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."
+        ),
         "cuda-memory": type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory. Tried to allocate 2 GiB"),
         "disk": OSError(28, "No space left on device"),
         "exit": SystemExit(3),
@@ -41,12 +43,14 @@ def train(config: Any, folder: Path, emit: Any, should_stop: Any, *_: Any) -> st
             (folder / "checkpoints" / "checkpoint-1" / "weights").write_bytes(b"0")
         time.sleep(0.001 if config.model == "quick" else 0.1)
     emit(Evaluation(config.max_steps, 0.5, 0.9, 0.8, 0.1, "test"))
-    (folder / "report.json").write_text('{"final": {"test": {"accuracy": 0.9, "loss": 0.5, "macro_f1": 0.8, "mae_stars": 0.1}}}')
+    (folder / "report.json").write_text(
+        '{"final": {"test": {"accuracy": 0.9, "loss": 0.5, "macro_f1": 0.8, "mae_stars": 0.1}}}'
+    )
     return "done"
 
 
 for name, members in {
-    "qlora_demo.engine.training": {"train": train},
+    "qlora_demo.engine.train.run": {"train": train},
     "qlora_demo.hub.card": {"write_card": None},
 }.items():
     sys.modules[name] = types.ModuleType(name)

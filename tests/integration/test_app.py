@@ -22,7 +22,12 @@ def client(app: App) -> Client:
 
 def refusal(tmp_path: Path, **environment: str) -> str:
     done = subprocess.run(
-        [sys.executable, "app.py"], cwd=ROOT, env=app_environment(tmp_path, **environment), capture_output=True, text=True, timeout=60
+        [sys.executable, "app.py"],
+        cwd=ROOT,
+        env=app_environment(tmp_path, **environment),
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert done.returncode == 2, done.stderr
     assert done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
@@ -71,7 +76,13 @@ def test_a_run_is_started_watched_and_stopped_by_who_has_its_key(client: Client)
     while not any(event["event"] == "phase" for event in client.predict(run, api_name="/run")["events"]):
         assert time.monotonic() < deadline
         time.sleep(0.5)
-    assert client.predict(run, key, api_name="/stop_run")["state"] in ("running", "stopping", "starting", "stopped", "failed")
+    assert client.predict(run, key, api_name="/stop_run")["state"] in (
+        "running",
+        "stopping",
+        "starting",
+        "stopped",
+        "failed",
+    )
     while (now := client.predict(run, api_name="/run"))["state"] in ("starting", "running", "stopping"):
         assert time.monotonic() < deadline
         time.sleep(0.5)

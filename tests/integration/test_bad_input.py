@@ -1,8 +1,8 @@
-"""What users get wrong, by the real command: the exit status, one sentence with the value and what to do, nothing left behind.
+"""What users get wrong, by the real command: the exit status, one sentence with the value and what to do, nothing left
+behind.
 
-Most cases share this process and are judged by its standard output and error; those that start a worker, or ask the Hub for reviews,
-run in processes of their own. Mistakes in the command itself are in tests/unit/test_cli.py.
-"""
+Most cases share this process and are judged by its standard output and error; those that start a worker, or ask the Hub
+for reviews, run in processes of their own. Mistakes in the command itself are in tests/unit/test_cli.py."""
 
 from __future__ import annotations
 
@@ -120,8 +120,14 @@ def spoil(model: Path, tmp_path: Path, how: Callable[[Path, Path], None]) -> Pat
     ("how", "words"),
     [
         (without_weights, "has no weights (model.safetensors); give a complete model folder"),
-        (pickled_only, "has its weights only as pytorch_model.bin, a format that can run code; give a model with safetensors"),
-        (wants_remote_code, "brings its own Python code (auto_map in config.json), which is never run here; choose another model"),
+        (
+            pickled_only,
+            "has its weights only as pytorch_model.bin, a format that can run code; give a model with safetensors",
+        ),
+        (
+            wants_remote_code,
+            "brings its own Python code (auto_map in config.json), which is never run here; choose another model",
+        ),
         (empty, "has no config.json; give the folder of a transformers model"),
         (truncated, "are damaged (model.safetensors has "),
     ],
@@ -186,7 +192,10 @@ def test_a_setting_out_of_bounds(run: Run, home: Path, arguments: list[str], wor
 def test_all_wrong_settings_are_told_at_once(run: Run, home: Path, tmp_path: Path) -> None:
     (tmp_path / "settings.json").write_text(json.dumps({"rank": 0, "learning_rate": -0.001}))
     status, out, err = run("train", "--config", str(tmp_path / "settings.json"), "--json")
-    wanted = "LoRA rank r is 0; give a number from 1 up to 256. Learning rate is -0.001; give a number more than 0 up to 0.1.\n"
+    wanted = (
+        "LoRA rank r is 0; give a number from 1 up to 256. Learning rate is -0.001; give a number more than 0 up to"
+        " 0.1.\n"
+    )
     assert (status, out, err) == (2, "", wanted) and not home.exists()
 
 
@@ -207,7 +216,11 @@ def test_runs_below_what_is_no_folder(
 def test_runs_where_the_system_lets_nobody_write(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QLORA_DEMO_HOME", "/proc/qlora-demo-runs")
     status, out, err = run("train", "--max-steps", "1", "--json")
-    assert (status, out) == (2, "") and "/proc/qlora-demo-runs" in sentence(err) and "to a folder that can be written" in err
+    assert (
+        (status, out) == (2, "")
+        and "/proc/qlora-demo-runs" in sentence(err)
+        and "to a folder that can be written" in err
+    )
 
 
 class TestHub:
@@ -219,44 +232,75 @@ class TestHub:
 
     @pytest.mark.parametrize("token", ["", TOKEN], ids=["stranger-401", "user-404"])
     @pytest.mark.parametrize("way", ["--predict", "--measure"])
-    def test_an_unknown_model(self, run: Run, hub: HubServer, home: Path, monkeypatch: pytest.MonkeyPatch, token: str, way: str) -> None:
+    def test_an_unknown_model(
+        self, run: Run, hub: HubServer, home: Path, monkeypatch: pytest.MonkeyPatch, token: str, way: str
+    ) -> None:
         if token:
             monkeypatch.setenv("HF_TOKEN", token)
         status, out, err = run("memory", "no/such-model", way, "--json")
         assert (status, out) == (2, "") and hub.paths().count("/api/models/no/such-model?blobs=true") == 1
-        wanted = "There is no model 'no/such-model' on the Hub that you may see; check the id, or set HF_TOKEN if it is private."
+        wanted = (
+            "There is no model 'no/such-model' on the Hub that you may see; check the id, or set HF_TOKEN if it is"
+            " private."
+        )
         assert sentence(err) == wanted and not home.exists()
 
     def test_no_network(self, run: Run, home: Path) -> None:
         began = time.monotonic()
         status, out, err = run("memory", "some/model", "--json")
-        wanted = f"The Hub ({NOBODY}) cannot be reached for some/model; check the network, or use `sample` or a local folder."
+        wanted = (
+            f"The Hub ({NOBODY}) cannot be reached for some/model; check the network, or use `sample` or a local"
+            " folder."
+        )
         assert (status, out, sentence(err)) == (2, "", wanted)
         assert time.monotonic() - began < 10 and not home.exists()
 
     def test_offline_mode(self, run: Run, hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("QLORA_DEMO_OFFLINE", "1")
         status, out, err = run("memory", "some/model", "--json")
-        assert (status, out) == (2, "") and "some/model" in sentence(err) and "QLORA_DEMO_OFFLINE" in err and hub.requests == []
+        assert (
+            (status, out) == (2, "")
+            and "some/model" in sentence(err)
+            and "QLORA_DEMO_OFFLINE" in err
+            and hub.requests == []
+        )
 
 
 def by_process(*arguments: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "qlora_demo", *arguments], cwd=ROOT, env=env, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-m", "qlora_demo", *arguments],
+        cwd=ROOT,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
 
 
 def test_reviews_from_the_hub_without_network(home: Path, tmp_path: Path) -> None:
-    """The tutorial's reviews have two copies on the Hub; where it is away they are not waited for one after the other."""
+    """The tutorial's reviews have two copies on the Hub; where it is away they are not waited for one after the
+    other.
+    """
     began = time.monotonic()
-    done = by_process("evaluate", "--adapter", "sample", "--data", "amazon-reviews", "--json", env=environment(NOBODY, tmp_path / "cache"))
+    done = by_process(
+        "evaluate",
+        "--adapter",
+        "sample",
+        "--data",
+        "amazon-reviews",
+        "--json",
+        env=environment(NOBODY, tmp_path / "cache"),
+    )
     assert (done.returncode, done.stdout) == (2, "")
     assert f"The Hub ({NOBODY}) cannot be reached for mteb/amazon_reviews_multi" in sentence(done.stderr)
     assert "check the network, or use `sample` or a file." in done.stderr
     assert time.monotonic() - began < 20 and not home.exists()
 
 
-def test_a_training_run_that_cannot_have_its_model_fails_with_one_sentence(home: Path, model: Path, tmp_path: Path) -> None:
+def test_a_training_run_that_cannot_have_its_model_fails_with_one_sentence(
+    home: Path, model: Path, tmp_path: Path
+) -> None:
     """What only the Hub knows is found by the worker, hence a failed run and exit status 1."""
     with HubServer() as hub:
         env = environment(hub, tmp_path / "cache", HF_TOKEN=TOKEN)
@@ -265,14 +309,23 @@ def test_a_training_run_that_cannot_have_its_model_fails_with_one_sentence(home:
     assert (done.returncode, last["event"], last["state"], last["report"]) == (1, "finished", "failed", None)
     told, *rest = done.stderr.splitlines()
     assert told.startswith(f"Run {last['run']} in {home / last['run']}; ")
-    assert sentence("\n".join(rest)) == last["error"] and "There is no model 'no/such-model' on the Hub" in last["error"]
-    assert sorted(path.name for path in (home / last["run"]).iterdir()) == ["config.json", "events.jsonl", "state.json", "worker.log"]
+    assert (
+        sentence("\n".join(rest)) == last["error"] and "There is no model 'no/such-model' on the Hub" in last["error"]
+    )
+    assert sorted(path.name for path in (home / last["run"]).iterdir()) == [
+        "config.json",
+        "events.jsonl",
+        "state.json",
+        "worker.log",
+    ]
     assert "Traceback" not in (home / last["run"] / "worker.log").read_text()
 
 
 def test_a_folder_that_cannot_be_loaded_starts_no_run(home: Path, model: Path, tmp_path: Path) -> None:
     folder = spoil(model, tmp_path, pickled_only)
-    done = by_process("train", "--model", str(folder), "--max-steps", "1", "--json", env=environment(NOBODY, tmp_path / "cache"))
+    done = by_process(
+        "train", "--model", str(folder), "--max-steps", "1", "--json", env=environment(NOBODY, tmp_path / "cache")
+    )
     assert (done.returncode, done.stdout) == (2, "")
     assert "has its weights only as pytorch_model.bin" in sentence(done.stderr)
     assert not home.exists() and not (tmp_path / "sprung").exists()

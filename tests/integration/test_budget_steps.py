@@ -1,4 +1,6 @@
-"""The predicted training budget against real steps: what the forward pass keeps, of many families; and the peak of a process."""
+"""The predicted training budget against real steps: what the forward pass keeps, of many families; and the peak of a
+process.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +13,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from qlora_demo.config import RunConfig
-from qlora_demo.engine import memory, modeling, probe, sources, training
-from qlora_demo.engine.budget import _model, _step, predict_budget
-from qlora_demo.engine.device import choose_device
-from qlora_demo.engine.live import LiveBytes, weigh_trace
-from qlora_demo.errors import ModelError
-from qlora_demo.records import Event
+from qlora_demo.core.config import RunConfig
+from qlora_demo.core.errors import ModelError
+from qlora_demo.core.records import Event
+from qlora_demo.engine.memory import ledger, measured_step
+from qlora_demo.engine.memory.trace import LiveBytes, weigh_trace
+from qlora_demo.engine.memory.training_step import _model, _step, predict_budget
+from qlora_demo.engine.models import modeling, sources
+from qlora_demo.engine.models.device import choose_device
+from qlora_demo.engine.train import run
 from tests.families import FAMILIES, make_family
 
 LABELS = ["1 star", "2 stars", "3 stars", "4 stars", "5 stars"]
@@ -78,13 +82,22 @@ def test_a_family_that_looks_into_its_tokens_is_said_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("precision", ["nf4-dq", "nf4", "fp16", "fp32"])
 def test_a_real_step_of_the_sample_holds_what_was_predicted(precision: str, checkpointing: bool) -> None:
-    """The same list is written of a real step: peak, activations and gradients. What a kernel takes for itself is not seen there."""
+    """The same list is written of a real step: peak, activations and gradients. What a kernel takes for itself is not
+    seen there.
+    """
     source = sources.resolve("sample")
     predicted = predict_budget(
-        source, 5, batch_size=4, length=32, rank=4, precision=precision, gradient_checkpointing=checkpointing, compute_dtype="bfloat16"
+        source,
+        5,
+        batch_size=4,
+        length=32,
+        rank=4,
+        precision=precision,
+        gradient_checkpointing=checkpointing,
+        compute_dtype="bfloat16",
     )
     _, model = real(source, "bfloat16", precision, checkpointing)
-    constants = [item for module in model.modules() for item in memory._constants(module)]
+    constants = [item for module in model.modules() for item in ledger._constants(module)]
     live = LiveBytes([*model.parameters(), *model.buffers(), *constants])
     with live:
         loss = torch.nn.functional.cross_entropy(logits := forward(model, 4, 32), torch.zeros(4, dtype=torch.long))
@@ -95,16 +108,18 @@ def test_a_real_step_of_the_sample_holds_what_was_predicted(precision: str, chec
     assert found.gradients_bytes == predicted.gradients_bytes
     assert found.activations_bytes == pytest.approx(predicted.activations_bytes, rel=0.02)
     peak = predicted.step_bytes - predicted.optimizer_bytes
-    packed = 2 * 384 * 1536 + 5120 if precision.startswith("nf4") else 0  # the copy that oneDNN makes of the largest matrix
+    packed = (
+        2 * 384 * 1536 + 5120 if precision.startswith("nf4") else 0
+    )  # the copy that oneDNN makes of the largest matrix
     assert found.peak_bytes == pytest.approx(peak - packed, rel=0.05)
 
 
 def test_the_model_is_the_ledger_s(tmp_path: Path) -> None:
     source = sources.resolve("sample")
-    [stage] = memory.predict(source, 5, ["lora"])
+    [stage] = ledger.predict(source, 5, ["lora"])
     budget = predict_budget(source, 5, batch_size=1, length=8)
     plan = modeling.plan_layers(source, 5)
-    model = memory.meta_model(modeling.load_config(source, 5))[0]
+    model = ledger.meta_model(modeling.load_config(source, 5))[0]
     biases = sum(model.get_submodule(name).bias.numel() for name in plan.quantized)
     # Once a step is made, the quantized layers' biases are bfloat16 for good; the ledger weighs before any pass.
     assert budget.model_bytes == stage.total_bytes - 2 * biases
@@ -117,7 +132,7 @@ def test_the_model_is_the_ledger_s(tmp_path: Path) -> None:
 
 def test_the_predicted_peak_of_a_process_is_near_the_measured_one() -> None:
     """10 % is what the benchmark's points keep to; other work beside a test may move what is resident a little."""
-    budget, reading = probe.measure_budget("sample", 5, batch_size=8, length=64)
+    budget, reading = measured_step.measure_budget("sample", 5, batch_size=8, length=64)
     assert reading.standing_bytes + budget.step_bytes == pytest.approx(reading.peak_bytes, rel=0.10)
     assert budget.step_bytes == pytest.approx(reading.step_bytes, rel=0.35)
     assert reading.libraries_bytes < reading.loaded_bytes < reading.standing_bytes < reading.peak_bytes
@@ -127,15 +142,25 @@ def test_the_predicted_peak_of_a_process_is_near_the_measured_one() -> None:
 def tiny_run(folder: Path) -> RunConfig:
     (folder / "run").mkdir()
     reviews = folder / "reviews.jsonl"
-    reviews.write_text("\n".join(json.dumps({"text": f"review number {i}, quite good", "label": 1 + i % 5}) for i in range(60)))
-    settings = {"model": str(make_family("gpt2", folder / "base")), "data": str(reviews), "rank": 4, "batch_size": 8, "max_steps": 3}
+    reviews.write_text(
+        "\n".join(json.dumps({"text": f"review number {i}, quite good", "label": 1 + i % 5}) for i in range(60))
+    )
+    settings = {
+        "model": str(make_family("gpt2", folder / "base")),
+        "data": str(reviews),
+        "rank": 4,
+        "batch_size": 8,
+        "max_steps": 3,
+    }
     return RunConfig.read({**settings, "evaluations": 1, "log_every": 1, "max_length": 32})
 
 
 def test_a_run_has_a_receipt(tmp_path: Path) -> None:
-    """Of a tiny model nearly all of the peak stands before: what is tested is that the receipt is there and consistent."""
+    """Of a tiny model nearly all of the peak stands before: what is tested is that the receipt is there and
+    consistent.
+    """
     events: list[Event] = []
-    assert training.train(tiny_run(tmp_path), tmp_path / "run", events.append, lambda: False) == "done"
+    assert run.train(tiny_run(tmp_path), tmp_path / "run", events.append, lambda: False) == "done"
     [reading] = [event for event in events if event.event == "memory"]
     assert reading.kind == "training_peak"
     assert reading.predicted_bytes == pytest.approx(reading.measured_bytes, rel=0.10)
@@ -151,12 +176,14 @@ def test_a_run_goes_on_without_a_prediction(tmp_path: Path, monkeypatch: pytest.
     def fails(*_: object, **__: object) -> None:
         raise NotImplementedError("an operator that needs numbers")
 
-    monkeypatch.setattr(training.budget, "predict_budget", fails)
+    monkeypatch.setattr(run.budget, "predict_budget", fails)
     events: list[Event] = []
-    assert training.train(tiny_run(tmp_path), tmp_path / "run", events.append, lambda: False) == "done"
+    assert run.train(tiny_run(tmp_path), tmp_path / "run", events.append, lambda: False) == "done"
     [reading] = [event for event in events if event.event == "memory"]
     assert reading.predicted_bytes is None and reading.measured_bytes
-    assert any("could not be predicted (an operator that needs numbers)" in getattr(event, "message", "") for event in events)
+    assert any(
+        "could not be predicted (an operator that needs numbers)" in getattr(event, "message", "") for event in events
+    )
 
 
 def test_lora_dropout_costs_activations() -> None:

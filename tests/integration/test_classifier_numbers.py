@@ -1,4 +1,6 @@
-"""The shipped adapter gives the same numbers on every way to it; dial, precisions, base and a lesson are what they say."""
+"""The shipped adapter gives the same numbers on every way to it; dial, precisions, base and a lesson are what they
+say.
+"""
 
 from __future__ import annotations
 
@@ -15,20 +17,27 @@ from gradio_client import Client
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from qlora_demo.classifying import Classifiers
-from qlora_demo.engine import data as reviews_of
-from qlora_demo.engine import inference, modeling, teaching
-from qlora_demo.engine.device import cpu_multiplies
-from qlora_demo.engine.evaluation import softmax
-from qlora_demo.engine.inference import Classifier
-from qlora_demo.engine.restored import Restored, restore_weights
-from qlora_demo.errors import AdapterError, DataError, SettingsError
+from qlora_demo.core.errors import AdapterError, DataError, SettingsError
+from qlora_demo.core.records import Prediction
+from qlora_demo.engine.classify import classifier as inference
+from qlora_demo.engine.classify import teaching
+from qlora_demo.engine.classify.classifier import Classifier
+from qlora_demo.engine.classify.metrics import softmax
+from qlora_demo.engine.classify.restored import Restored, restore_weights
+from qlora_demo.engine.data import dataset as reviews_of
+from qlora_demo.engine.models import modeling
+from qlora_demo.engine.models.device import cpu_multiplies
 from qlora_demo.jobs.store import Store
-from qlora_demo.records import Prediction
+from qlora_demo.services.classify import Classifiers
 from tests.serving import ROOT, App, app_environment
 
 FP32, BF16 = 1e-5, 0.01
-TEXTS = [*reviews_of.load("sample").splits["test"].texts[:24], "Good.", "<script>alert(1)</script> \u202e $x^2$ 👍🏽", "bad " * 300]
+TEXTS = [
+    *reviews_of.load("sample").splits["test"].texts[:24],
+    "Good.",
+    "<script>alert(1)</script> \u202e $x^2$ 👍🏽",
+    "bad " * 300,
+]
 SARCASM = "Oh wonderful, another charger that works for exactly one week."
 
 
@@ -48,7 +57,9 @@ def packed() -> Classifier:
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", FP32), ("", BF16)])
-def test_one_by_one_in_a_batch_and_from_many_threads(classifiers: Classifiers, precision: str, tolerance: float) -> None:
+def test_one_by_one_in_a_batch_and_from_many_threads(
+    classifiers: Classifiers, precision: str, tolerance: float
+) -> None:
     classifier = classifiers.classifier("sample", precision)
     batch = shares(classifier.classify(TEXTS))
     one_by_one = shares([classifier.classify([text])[0] for text in TEXTS])
@@ -57,19 +68,27 @@ def test_one_by_one_in_a_batch_and_from_many_threads(classifiers: Classifiers, p
     assert [tuned.text for tuned, _ in asked] == TEXTS
     assert np.abs(one_by_one - batch).max() <= tolerance
     assert np.abs(shares([tuned for tuned, _ in asked]) - batch).max() <= tolerance
-    assert np.abs(shares([base for _, base in asked]) - shares(classifier.classify(TEXTS, base=True))).max() <= tolerance
-    assert np.abs(shares([tuned for tuned, _ in asked]) - shares([base for _, base in asked])).max() > 0.5, "base and tuned are not one"
+    assert (
+        np.abs(shares([base for _, base in asked]) - shares(classifier.classify(TEXTS, base=True))).max() <= tolerance
+    )
+    assert np.abs(shares([tuned for tuned, _ in asked]) - shares([base for _, base in asked])).max() > 0.5, (
+        "base and tuned are not one"
+    )
     assert [tuned.truncated for tuned, _ in asked] == [text.startswith("bad bad") for text in TEXTS]
 
 
-def test_the_page_the_command_line_and_http_give_the_same_numbers(app: App, classifiers: Classifiers, tmp_path: Path) -> None:
+def test_the_page_the_command_line_and_http_give_the_same_numbers(
+    app: App, classifiers: Classifiers, tmp_path: Path
+) -> None:
     texts = TEXTS[-5:]
     command = [sys.executable, "-m", "qlora_demo", "classify", "--json", "--adapter", "sample", *texts]
     done = subprocess.run(command, cwd=ROOT, env=app_environment(tmp_path), capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     told = np.array([list(found["probabilities"].values()) for found in json.loads(done.stdout)])
     client = Client(app.url, verbose=False, httpx_kwargs={"timeout": 60})
-    jobs = [client.submit(text, "sample", api_name="/classify") for text in texts]  # at once: the line answers them together
+    jobs = [
+        client.submit(text, "sample", api_name="/classify") for text in texts
+    ]  # at once: the line answers them together
     http = np.array([list(job.result(60)["probabilities"].values()) for job in jobs])
     page = shares([classifiers.classify(text) for text in texts])
     assert np.abs(told - page).max() <= BF16 and np.abs(http - page).max() <= BF16
@@ -85,17 +104,21 @@ def test_restored_weights_are_those_that_a_pass_multiplies_by(classifiers: Class
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_a_processor_without_the_dtype_multiplies_its_numbers_in_fp32(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_processor_without_the_dtype_multiplies_its_numbers_in_fp32(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
     torch.manual_seed(0)
     weight, bias, x = torch.randn(96, 64).to(dtype), torch.randn(96), torch.randn(40, 64, requires_grad=True)
     found = []
     for native in (True, False):
-        monkeypatch.setattr("qlora_demo.engine.restored.cpu_multiplies", lambda dtype, native=native: native)
+        monkeypatch.setattr("qlora_demo.engine.classify.restored.cpu_multiplies", lambda dtype, native=native: native)
         layer = Restored(weight, bias)
         assert layer.weight.dtype == (dtype if native else torch.float32) and (layer.weight.to(dtype) == weight).all()
         answer = layer(x)
         (gradient,) = torch.autograd.grad(answer.square().sum(), x)
-        assert answer.dtype == gradient.dtype == torch.float32 and (answer.to(dtype).float() == answer).all(), "rounded to the dtype"
+        assert answer.dtype == gradient.dtype == torch.float32 and (answer.to(dtype).float() == answer).all(), (
+            "rounded to the dtype"
+        )
         found.append((answer.detach(), gradient))
     last_bit = torch.finfo(dtype).eps
     for one, other in zip(*found, strict=True):
@@ -105,7 +128,9 @@ def test_a_processor_without_the_dtype_multiplies_its_numbers_in_fp32(dtype: tor
 
 @pytest.mark.parametrize("native", [True, False], ids=["native", "not native"])
 def test_dense_layers_of_a_dtype_that_the_processor_lacks(native: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qlora_demo.engine.restored.cpu_multiplies", lambda dtype: native or dtype == torch.float32)
+    monkeypatch.setattr(
+        "qlora_demo.engine.classify.restored.cpu_multiplies", lambda dtype: native or dtype == torch.float32
+    )
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(64, 96), nn.ReLU(), Conv1D(32, 96), nn.Linear(32, 5)).half()
     model.append(nn.Linear(5, 5))
@@ -117,13 +142,19 @@ def test_dense_layers_of_a_dtype_that_the_processor_lacks(native: bool, monkeypa
         assert after.dtype == before.dtype == torch.float16 and torch.allclose(before, after, rtol=1e-2, atol=1e-2)
         with torch.autocast("cpu", torch.bfloat16):
             assert model[0](x.float()).dtype == (torch.bfloat16 if native else torch.float16), "the dtype of the pass"
-    assert [type(layer) is Restored for layer in model] == [not native, False, not native, False, False], "FP32 and what is kept stay"
+    assert [type(layer) is Restored for layer in model] == [not native, False, not native, False, False], (
+        "FP32 and what is kept stay"
+    )
 
 
 @pytest.mark.parametrize(("precision", "layers"), [("", 36), ("fp16", 37)])  # in NF4 the pooler stays FP32
-def test_a_processor_without_bf16_gives_the_same_answers(precision: str, layers: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qlora_demo.engine.restored.cpu_multiplies", lambda dtype: dtype == torch.float32)
-    quick, plain = (Classifier("sample", on_cpu=True, restored=restored, precision=precision) for restored in (True, False))
+def test_a_processor_without_bf16_gives_the_same_answers(
+    precision: str, layers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qlora_demo.engine.classify.restored.cpu_multiplies", lambda dtype: dtype == torch.float32)
+    quick, plain = (
+        Classifier("sample", on_cpu=True, restored=restored, precision=precision) for restored in (True, False)
+    )
     assert sum(isinstance(module, Restored) for module in quick._loaded.model.modules()) == layers
     for base in (False, True):
         one, other = (softmax(classifier.logits(TEXTS[-5:], base)) for classifier in (quick, plain))
@@ -133,7 +164,7 @@ def test_a_processor_without_bf16_gives_the_same_answers(precision: str, layers:
 
 
 def test_a_model_above_the_limit_stays_packed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qlora_demo.engine.restored.LIMIT_PARAMETERS", 1_000_000)
+    monkeypatch.setattr("qlora_demo.engine.classify.restored.LIMIT_PARAMETERS", 1_000_000)
     assert not Classifier("sample", on_cpu=True, restored=True).restored
 
 
@@ -163,7 +194,9 @@ def test_the_dial(classifiers: Classifiers, packed: Classifier) -> None:
         for name, value in model.named_parameters():
             if name in kept:
                 value.copy_(kept[name])
-    assert np.allclose(by_hand, logits[0], atol=FP32) and not np.allclose(by_hand, packed.score(text, base=True)[0].logits, atol=0.1)
+    assert np.allclose(by_hand, logits[0], atol=FP32) and not np.allclose(
+        by_hand, packed.score(text, base=True)[0].logits, atol=0.1
+    )
     # Turned up, it is surer of what it learnt, and the line keeps the settings apart.
     asked = {scale: classifiers.classify("I love it!", scale=scale).probabilities["5 stars"] for scale in (0, 1, 2)}
     assert asked[0] < asked[1] and abs(asked[1] - classifiers.classify("I love it!").probabilities["5 stars"]) <= BF16
@@ -181,7 +214,10 @@ def test_two_precisions_side_by_side(classifiers: Classifiers) -> None:
     assert dense["weights_bytes"] > 1.5 * trained["weights_bytes"] and min(trained["seconds"], dense["seconds"]) > 0
     same = inference.compare(classifiers.classifier(), classifiers.classifier(), TEXTS)
     assert same["same_label"] == 1 and same["largest_difference"] == 0
-    assert inference.compare(classifiers.classifier(), classifiers.classifier(), TEXTS, should_stop=lambda: True)["rows"] == 0
+    assert (
+        inference.compare(classifiers.classifier(), classifiers.classifier(), TEXTS, should_stop=lambda: True)["rows"]
+        == 0
+    )
 
 
 def test_a_lesson_is_learnt_by_a_copy_which_forgets_little(classifiers: Classifiers) -> None:
@@ -195,7 +231,9 @@ def test_a_lesson_is_learnt_by_a_copy_which_forgets_little(classifiers: Classifi
     assert taught.held_out_after.accuracy > taught.held_out_before.accuracy - 0.15 and taught.held_out_after.kept > 0.8
     # The copy can be asked, the shared one is as it was, and what is forgotten is gone.
     assert classifiers.classify(SARCASM, name).probabilities == pytest.approx(taught.after, abs=BF16)
-    assert classifiers.classifier().classify([SARCASM])[0].probabilities == pytest.approx(before.probabilities, abs=BF16)
+    assert classifiers.classifier().classify([SARCASM])[0].probabilities == pytest.approx(
+        before.probabilities, abs=BF16
+    )
     weights = taught.weights()
     assert any("lora_B" in key for key in weights) and any("modules_to_save" in key for key in weights)
     classifiers.forget(name)
@@ -204,7 +242,10 @@ def test_a_lesson_is_learnt_by_a_copy_which_forgets_little(classifiers: Classifi
 
 
 def test_a_lesson_that_is_stopped_or_wrong(classifiers: Classifiers) -> None:
-    for text, label, sentence in ((" ", "1 star", "is empty"), ("Good.", "6 stars", "no label '6 stars'; choose the right one of 1 star")):
+    for text, label, sentence in (
+        (" ", "1 star", "is empty"),
+        ("Good.", "6 stars", "no label '6 stars'; choose the right one of 1 star"),
+    ):
         with pytest.raises(DataError, match=sentence):
             classifiers.teach(text, label)
     copy = Classifier("sample", on_cpu=True, restored=True)

@@ -1,4 +1,6 @@
-"""A messy file classified by a real worker with the shipped adapter: rows, downloads, labels, stop; and by the command line."""
+"""A messy file classified by a real worker with the shipped adapter: rows, downloads, labels, stop; and by the command
+line.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +18,12 @@ from pyarrow import parquet
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from qlora_demo.config import ClassifyRequest
-from qlora_demo.engine.inference import Classifier
+from qlora_demo.core.config import ClassifyRequest
+from qlora_demo.engine.classify.classifier import Classifier
 from qlora_demo.jobs import queue
 from qlora_demo.jobs.store import Job, Store
-from qlora_demo.results import read_rows
-from qlora_demo.ui.downloads import files_route, link_to, there_are
+from qlora_demo.storage.result_files import read_rows
+from qlora_demo.ui.server.downloads import files_route, link_to, there_are
 from tests.messy_file import ODD, REPEATED, write_messy
 from tests.reviews import first_reviews
 from tests.serving import ROOT
@@ -78,7 +80,11 @@ def test_the_files_own_labels_judge_it(done: tuple[Store, Job]) -> None:
     metrics = report["final"]["test"]
     right = [row for row in read_rows(done[1].folder) if row["label"] and row["rating"]]
     accuracy = sum(row["label"][0] == row["rating"] for row in right) / len(right)
-    assert metrics["rows"] == len(right) == 53 and metrics["accuracy"] == pytest.approx(accuracy) and metrics["accuracy"] > 0.6
+    assert (
+        metrics["rows"] == len(right) == 53
+        and metrics["accuracy"] == pytest.approx(accuracy)
+        and metrics["accuracy"] > 0.6
+    )
     assert metrics["intervals"]["accuracy"][0] < metrics["accuracy"] < metrics["intervals"]["accuracy"][1]
     assert "5 more have no label" in report["judged"]
 
@@ -87,9 +93,14 @@ def test_the_three_downloads_agree_and_show_no_path(done: tuple[Store, Job]) -> 
     store, job = done
     client = TestClient(Starlette(routes=[files_route(store)]))
     answers = {kind: client.get(f"/{link_to(job.id, kind)}") for kind in there_are(job)}
-    assert list(answers) == ["csv", "jsonl", "parquet"] and all(answer.status_code == 200 for answer in answers.values())
+    assert list(answers) == ["csv", "jsonl", "parquet"] and all(
+        answer.status_code == 200 for answer in answers.values()
+    )
     for kind, answer in answers.items():
-        assert answer.headers["content-disposition"] == f"attachment; filename*=utf-8''reviews%20of%20mine-classified.{kind}"
+        assert (
+            answer.headers["content-disposition"]
+            == f"attachment; filename*=utf-8''reviews%20of%20mine-classified.{kind}"
+        )
         assert answer.headers["x-content-type-options"] == "nosniff" and str(store.home) not in str(answer.headers)
     assert answers["csv"].content.startswith(b"\xef\xbb\xbfid;Review;rating;note;stars;label;predicted_stars;")
     csv.field_size_limit(1_000_000)
@@ -98,22 +109,42 @@ def test_the_three_downloads_agree_and_show_no_path(done: tuple[Store, Job]) -> 
     (job.folder.parent / "copy.parquet").write_bytes(answers["parquet"].content)
     assert lines == parquet.read_table(job.folder.parent / "copy.parquet").to_pylist() and len(cells) == 60
     for cell, line in zip(cells, lines, strict=True):
-        assert {name: value.removeprefix("'") for name, value in cell.items() if name in ("id", "rating", "note", "label", "Review")} == {
-            name: line[name] or "" for name in ("id", "rating", "note", "label", "Review")
-        }
-        assert cell["problem"] == (line["problem"] or "") and cell["expected_stars"] in ("", f"{line['expected_stars'] or 0:.4f}")
+        assert {
+            name: value.removeprefix("'")
+            for name, value in cell.items()
+            if name in ("id", "rating", "note", "label", "Review")
+        } == {name: line[name] or "" for name in ("id", "rating", "note", "label", "Review")}
+        assert cell["problem"] == (line["problem"] or "") and cell["expected_stars"] in (
+            "",
+            f"{line['expected_stars'] or 0:.4f}",
+        )
     assert [line["Review"] for line in lines[50:55]] == list(ODD) and cells[53]["Review"] == f"'{ODD[3]}"
     assert {cell["note"] for cell in cells} == {"-3", "+1.5", "'=1+1", "'-2+3", "'\tx", "plain"}
 
 
-@pytest.mark.parametrize("address", [
-    "files/{run}/{token}/report", "files/{run}/{token}/..%2Fconfig.json", "files/{run}/{token}/", "files/{run}/x/csv", "files/{run}//csv",
-    "files/..%2F{run}/{token}/csv", "files/20260101-000000-abcd/{token}/csv", "files/%00/{token}/csv", "files/{run}/%C3%A9/csv",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "address",
+    [
+        "files/{run}/{token}/report",
+        "files/{run}/{token}/..%2Fconfig.json",
+        "files/{run}/{token}/",
+        "files/{run}/x/csv",
+        "files/{run}//csv",
+        "files/..%2F{run}/{token}/csv",
+        "files/20260101-000000-abcd/{token}/csv",
+        "files/%00/{token}/csv",
+        "files/{run}/%C3%A9/csv",
+    ],
+)
 def test_nothing_else_is_found(done: tuple[Store, Job], address: str) -> None:
     store, job = done
     token = link_to(job.id, "csv").split("/")[2]
-    assert TestClient(Starlette(routes=[files_route(store)])).get(f"/{address.format(run=job.id, token=token)}").status_code == 404
+    assert (
+        TestClient(Starlette(routes=[files_route(store)]))
+        .get(f"/{address.format(run=job.id, token=token)}")
+        .status_code
+        == 404
+    )
 
 
 def test_a_stop_keeps_what_is_done(tmp_path: Path) -> None:
@@ -122,9 +153,15 @@ def test_a_stop_keeps_what_is_done(tmp_path: Path) -> None:
     path = tmp_path / "long.jsonl"
     path.write_text("".join(json.dumps({"n": i, "text": f"{i} {text}"}) + "\n" for i, text in enumerate(texts * 20)))
     job = submit(store, path)
-    wait(store, job, lambda: (job.folder / "predictions.jsonl").is_file() and (job.folder / "predictions.jsonl").stat().st_size > 0)
+    wait(
+        store,
+        job,
+        lambda: (job.folder / "predictions.jsonl").is_file() and (job.folder / "predictions.jsonl").stat().st_size > 0,
+    )
     running = TestClient(Starlette(routes=[files_route(store)])).get(f"/{link_to(job.id, 'jsonl')}")
-    assert running.content.endswith(b"}\n") and running.headers["content-disposition"].endswith('filename="long-classified.jsonl"')
+    assert running.content.endswith(b"}\n") and running.headers["content-disposition"].endswith(
+        'filename="long-classified.jsonl"'
+    )
     queue.stop(store, job.id)
     wait(store, job)
     report = job.report()
@@ -141,7 +178,9 @@ def test_a_file_that_cannot_be_read_fails_in_one_sentence(tmp_path: Path) -> Non
     job = submit(store, tmp_path / "picture.csv")
     wait(store, job)
     state = job.state()
-    assert state.state == "failed" and state.error is not None and "picture" in state.error and state.error.endswith(".")
+    assert (
+        state.state == "failed" and state.error is not None and "picture" in state.error and state.error.endswith(".")
+    )
 
 
 def test_the_command_line_gives_the_same(done: tuple[Store, Job], tmp_path: Path) -> None:

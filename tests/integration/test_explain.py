@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from qlora_demo.__main__ import main
-from qlora_demo.engine import data as reviews_of
-from qlora_demo.engine import modeling, sources
-from qlora_demo.engine.device import choose_device, cpu_multiplies
-from qlora_demo.engine.explain import FEWEST_WORDS, WORD, Explanation, explain, without
-from qlora_demo.engine.inference import Classifier
-from qlora_demo.errors import DataError, SettingsError
+from qlora_demo.core.errors import DataError, SettingsError
+from qlora_demo.engine.classify.classifier import Classifier
+from qlora_demo.engine.classify.explain import FEWEST_WORDS, WORD, Explanation, explain, without
+from qlora_demo.engine.data import dataset as reviews_of
+from qlora_demo.engine.models import modeling, sources
+from qlora_demo.engine.models.device import choose_device, cpu_multiplies
 from tests.families import FAMILIES, make_family
 
 LABELS = [str(star) for star in range(1, 6)]
@@ -81,7 +81,9 @@ def check_words(found: Explanation) -> None:
 
 
 def test_top_words_move_the_sample_further_than_random_ones(sample: Classifier) -> None:
-    """With fewer steps than usual: they find the same words, and the whole test split is judged by benchmarks/attribution.py."""
+    """With fewer steps than usual: they find the same words, and the whole test split is judged by
+    benchmarks/attribution.py.
+    """
     texts = reviews_of.load("sample").splits["test"].texts[:30]
     found = [explain(sample, text, steps=6) for text in texts]
     tests = [one.deletion_test for one in found if one.deletion_test.top is not None]
@@ -95,7 +97,9 @@ def test_top_words_move_the_sample_further_than_random_ones(sample: Classifier) 
 def test_scores_of_the_sample_add_up(sample: Classifier) -> None:
     found = [explain(sample, text) for text in reviews_of.load("sample").splits["test"].texts[30:36]]
     for one in found:
-        assert sum(word.score for word in one.words) - (one.logit - one.blank_logit) == pytest.approx(one.completeness_error, abs=1e-4)
+        assert sum(word.score for word in one.words) - (one.logit - one.blank_logit) == pytest.approx(
+            one.completeness_error, abs=1e-4
+        )
     missed = [abs(one.completeness_error) for one in found]
     assert np.median(missed) < 0.05 * np.median([abs(one.logit - one.blank_logit) for one in found])
 
@@ -124,7 +128,8 @@ def test_a_long_text_is_explained_as_far_as_it_is_read(sample: Classifier) -> No
 def test_a_word_speaks_for_one_label_and_against_another(sample: Classifier) -> None:
     text = "Terrible headphones, they broke after one day."
     spoken = {
-        label: {word.text: word.score for word in explain(sample, text, label=label, steps=8).words} for label in ("1 star", "5 stars")
+        label: {word.text: word.score for word in explain(sample, text, label=label, steps=8).words}
+        for label in ("1 star", "5 stars")
     }
     assert spoken["1 star"]["Terrible"] > 1 and spoken["1 star"]["broke"] > 0.2
     assert spoken["5 stars"]["Terrible"] < 0 and spoken["5 stars"]["broke"] < -0.2
@@ -137,11 +142,16 @@ def test_each_way_to_hold_the_weights_is_explained_alike(sample: Classifier) -> 
     packed = explain(Classifier("sample", on_cpu=True), text, steps=4)
     if cpu_multiplies(getattr(torch, sample.note.compute_dtype)):
         assert packed == expected, "to the last bit"
-    for found, alike in ((packed, 0.99), (explain(Classifier("sample", on_cpu=True, precision="fp16"), text, steps=4), 0.9)):
+    for found, alike in (
+        (packed, 0.99),
+        (explain(Classifier("sample", on_cpu=True, precision="fp16"), text, steps=4), 0.9),
+    ):
         assert found.label == expected.label
         assert np.corrcoef([word.score for word in found.words], scores)[0, 1] > alike
     dialled = explain(sample, text, steps=4, scale=0.5)
-    assert dialled.probability == pytest.approx(sample.classify([text], scale=0.5)[0].probabilities[dialled.label], abs=1e-6)
+    assert dialled.probability == pytest.approx(
+        sample.classify([text], scale=0.5)[0].probabilities[dialled.label], abs=1e-6
+    )
 
 
 def test_the_base_is_explained_as_itself_and_nothing_stays_behind(sample: Classifier) -> None:
@@ -149,7 +159,10 @@ def test_the_base_is_explained_as_itself_and_nothing_stays_behind(sample: Classi
     before, untrained = sample.classify([text])[0], sample.classify([text], base=True)[0]
     tuned, base = explain(sample, text, steps=4), explain(sample, text, steps=4, base=True)
     assert tuned.probability == pytest.approx(before.probabilities[tuned.label], abs=1e-6)
-    assert (base.label, base.probability) == (untrained.label, pytest.approx(untrained.probabilities[base.label], abs=1e-6))
+    assert (base.label, base.probability) == (
+        untrained.label,
+        pytest.approx(untrained.probabilities[base.label], abs=1e-6),
+    )
     assert [word.score for word in base.words] != [word.score for word in tuned.words]
     assert sample.classify([text])[0] == before and sample.classify([text], base=True)[0] == untrained
     assert explain(sample, text, steps=4) == tuned, "the random choices are the same at every call"
@@ -183,7 +196,9 @@ def test_a_short_text_is_not_tested(sample: Classifier, text: str) -> None:
         ("fine", "6 stars", SettingsError, "no label '6 stars'; choose one of 1 star, "),
     ],
 )
-def test_what_cannot_be_explained_is_refused(sample: Classifier, text: str, label: str | None, error: type, words: str) -> None:
+def test_what_cannot_be_explained_is_refused(
+    sample: Classifier, text: str, label: str | None, error: type, words: str
+) -> None:
     with pytest.raises(error, match=words):
         explain(sample, text, label=label)
 

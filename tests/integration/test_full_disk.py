@@ -1,4 +1,6 @@
-"""A disk that is full in the middle of a run: a small file system of the test's own, the real worker and the real engine."""
+"""A disk that is full in the middle of a run: a small file system of the test's own, the real worker and the real
+engine.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from qlora_demo.config import RunConfig
+from qlora_demo.core.config import RunConfig
 from qlora_demo.jobs import queue
 from qlora_demo.jobs.launch import start_worker
 from qlora_demo.jobs.store import Store
@@ -27,7 +29,9 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 8 MiB."""
     place = tmp_path / "disk"
     place.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", place], capture_output=True, text=True, check=False)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", place], capture_output=True, text=True, check=False
+    )
     if mounted.returncode:
         pytest.skip(f"a file system cannot be mounted here: {mounted.stderr.strip()}")
     yield place
@@ -40,10 +44,24 @@ def test_a_full_disk_ends_a_run_with_a_sentence_and_it_goes_on_when_there_is_roo
 ) -> None:
     monkeypatch.setenv("QLORA_DEMO_OFFLINE", "1")
     store = Store(disk / "runs")
-    sizes = {"batch_size": 4, "rank": 2, "max_length": 16, "max_steps": STEPS, "evaluations": STEPS // 5, "log_every": 1}
+    sizes = {
+        "batch_size": 4,
+        "rank": 2,
+        "max_length": 16,
+        "max_steps": STEPS,
+        "evaluations": STEPS // 5,
+        "log_every": 1,
+    }
     model, reviews = make_family("bert", tmp_path / "model"), write_reviews(tmp_path / "mine.jsonl", 14)
-    job = queue.submit(store, "train", RunConfig.read({"model": str(model), "data": str(reviews), **sizes}).to_dict(), launch=start_worker)
-    wait_for(lambda: any(event["event"] == "step" and event["step"] >= 7 for event in job.events()), job)  # after the first checkpoint
+    job = queue.submit(
+        store,
+        "train",
+        RunConfig.read({"model": str(model), "data": str(reviews), **sizes}).to_dict(),
+        launch=start_worker,
+    )
+    wait_for(
+        lambda: any(event["event"] == "step" and event["step"] >= 7 for event in job.events()), job
+    )  # after the first checkpoint
     ballast = disk / "ballast"
     with suppress(OSError), ballast.open("wb", buffering=0) as file:
         while True:

@@ -1,8 +1,8 @@
-"""The local hub, read and written, against the real clients: huggingface_hub, transformers and datasets, each in a process of its own.
+"""The local hub, read and written, against the real clients: huggingface_hub, transformers and datasets, each in a
+process of its own.
 
-HF_ENDPOINT is read when huggingface_hub is imported, so nothing here imports it. A script ends in `show(value)`; several questions share a
-process where they do not disturb each other, for starting one is what takes the time.
-"""
+HF_ENDPOINT is read when huggingface_hub is imported, so nothing here imports it. A script ends in `show(value)`;
+several questions share a process where they do not disturb each other, for starting one is what takes the time."""
 
 from __future__ import annotations
 
@@ -102,19 +102,29 @@ show(dict(
 """)
     finally:
         hub.page_size = 1000
-    sizes = {path.relative_to(folder / "gpt2").as_posix(): path.stat().st_size for path in (folder / "gpt2").rglob("*") if path.is_file()}
+    sizes = {
+        path.relative_to(folder / "gpt2").as_posix(): path.stat().st_size
+        for path in (folder / "gpt2").rglob("*")
+        if path.is_file()
+    }
     assert seen["sizes"] == sizes
     assert seen["tree"] == sizes | {"onnx": None}
     assert sum("/tree/main" in path and GPT2 in path for path in hub.paths()) == 4, "12 entries, 3 a page"
     assert "model.safetensors" in seen["lfs"] and "config.json" not in seen["lfs"]
     assert (seen["license"], seen["gated"], seen["open_to_see"]) == ("mit", False, "manual")
     assert seen["few"] == [False, "mit", seen["sha"], None]
-    assert seen["parameters"] == seen["metadata"] == {"F32": 149_248 + 2 * 256 * 256}, "parameters, and the masks of two layers"
+    assert seen["parameters"] == seen["metadata"] == {"F32": 149_248 + 2 * 256 * 256}, (
+        "parameters, and the masks of two layers"
+    )
     assert seen["top"] == ["README.md", "amazon_reviews_multi.py", "en"]
     assert seen["paths"] == ["config.json", "onnx"]
     assert (seen["old_name"], seen["data"], seen["branches"]) == (GPT2, PINNED, [seen["sha"]])
     assert seen["nobody"][0] == "LocalTokenNotFoundError"
-    assert (seen["user"], seen["wrong"], seen["wrong_everywhere"]) == ("tester", ["HfHubHTTPError", 401], ["HfHubHTTPError", 401])
+    assert (seen["user"], seen["wrong"], seen["wrong_everywhere"]) == (
+        "tester",
+        ["HfHubHTTPError", 401],
+        ["HfHubHTTPError", 401],
+    )
 
 
 def test_snapshot_of_safetensors_and_configuration(hub: HubServer, client: Client) -> None:
@@ -225,7 +235,11 @@ constants.DOWNLOAD_CHUNK_SIZE = 100_000
 show(hashlib.sha256(Path(hf_hub_download("{GPT2}", "model.safetensors")).read_bytes()).hexdigest())
 """)
     assert seen == hashlib.sha256((folder / "gpt2" / "model.safetensors").read_bytes()).hexdigest()
-    ranges = [request.headers.get("range") for request in hub.requests if request.method == "GET" and "model.safetensors" in request.path]
+    ranges = [
+        request.headers.get("range")
+        for request in hub.requests
+        if request.method == "GET" and "model.safetensors" in request.path
+    ]
     assert ranges == [None, "bytes=300000-"]
 
 
@@ -256,7 +270,11 @@ def test_throttle_hang_and_ranges(hub: HubServer, folder: Path) -> None:
 
 def test_what_is_written_is_served(hub: HubServer, client: Client, tmp_path: Path) -> None:
     (tmp_path / "new" / "deep").mkdir(parents=True)
-    for name, blob in {"README.md": b"---\nlicense: mit\n---\n", "w.safetensors": b"w" * 3000, "deep/a.json": b"{}"}.items():
+    for name, blob in {
+        "README.md": b"---\nlicense: mit\n---\n",
+        "w.safetensors": b"w" * 3000,
+        "deep/a.json": b"{}",
+    }.items():
         (tmp_path / "new" / name).write_bytes(blob)
     seen = client(
         """
@@ -283,7 +301,11 @@ show(dict(url=url, taken=taken, same=again.oid == first.oid, main=content("main"
 """,
         HF_TOKEN=TOKEN,
     )
-    kept = {".gitattributes": len(hub.repos["models", "tester/new"].commit("main").files[".gitattributes"].source.read_bytes())}
+    kept = {
+        ".gitattributes": len(
+            hub.repos["models", "tester/new"].commit("main").files[".gitattributes"].source.read_bytes()
+        )
+    }
     assert seen["url"] == f"{hub.url}/tester/new" and seen["same"] and seen["private"] and seen["title"] == "three"
     assert seen["main"] == {**kept, "w.safetensors": 3000}
     assert seen["branch"] == {**kept, "README.md": 21, "w.safetensors": 3000, "deep/a.json": 2}

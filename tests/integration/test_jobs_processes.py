@@ -60,7 +60,14 @@ def running(job: Job) -> int:
 
 
 def command(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "qlora_demo", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60, **options)
+    return subprocess.run(
+        [sys.executable, "-m", "qlora_demo", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        **options,
+    )
 
 
 def test_a_job_runs_to_its_end_and_the_line_goes_on_without_any_reader(store: Store) -> None:
@@ -73,7 +80,13 @@ def test_a_job_runs_to_its_end_and_the_line_goes_on_without_any_reader(store: St
         assert (state.state, state.error, state.steps_done, state.steps_total) == ("done", None, 20, 20)
         assert state.created <= state.started <= state.ended  # type: ignore[operator]
         assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
-        assert events[-1] == {**events[-1], "event": "finished", "state": "done", "error": None, "report": str(job.folder / "report.json")}
+        assert events[-1] == {
+            **events[-1],
+            "event": "finished",
+            "state": "done",
+            "error": None,
+            "report": str(job.folder / "report.json"),
+        }
         assert next(event for event in events if event.get("step") == 2)["loss"] is None, "NaN is no JSON"
         assert job.summary()["metrics"]["accuracy"] == 0.9
         assert "noise on stdout" in (job.folder / "worker.log").read_text()
@@ -90,7 +103,9 @@ def test_a_killed_worker_is_interrupted_within_five_seconds_and_the_line_moves_o
     queue.advance(store)
     assert second.state().is_active
     finished = first.events()[-1]
-    assert (finished["event"], finished["state"]) == ("finished", "interrupted") and "without a word" in finished["error"]
+    assert (finished["event"], finished["state"]) == ("finished", "interrupted") and "without a word" in finished[
+        "error"
+    ]
     wait_for(lambda: second.state().state == "done")
 
 
@@ -179,15 +194,19 @@ def test_settings_that_do_not_hold_fail_the_run(store: Store) -> None:
 
 @pytest.mark.parametrize("model", ["slow", "silent"])
 def test_a_worker_whose_run_is_deleted_ends_and_the_line_moves_on(store: Store, model: str) -> None:
-    from qlora_demo.services import Services
-    from qlora_demo.ui.live_plot import news
+    from qlora_demo.services.app import Services
+    from qlora_demo.ui.train.live_plot import news
 
     job = queue.submit(store, "train", settings(model))
     waiting = queue.submit(store, "train", settings("quick", 5))
     pid = running(job)
     shutil.rmtree(job.folder, ignore_errors=True)  # its worker may be writing into it
     answer = news(Services(store), {"run": job.id, "after": 1})
-    assert list(answer) == ["error"] and answer["error"].startswith(f"There is no run '{job.id}'") and "\n" not in answer["error"]
+    assert (
+        list(answer) == ["error"]
+        and answer["error"].startswith(f"There is no run '{job.id}'")
+        and "\n" not in answer["error"]
+    )
     wait_for(lambda: not psutil.pid_exists(pid), 5)
     assert not job.folder.exists()
     wait_for(lambda: waiting.state().state == "done")
@@ -204,8 +223,9 @@ def test_a_worker_does_not_bring_a_deleted_home_back(store: Store) -> None:
 
 def test_two_processes_submitting_at_once_start_one_job(store: Store) -> None:
     script = (
-        "import sys; from pathlib import Path; from qlora_demo.jobs import queue; from qlora_demo.jobs.store import Store\n"
-        "for _ in range(5): print(queue.submit(Store(Path(sys.argv[1])), 'train', {'model': 'slow', 'max_steps': 300}).id)"
+        "import sys; from pathlib import Path; from qlora_demo.jobs import queue; from qlora_demo.jobs.store import"
+        " Store\nfor _ in range(5): print(queue.submit(Store(Path(sys.argv[1])), 'train', {'model': 'slow',"
+        " 'max_steps': 300}).id)"
     )
     submitter = [sys.executable, "-c", script, str(store.home)]
     submitters = [subprocess.Popen(submitter, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)]
@@ -220,9 +240,14 @@ def test_two_processes_submitting_at_once_start_one_job(store: Store) -> None:
 
 
 def test_a_worker_survives_the_process_that_submitted_it(store: Store) -> None:
-    script = "import sys; from pathlib import Path; from qlora_demo.jobs import queue; from qlora_demo.jobs.store import Store\n"
+    script = (
+        "import sys; from pathlib import Path; from qlora_demo.jobs import queue; from qlora_demo.jobs.store import"
+        " Store\n"
+    )
     script += "print(queue.submit(Store(Path(sys.argv[1])), 'train', {'model': 'slow', 'max_steps': 20}).id)"
-    done = subprocess.run([sys.executable, "-c", script, str(store.home)], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(store.home)], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
     job = store.job(done.stdout.strip())
     wait_for(lambda: job.state().state == "done")
 
@@ -233,7 +258,9 @@ def test_a_worker_is_for_one_run_whose_turn_has_come(store: Store, tmp_path: Pat
     assert subprocess.run([*worker, str(job.folder)], cwd=ROOT, timeout=60).returncode == 0
     assert job.state().state == "done"
     for folder, words in ((job.folder, "is done"), (tmp_path, "no run"), (None, "Give the folder")):
-        again = subprocess.run([*worker, *([str(folder)] if folder else [])], cwd=ROOT, capture_output=True, text=True, timeout=60)
+        again = subprocess.run(
+            [*worker, *([str(folder)] if folder else [])], cwd=ROOT, capture_output=True, text=True, timeout=60
+        )
         assert again.returncode == 2 and words in again.stderr and "Traceback" not in again.stderr
     assert len([event for event in job.events() if event["event"] == "finished"]) == 1
 
@@ -241,11 +268,22 @@ def test_a_worker_is_for_one_run_whose_turn_has_come(store: Store, tmp_path: Pat
 def test_train_prints_events_alone_and_ends_with_finished(store: Store) -> None:
     done = command("train", "--model", "quick", "--max-steps", "5", "--json")
     events = [json.loads(line) for line in done.stdout.splitlines()]
-    assert done.returncode == 0 and [event["event"] for event in events] == ["phase", *["step"] * 5, "evaluation", "finished"]
-    assert {"seq", "time", "run", "event", "state", "error", "report", "suggestion"} == set(events[-1]) and events[-1]["state"] == "done"
+    assert done.returncode == 0 and [event["event"] for event in events] == [
+        "phase",
+        *["step"] * 5,
+        "evaluation",
+        "finished",
+    ]
+    assert {"seq", "time", "run", "event", "state", "error", "report", "suggestion"} == set(events[-1]) and events[-1][
+        "state"
+    ] == "done"
     assert events == store.job(events[0]["run"]).events()
     people = command("train", "--model", "quick", "--max-steps", "5")
-    assert people.returncode == 0 and "5 steps" not in people.stdout and "test after step 5: accuracy 90.0 %" in people.stdout
+    assert (
+        people.returncode == 0
+        and "5 steps" not in people.stdout
+        and "test after step 5: accuracy 90.0 %" in people.stdout
+    )
 
 
 def test_a_failed_run_is_exit_one_with_its_sentence(store: Store) -> None:
@@ -263,7 +301,19 @@ def test_runs_dir_replaces_the_home_for_one_command(store: Store, tmp_path: Path
 
 def test_a_waiting_run_finds_a_relative_path(store: Store, tmp_path: Path) -> None:
     (tmp_path / "mine.csv").write_text("text,stars\n")
-    start = [sys.executable, "-m", "qlora_demo", "train", "--model", "quick", "--max-steps", "1", "--data", "mine.csv", "--json"]
+    start = [
+        sys.executable,
+        "-m",
+        "qlora_demo",
+        "train",
+        "--model",
+        "quick",
+        "--max-steps",
+        "1",
+        "--data",
+        "mine.csv",
+        "--json",
+    ]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.environ["PYTHONPATH"], str(ROOT)])}
     done = subprocess.run(start, cwd=tmp_path, capture_output=True, text=True, timeout=60, env=environment)
     assert done.returncode == 0
@@ -302,7 +352,10 @@ def test_stop_show_and_runs_on_the_command_line(store: Store) -> None:
     active, waiting = (queue.submit(store, "train", settings("slow")) for _ in range(2))
     running(active)
     listed = json.loads(command("runs", "--json").stdout)
-    assert [(run["run"], run["state"], run["position"]) for run in listed] == [(waiting.id, "queued", 1), (active.id, "running", None)]
+    assert [(run["run"], run["state"], run["position"]) for run in listed] == [
+        (waiting.id, "queued", 1),
+        (active.id, "running", None),
+    ]
     stopped = command("stop", waiting.id, "--json")
     assert stopped.returncode == 0 and json.loads(stopped.stdout)["state"] == "stopped"
     again = command("stop", waiting.id)
@@ -315,5 +368,7 @@ def test_stop_show_and_runs_on_the_command_line(store: Store) -> None:
 def test_a_reader_that_leaves_early_does_no_harm(store: Store) -> None:
     line = f"{sys.executable} -m qlora_demo train --model slow --max-steps 10 --json | head -1"
     done = subprocess.run(["bash", "-c", line], cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert json.loads(done.stdout)["event"] == "phase" and "Traceback" not in done.stderr and "Broken" not in done.stderr
+    assert (
+        json.loads(done.stdout)["event"] == "phase" and "Traceback" not in done.stderr and "Broken" not in done.stderr
+    )
     wait_for(lambda: store.jobs()[0].state().state == "done")

@@ -1,7 +1,8 @@
-"""A real adapter goes to a local Hub by command and comes back by name in processes that have nothing of it: the same logits.
+"""A real adapter goes to a local Hub by command and comes back by name in processes that have nothing of it: the same
+logits.
 
-What is published is the adapter that the app ships, whose base is embedded, and tiny ones of other families, whose bases come from the Hub.
-"""
+What is published is the adapter that the app ships, whose base is embedded, and tiny ones of other families, whose
+bases come from the Hub."""
 
 from __future__ import annotations
 
@@ -42,7 +43,9 @@ def hub() -> Iterator[HubServer]:
 
 def python(*arguments: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
     env = {**env, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    return subprocess.run([sys.executable, *arguments], cwd=ROOT, env=env, capture_output=True, text=True, timeout=200, check=False)
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, env=env, capture_output=True, text=True, timeout=200, check=False
+    )
 
 
 def command(*arguments: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -72,7 +75,9 @@ def test_publish_and_load_back_in_a_fresh_process(hub: HubServer, tmp_path: Path
     told = json.loads(done.stdout)
     assert told == {**shown, "url": f"{hub.url}/{REPO}"}
     there = content(hub)
-    assert {name: len(blob) for name, blob in there.items()} == {file["name"]: file["size_bytes"] for file in told["files"]}
+    assert {name: len(blob) for name, blob in there.items()} == {
+        file["name"]: file["size_bytes"] for file in told["files"]
+    }
     assert there["README.md"].decode() == told["card"] and hub.repos["models", REPO].private
     assert there["adapter_model.safetensors"] == (SHIPPED / "adapter_model.safetensors").read_bytes()
     assert TOKEN not in done.stdout + done.stderr and str(ROOT) not in told["card"]
@@ -108,7 +113,9 @@ def test_a_publisher_killed_in_the_middle_leaves_nothing_half(hub: HubServer, tm
     again = command("publish", "sample", "--repo", REPO, "--json", env=env)
     assert again.returncode == 0, again.stderr
     there = content(hub)
-    assert {name: len(blob) for name, blob in there.items()} == {it["name"]: it["size_bytes"] for it in json.loads(again.stdout)["files"]}
+    assert {name: len(blob) for name, blob in there.items()} == {
+        it["name"]: it["size_bytes"] for it in json.loads(again.stdout)["files"]
+    }
     assert there["adapter_model.safetensors"] == (SHIPPED / "adapter_model.safetensors").read_bytes()
 
 
@@ -130,8 +137,25 @@ def test_a_run_comes_back_with_its_base_from_the_hub_and_is_trained_on(hub: HubS
     base = hub.add_model("maker/base", make_family("distilbert", tmp_path / "base"))
     reviews = write_reviews(tmp_path / "reviews.jsonl", 12)
     env = environment(hub, tmp_path / "home", HF_TOKEN=TOKEN, QLORA_DEMO_HOME=str(tmp_path / "runs"))
-    done = command("train", "--model", "maker/base", "--data", str(reviews), "--max-steps", "2", "--batch-size", "8", "--max-length", "32",
-                   "--precision", "fp32", "--evaluations", "1", "--json", env=env)  # fmt: skip
+    done = command(
+        "train",
+        "--model",
+        "maker/base",
+        "--data",
+        str(reviews),
+        "--max-steps",
+        "2",
+        "--batch-size",
+        "8",
+        "--max-length",
+        "32",
+        "--precision",
+        "fp32",
+        "--evaluations",
+        "1",
+        "--json",
+        env=env,
+    )
     assert done.returncode == 0, done.stderr
     run = json.loads(done.stdout.splitlines()[-1])["run"]
     told = command("publish", run, "--repo", REPO, "--json", env=env)
@@ -142,6 +166,25 @@ def test_a_run_comes_back_with_its_base_from_the_hub_and_is_trained_on(hub: HubS
     assert logits(REPO, away) == expected
     note = json.loads(content(hub)["qlora_demo.json"])
     assert (note["base_name"], note["revision"]) == ("maker/base", base)
-    more = command("train", "--model", "maker/base", "--data", str(reviews), "--max-steps", "2", "--batch-size", "8", "--max-length", "32",
-                   "--precision", "fp32", "--evaluations", "1", "--start-from", REPO, "--json", env=away)  # fmt: skip
+    more = command(
+        "train",
+        "--model",
+        "maker/base",
+        "--data",
+        str(reviews),
+        "--max-steps",
+        "2",
+        "--batch-size",
+        "8",
+        "--max-length",
+        "32",
+        "--precision",
+        "fp32",
+        "--evaluations",
+        "1",
+        "--start-from",
+        REPO,
+        "--json",
+        env=away,
+    )
     assert more.returncode == 0, more.stderr

@@ -1,7 +1,8 @@
-"""Predicted equals measured, to the byte, at every stage: small models of many families, loaded for real; and GPT-2's whole shape.
+"""Predicted equals measured, to the byte, at every stage: small models of many families, loaded for real; and GPT-2's
+whole shape.
 
-The prediction reads a configuration and a header; the measurement loads, transforms and reads off the tensors that are there.
-"""
+The prediction reads a configuration and a header; the measurement loads, transforms and reads off the tensors that are
+there."""
 
 from __future__ import annotations
 
@@ -18,9 +19,10 @@ from typing import Any
 import pytest
 import torch
 
-from qlora_demo.engine import memory, sources
-from qlora_demo.engine.device import choose_device
-from qlora_demo.records import STAGES, MemoryStage
+from qlora_demo.core.records import STAGES, MemoryStage
+from qlora_demo.engine.memory import ledger
+from qlora_demo.engine.models import sources
+from qlora_demo.engine.models.device import choose_device
 from tests.families import make_family
 
 ROOT = Path(__file__).parents[2]
@@ -49,13 +51,15 @@ CASES = [
 
 @pytest.fixture(scope="module", autouse=True)
 def _quick_and_on_the_cpu() -> Iterator[None]:
-    """One thread, which small models like best; and a collector that does not walk through all libraries before each stage."""
+    """One thread, which small models like best; and a collector that does not walk through all libraries before each
+    stage.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     gc.collect()
     gc.freeze()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(memory, "choose_device", lambda: choose_device("cpu"))
+        patch.setattr(ledger, "choose_device", lambda: choose_device("cpu"))
         yield
     gc.unfreeze()
     torch.set_num_threads(threads)
@@ -66,21 +70,35 @@ def facts(stage: MemoryStage) -> dict[str, Any]:
     return {name: value for name, value in asdict(stage).items() if name != "source"}
 
 
-@pytest.mark.parametrize(("family", "odd", "quantized", "kept"), CASES, ids=[f"{case[0]}{'-odd' * case[1]}" for case in CASES])
-def test_predicted_equals_measured_at_every_stage(family: str, odd: bool, quantized: int, kept: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("family", "odd", "quantized", "kept"), CASES, ids=[f"{case[0]}{'-odd' * case[1]}" for case in CASES]
+)
+def test_predicted_equals_measured_at_every_stage(
+    family: str, odd: bool, quantized: int, kept: int, tmp_path: Path
+) -> None:
     source = sources.resolve(str(make_family(family, tmp_path / "base", odd=odd)))
     heard: list[MemoryStage] = []
-    predicted = memory.predict(source, 5, rank=3)
-    measured = memory.measure(source, 5, rank=3, on_stage=heard.append)
+    predicted = ledger.predict(source, 5, rank=3)
+    measured = ledger.measure(source, 5, rank=3, on_stage=heard.append)
     assert [stage.name for stage in measured] == list(STAGES) and measured == heard
-    assert {stage.source for stage in predicted} == {"predicted"} and {stage.source for stage in measured} == {"measured"}
+    assert {stage.source for stage in predicted} == {"predicted"} and {stage.source for stage in measured} == {
+        "measured"
+    }
     assert [facts(stage) for stage in measured] == [facts(stage) for stage in predicted]
 
     found = {stage.name: stage for stage in measured}
-    assert {(found[name].quantized_layers, found[name].kept_layers) for name in ("fp32", "fp16")} == {(0, quantized + kept)}
+    assert {(found[name].quantized_layers, found[name].kept_layers) for name in ("fp32", "fp16")} == {
+        (0, quantized + kept)
+    }
     assert {(stage.quantized_layers, stage.kept_layers) for stage in measured[2:]} == {(quantized, kept)}
     # Equal zeros would be equal too.
-    assert found["fp32"].total_bytes > found["fp16"].total_bytes > found["int8"].total_bytes > found["nf4"].weights_bytes > 0
+    assert (
+        found["fp32"].total_bytes
+        > found["fp16"].total_bytes
+        > found["int8"].total_bytes
+        > found["nf4"].weights_bytes
+        > 0
+    )
     assert found["prepared"].weights_bytes > found["nf4-dq"].weights_bytes == found["nf4"].weights_bytes
     assert found["int8"].constants_bytes and found["nf4"].constants_bytes and found["lora"].adapter_bytes
     assert found["nf4-dq"].constants_bytes >= quantized * (64 + 1024 + 4)
@@ -88,10 +106,20 @@ def test_predicted_equals_measured_at_every_stage(family: str, odd: bool, quanti
 
 @pytest.mark.timeout(240)
 def test_gpt2_by_command_with_random_weights_equals_the_recipe(tmp_path: Path) -> None:
-    """The whole shape of openai-community/gpt2, five labels, in a process of its own; nothing may be asked of the Hub."""
+    """The whole shape of openai-community/gpt2, five labels, in a process of its own; nothing may be asked of the
+    Hub.
+    """
     command = ["memory", "openai-community/gpt2", "--labels", "5", "--random-weights", "--measure", "--json"]
-    offline = {"QLORA_DEMO_OFFLINE": "1", "HF_HOME": str(tmp_path), "HF_ENDPOINT": "http://127.0.0.1:9", "TMPDIR": str(tmp_path)}
-    offline |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}  # one thread: twice as fast where there are other things to do
+    offline = {
+        "QLORA_DEMO_OFFLINE": "1",
+        "HF_HOME": str(tmp_path),
+        "HF_ENDPOINT": "http://127.0.0.1:9",
+        "TMPDIR": str(tmp_path),
+    }
+    offline |= {
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+    }  # one thread: twice as fast where there are other things to do
     done = subprocess.run(
         [sys.executable, "-m", "qlora_demo", *command],
         cwd=ROOT,
@@ -114,11 +142,17 @@ def test_gpt2_by_command_with_random_weights_equals_the_recipe(tmp_path: Path) -
         "lora": (200_503_296, double, 4 * 2_363_136, 48),
     }
     found = {
-        stage["name"]: tuple(stage[key] for key in ("weights_bytes", "constants_bytes", "adapter_bytes", "quantized_layers"))
+        stage["name"]: tuple(
+            stage[key] for key in ("weights_bytes", "constants_bytes", "adapter_bytes", "quantized_layers")
+        )
         for stage in result["stages"]
     }
     assert found == expected
     for stage in result["stages"]:
         parts = sum(stage[f"{part}_bytes"] for part in ("weights", "constants", "buffers", "adapter"))
-        assert (stage["source"], stage["total_bytes"], stage["kept_layers"]) == ("measured", parts, 49 - stage["quantized_layers"])
+        assert (stage["source"], stage["total_bytes"], stage["kept_layers"]) == (
+            "measured",
+            parts,
+            49 - stage["quantized_layers"],
+        )
     assert not list(tmp_path.glob("qlora-demo-random-*")), "the made-up weights are removed"

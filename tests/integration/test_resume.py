@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qlora_demo.config import RunConfig
-from qlora_demo.engine import checkpoints, training
-from qlora_demo.engine.inference import Classifier
-from qlora_demo.errors import RunError
+from qlora_demo.core.config import RunConfig
+from qlora_demo.core.errors import RunError
+from qlora_demo.core.records import Event, Resumed, Step
+from qlora_demo.engine.classify.classifier import Classifier
+from qlora_demo.engine.train import checkpoints
+from qlora_demo.engine.train import run as training
 from qlora_demo.jobs import queue
 from qlora_demo.jobs.store import Store
-from qlora_demo.records import Event, Resumed, Step
 from tests.reviews import write_reviews
 
 TEXTS = ["I love it.", "It broke after a day.", "It is fine, nothing more."]
@@ -32,7 +33,15 @@ def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def config(reviews: Path, **more: Any) -> RunConfig:
     # 3 evaluations, and so checkpoints, in 14 steps; an epoch is not a whole number of them.
-    settings = {"data": str(reviews), "batch_size": 8, "rank": 4, "max_length": 32, "max_steps": 14, "evaluations": 3, "log_every": 1}
+    settings = {
+        "data": str(reviews),
+        "batch_size": 8,
+        "rank": 4,
+        "max_length": 32,
+        "max_steps": 14,
+        "evaluations": 3,
+        "log_every": 1,
+    }
     return RunConfig.read({**settings, "dropout": 0.1, **more})
 
 
@@ -54,7 +63,9 @@ def logits(folder: Path) -> np.ndarray[Any, Any]:
 
 
 @pytest.mark.parametrize("accumulation", [1, 2])
-def test_resumed_equals_uninterrupted(tmp_path: Path, reviews: Path, accumulation: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resumed_equals_uninterrupted(
+    tmp_path: Path, reviews: Path, accumulation: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(training, "_prove", lambda *_: {})  # seconds each; the killed run below proves its reload
     settings = config(reviews, accumulation=accumulation)
     whole = run(tmp_path / "whole", settings)

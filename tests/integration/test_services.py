@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from qlora_demo.config import MemoryRequest, RunConfig
-from qlora_demo.errors import AdapterError, ModelError, RunError, SettingsError
+from qlora_demo.core.config import MemoryRequest, RunConfig
+from qlora_demo.core.errors import AdapterError, ModelError, RunError, SettingsError
 from qlora_demo.jobs.store import Store
-from qlora_demo.services import Services
+from qlora_demo.services.app import Services
 from tests.serving import ROOT, app_environment
 
 ADAPTER = ROOT / "assets" / "adapter"
@@ -27,7 +27,9 @@ def services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Services:
 
 
 def test_models_are_predicted_and_loaded_at_once(services: Services, tmp_path: Path) -> None:
-    """PEFT patches torch's modules for the whole process while it builds one, so two builds at a time break each other."""
+    """PEFT patches torch's modules for the whole process while it builds one, so two builds at a time break each
+    other.
+    """
     services.warm_up()
     copies = [str(shutil.copytree(ADAPTER, tmp_path / f"copy{i}")) for i in range(3)]
     request = MemoryRequest(stages=("lora",))
@@ -39,7 +41,9 @@ def test_models_are_predicted_and_loaded_at_once(services: Services, tmp_path: P
 
 
 def test_a_fresh_app_answers_everything_that_is_asked_at_once(tmp_path: Path) -> None:
-    """Threads that import transformers and PEFT from different ends break each other's import, now and then: one thread does it."""
+    """Threads that import transformers and PEFT from different ends break each other's import, now and then: one thread
+    does it.
+    """
     program = """
 import sys, threading
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,6 @@
-"""Two visitors of a public host: whose a run is, what others see of it, and the limits that both are told; at home none of this holds."""
+"""Two visitors of a public host: whose a run is, what others see of it, and the limits that both are told; at home none
+of this holds.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +15,18 @@ import pytest
 from gradio.context import LocalContext
 from starlette.requests import Request
 
-from qlora_demo import limits, outgoing, uploads
-from qlora_demo.config import ClassifyRequest, MemoryRequest, RunConfig
-from qlora_demo.errors import DataError, DeviceError, HubError, RunError, SettingsError
-from qlora_demo.examining import DataRequest
+from qlora_demo.core.config import ClassifyRequest, MemoryRequest, RunConfig
+from qlora_demo.core.errors import DataError, DeviceError, HubError, RunError, SettingsError
+from qlora_demo.core.records import Notice, Phase, Probe
+from qlora_demo.host import limits
 from qlora_demo.jobs.state import read_state, write_state
 from qlora_demo.jobs.store import EventWriter, Job, Store
-from qlora_demo.records import Notice, Phase, Probe
-from qlora_demo.services import SWEEP_SECONDS, Services, Started
+from qlora_demo.services.app import SWEEP_SECONDS, Services, Started
+from qlora_demo.services.data import DataRequest
+from qlora_demo.storage import packs, uploads
 from qlora_demo.ui.handlers import visitor
-from qlora_demo.ui.judgement import find, look
-from qlora_demo.ui.live_plot import news
+from qlora_demo.ui.train.evaluation_report import find, look
+from qlora_demo.ui.train.live_plot import news
 from tests.reviews import write_reviews
 
 PINNED = "A pinned review that is nobody's business"
@@ -67,7 +70,7 @@ def test_what_strangers_sent_goes_after_a_day(services: Services, tmp_path: Path
     end(training)
     pack = services.publisher.pack("sample")
     services.strangers.sweep()
-    assert kept.exists() and job.folder.exists() and outgoing.find_pack(services.store.home, pack.place, pack.name)
+    assert kept.exists() and job.folder.exists() and packs.find_pack(services.store.home, pack.place, pack.name)
     day = 24 * 3600
     services.public = False
     services.strangers.sweep(time.time() + day + 60)
@@ -75,14 +78,16 @@ def test_what_strangers_sent_goes_after_a_day(services: Services, tmp_path: Path
     services.public = True
     services.strangers.sweep(time.time() + day + 60)
     assert not job.folder.exists() and not kept.exists() and training.folder.exists()
-    assert outgoing.find_pack(services.store.home, pack.place, pack.name) is None
+    assert packs.find_pack(services.store.home, pack.place, pack.name) is None
 
 
 def test_others_watch_without_pinned_reviews_and_without_names_of_uploads(services: Services, tmp_path: Path) -> None:
     mine = own_run(services, tmp_path)
     ask = {"run": mine.run, "after": 0, "born": ""}
     other, owner = news(services, ask), news(services, {**ask, "key": mine.key})
-    assert owner["pinned"] == [[0, PINNED, ["1 star", "2 stars"]]] and owner["phase"]["detail"].startswith("turnover.jsonl")
+    assert owner["pinned"] == [[0, PINNED, ["1 star", "2 stars"]]] and owner["phase"]["detail"].startswith(
+        "turnover.jsonl"
+    )
     assert other["pinned"] == other["scorings"] == [] and other["phase"]["detail"].startswith("an uploaded file")
     told = services.tell(mine.run)
     assert told["data"] == "an uploaded file" and [event["event"] for event in told["events"]] == ["phase", "warning"]
@@ -132,15 +137,40 @@ def test_a_visitor_has_a_few_runs_at_a_time(services: Services, monkeypatch: pyt
 
 
 def test_all_limits_are_told_at_once_each_beside_its_field(services: Services) -> None:
-    huge = RunConfig(model="/etc", data="/etc/passwd", start_from="/etc", max_steps=10**6, rank=256, batch_size=1024, max_length=8192,
-                     rows=10**6, evaluations=1000, pinned=("x" * 900,), labels=tuple(map(str, range(99))))  # fmt: skip
+    huge = RunConfig(
+        model="/etc",
+        data="/etc/passwd",
+        start_from="/etc",
+        max_steps=10**6,
+        rank=256,
+        batch_size=1024,
+        max_length=8192,
+        rows=10**6,
+        evaluations=1000,
+        pinned=("x" * 900,),
+        labels=tuple(map(str, range(99))),
+    )
     with pytest.raises(SettingsError) as refused:
         services.start_run(huge)
-    assert refused.value.problems.keys() == {"model", "data", "start_from", "max_steps", "rank", "max_length", "rows", "evaluations",
-                                             "pinned", "labels"}  # fmt: skip
+    assert refused.value.problems.keys() == {
+        "model",
+        "data",
+        "start_from",
+        "max_steps",
+        "rank",
+        "max_length",
+        "rows",
+        "evaluations",
+        "pinned",
+        "labels",
+    }
     assert all("n this public page" in sentence for sentence in refused.value.problems.values())
-    for config, field in ((RunConfig(epochs=100), "epochs"), (RunConfig(data="amazon-reviews"), "max_steps"),
-                          (RunConfig(model="Qwen/Qwen3-8B"), "model"), (RunConfig(revision="refs/pr/1"), "revision")):  # fmt: skip
+    for config, field in (
+        (RunConfig(epochs=100), "epochs"),
+        (RunConfig(data="amazon-reviews"), "max_steps"),
+        (RunConfig(model="Qwen/Qwen3-8B"), "model"),
+        (RunConfig(revision="refs/pr/1"), "revision"),
+    ):
         with pytest.raises(SettingsError) as refused:
             services.start_run(config)
         assert refused.value.problems.keys() == {field}
@@ -201,7 +231,9 @@ def test_uploads_go_after_a_day_though_nobody_uploads_any_more(services: Service
 
 
 @pytest.mark.parametrize(("space", "asks"), [("spaces", "9.9.9.9"), ("", "10.0.0.1")])
-def test_a_visitor_is_an_address_and_on_a_space_the_one_that_the_proxy_saw(space: str, asks: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_visitor_is_an_address_and_on_a_space_the_one_that_the_proxy_saw(
+    space: str, asks: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SYSTEM", space)
     headers = [(b"x-forwarded-for", b"1.2.3.4, 9.9.9.9")]
     request = Request({"type": "http", "headers": headers, "client": ("10.0.0.1", 5)})
@@ -212,7 +244,10 @@ def test_a_visitor_is_an_address_and_on_a_space_the_one_that_the_proxy_saw(space
 
 def test_a_model_that_is_not_here_does_not_say_whether_a_folder_is(services: Services) -> None:
     """The tokens of a name that is no model of the list are the sample's, whatever lies there."""
-    found = [services.examiner.as_model_sees(DataRequest(), "train", 1, 32, model)["ids"] for model in ("sample", "/etc", "/nowhere")]
+    found = [
+        services.examiner.as_model_sees(DataRequest(), "train", 1, 32, model)["ids"]
+        for model in ("sample", "/etc", "/nowhere")
+    ]
     assert found[0] == found[1] == found[2]
 
 
@@ -237,4 +272,6 @@ def test_at_home_nothing_of_this_holds(services: Services, tmp_path: Path) -> No
     assert news(services, {"run": runs[0].run, "after": 0})["state"]
     services.stop_run(runs[-1].run, "", at_home=True)
     summary = services.tell(runs[0].run)
-    assert summary["data"] == "mine.jsonl" and str(tmp_path) not in str(summary), "programs are told no path on any host"
+    assert summary["data"] == "mine.jsonl" and str(tmp_path) not in str(summary), (
+        "programs are told no path on any host"
+    )

@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from qlora_demo.config import RunConfig
-from qlora_demo.engine import batches, modeling, sources, trainer, training
-from qlora_demo.engine.data import Reviews
-from qlora_demo.engine.device import choose_device
-from qlora_demo.engine.inference import Classifier
-from qlora_demo.errors import AdapterError, ModelError, TrainingError
-from qlora_demo.records import Event
+from qlora_demo.core.config import RunConfig
+from qlora_demo.core.errors import AdapterError, ModelError, TrainingError
+from qlora_demo.core.records import Event
+from qlora_demo.engine.classify.classifier import Classifier
+from qlora_demo.engine.data.dataset import Reviews
+from qlora_demo.engine.models import modeling, sources
+from qlora_demo.engine.models.device import choose_device
+from qlora_demo.engine.train import batches, trainer
+from qlora_demo.engine.train import run as training
 from tests.families import make_family
 
 LABELS = [str(star) for star in range(1, 6)]
@@ -69,7 +71,9 @@ def test_three_steps_and_back(family: str, odd: bool, tmp_path: Path) -> None:
     again = modeling.forward(back.model, back.tokenizer, TEXTS, 64)
     assert (again - tuned).abs().max() <= 1e-5
     with modeling.as_base(back.model, True):
-        assert (modeling.forward(back.model, back.tokenizer, TEXTS, 64) - untrained).abs().max() <= 1e-5, "the untrained head was lost"
+        assert (modeling.forward(back.model, back.tokenizer, TEXTS, 64) - untrained).abs().max() <= 1e-5, (
+            "the untrained head was lost"
+        )
     alone = torch.cat([modeling.forward(back.model, back.tokenizer, [text], 64) for text in TEXTS])
     assert (alone - again).abs().max() <= 1e-4, "a review scores otherwise alone than in a padded batch"
 
@@ -101,7 +105,9 @@ def run(tmp_path: Path, should_stop=lambda: False, **settings) -> tuple[str, lis
         settings["model"] = str(make_family("gpt2", tmp_path / "base"))
     if "data" not in settings:
         settings["data"] = str(write_reviews(tmp_path / "reviews.jsonl"))
-    config = RunConfig.read({"batch_size": 8, "max_steps": 6, "evaluations": 2, "log_every": 2, "max_length": 32, "rank": 4, **settings})
+    config = RunConfig.read(
+        {"batch_size": 8, "max_steps": 6, "evaluations": 2, "log_every": 2, "max_length": 32, "rank": 4, **settings}
+    )
     return training.train(config, folder, events.append, should_stop), events
 
 
@@ -129,7 +135,12 @@ def test_a_whole_run(tmp_path: Path) -> None:
 def test_a_whole_run_of_t5(tmp_path: Path) -> None:
     """Its evaluations hand out more than logits."""
     state, events = run(tmp_path, model=str(make_family("t5", tmp_path / "t5")))
-    assert state == "done" and [e.step for e in events if e.event == "evaluation" and e.split == "validation"] == [0, 3, 6, 6]
+    assert state == "done" and [e.step for e in events if e.event == "evaluation" and e.split == "validation"] == [
+        0,
+        3,
+        6,
+        6,
+    ]
 
 
 def test_every_step_tells_its_own_reviews(tmp_path: Path) -> None:
@@ -155,7 +166,11 @@ def test_a_lost_head_fails_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         from safetensors.torch import load_file, save_file
 
         weights = load_file(folder / "adapter_model.safetensors")
-        save_file({k: v for k, v in weights.items() if "score" not in k}, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+        save_file(
+            {k: v for k, v in weights.items() if "score" not in k},
+            folder / "adapter_model.safetensors",
+            metadata={"format": "pt"},
+        )
 
     monkeypatch.setattr(modeling, "save_adapter", forgetful)
     with pytest.raises(AdapterError, match=r"does not come back the same|could not be loaded"):
@@ -176,13 +191,16 @@ def test_accumulation_changes_neither_loss_nor_gradient(tmp_path: Path, accumula
         data=str(tmp_path / "reviews.jsonl"),
     )
     one, many = (next(e for e in events if e.event == "step") for events in (whole, parts))
-    # The Trainer's samplers group other reviews together, so the batches differ a little; four times the loss would not pass.
+    # The Trainer's samplers group other reviews together, so the batches differ a little; four times the loss would not
+    # pass.
     assert many.loss == pytest.approx(one.loss, rel=0.15)
     assert many.grad_norm < 2 * one.grad_norm
 
 
 def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches, "star_targets", lambda labels, count, *_: torch.full((len(labels), count), float("nan")))
+    monkeypatch.setattr(
+        batches, "star_targets", lambda labels, count, *_: torch.full((len(labels), count), float("nan"))
+    )
     with pytest.raises(TrainingError, match="The loss became nan at step 1; lower the learning rate"):
         run(tmp_path)
 

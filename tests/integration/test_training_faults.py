@@ -1,4 +1,6 @@
-"""What goes wrong in a run, with the real engine: memory runs out, the model vanishes, another adapter is started from, patience ends."""
+"""What goes wrong in a run, with the real engine: memory runs out, the model vanishes, another adapter is started from,
+patience ends.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +14,13 @@ from typing import Any
 import psutil
 import pytest
 
-from qlora_demo.config import RunConfig
-from qlora_demo.engine import training
-from qlora_demo.errors import AdapterError, ModelError
+from qlora_demo.core.config import RunConfig
+from qlora_demo.core.errors import AdapterError, ModelError
+from qlora_demo.core.records import Event, Notice, Phase, Probe
+from qlora_demo.engine.train import run as training
 from qlora_demo.jobs import queue
 from qlora_demo.jobs.launch import start_worker
 from qlora_demo.jobs.store import Store
-from qlora_demo.records import Event, Notice, Phase, Probe
 from tests.families import make_family
 from tests.reviews import write_reviews
 from tests.waiting_jobs import ended
@@ -32,7 +34,15 @@ def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def config(reviews: Path, **more: Any) -> RunConfig:
-    settings = {"data": str(reviews), "batch_size": 8, "rank": 4, "max_length": 32, "max_steps": 6, "evaluations": 3, "log_every": 1}
+    settings = {
+        "data": str(reviews),
+        "batch_size": 8,
+        "rank": 4,
+        "max_length": 32,
+        "max_steps": 6,
+        "evaluations": 3,
+        "log_every": 1,
+    }
     return RunConfig.read({**settings, **more})
 
 
@@ -43,7 +53,9 @@ def run(folder: Path, settings: RunConfig) -> list[Event]:
     return events
 
 
-def test_memory_runs_out_and_what_is_suggested_fits(tmp_path: Path, reviews: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_runs_out_and_what_is_suggested_fits(
+    tmp_path: Path, reviews: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A real limit on the worker: its sentence, its end, and a smaller batch that goes through under the same limit."""
     monkeypatch.setenv("QLORA_DEMO_OFFLINE", "1")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
@@ -100,7 +112,9 @@ def test_a_run_starts_from_another_adapter(tmp_path: Path, reviews: Path, monkey
         run(tmp_path / "third", config(reviews, rank=8, start_from=str(tmp_path / "first" / "adapter")))
 
 
-def test_patience_ends_a_run_that_does_not_get_better(tmp_path: Path, reviews: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_patience_ends_a_run_that_does_not_get_better(
+    tmp_path: Path, reviews: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(training, "_prove", lambda *_: {})
     settings = config(reviews, learning_rate=1e-9, max_steps=24, evaluations=12, patience=2, class_weights="balanced")
     events = run(tmp_path / "run", settings)
@@ -117,7 +131,9 @@ def test_stars_outside_the_scale_and_a_batch_larger_than_the_data_are_told(
 ) -> None:
     monkeypatch.setattr(training, "_prove", lambda *_: {})
     mine = tmp_path / "mine.jsonl"
-    mine.write_text(reviews.read_text() + "".join(json.dumps({"text": f"off the scale {n}", "stars": 7}) + "\n" for n in range(4)))
+    mine.write_text(
+        reviews.read_text() + "".join(json.dumps({"text": f"off the scale {n}", "stars": 7}) + "\n" for n in range(4))
+    )
     events = run(tmp_path / "run", config(mine, batch_size=512, max_steps=1, evaluations=1))
     told = " ".join(event.message for event in events if isinstance(event, Notice))
     assert "4 rows were left out" in told and "7" in told, told

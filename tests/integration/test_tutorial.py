@@ -1,7 +1,8 @@
-"""The tutorial's run from end to end, by command, against a local Hub: GPT-2 by name, reviews sorted by star, and back in a new process.
+"""The tutorial's run from end to end, by command, against a local Hub: GPT-2 by name, reviews sorted by star, and back
+in a new process.
 
-One training run is shared by the tests that look at what it left. Everything runs in processes that take the local Hub for the real one.
-"""
+One training run is shared by the tests that look at what it left. Everything runs in processes that take the local Hub
+for the real one."""
 
 from __future__ import annotations
 
@@ -34,9 +35,12 @@ def command(*arguments: str, env: dict[str, str]) -> subprocess.CompletedProcess
 
 
 def python(*arguments: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    # One thread, since the models are small and processors may be shared; on the CPU, where equal kernels give equal numbers.
+    # One thread, since the models are small and processors may be shared; on the CPU, where equal kernels give equal
+    # numbers.
     env = {**env, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    return subprocess.run([sys.executable, *arguments], cwd=ROOT, env=env, capture_output=True, text=True, timeout=180, check=False)
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, env=env, capture_output=True, text=True, timeout=180, check=False
+    )
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,18 @@ def run(hub: HubServer, place: Path) -> Run:
     hub.add_dataset(REVIEWS, make_amazon_reviews(place / "newer-reviews", (20, 5, 5)))
     env = environment(hub, place / "cache", QLORA_DEMO_HOME=str(place / "runs"))
     # One evaluation, so that what is kept is the last step's: the first, at learning rate 0, is the untrained network.
-    settings = ["--preset", "gpt2-amazon", "--rows", "60", "--max-steps", "4", "--batch-size", "8", "--evaluations", "1"]
+    settings = [
+        "--preset",
+        "gpt2-amazon",
+        "--rows",
+        "60",
+        "--max-steps",
+        "4",
+        "--batch-size",
+        "8",
+        "--evaluations",
+        "1",
+    ]
     done = command("train", *settings, "--json", env=env)
     assert done.returncode == 0, done.stderr
     [folder] = [path for path in (place / "runs").iterdir() if path.name != ".cache"]
@@ -92,14 +107,26 @@ def run(hub: HubServer, place: Path) -> Run:
 
 def test_the_run_is_done(run: Run) -> None:
     last = run.events[-1]
-    assert (last["event"], last["state"], last["error"], last["report"]) == ("finished", "done", None, str(run.folder / "report.json"))
-    assert "Traceback" not in run.done.stderr and run.done.stderr.count("\n") == 1, "where the run lies, and nothing else"
+    assert (last["event"], last["state"], last["error"], last["report"]) == (
+        "finished",
+        "done",
+        None,
+        str(run.folder / "report.json"),
+    )
+    assert "Traceback" not in run.done.stderr and run.done.stderr.count("\n") == 1, (
+        "where the run lies, and nothing else"
+    )
     assert run.report["training"]["steps"] == run.report["training"]["best_step"] == 4
     assert max(event["step"] for event in run.events if event["event"] == "step") <= 4
     assert {event["split"] for event in run.events if event["event"] == "evaluation"} == {"validation", "test"}
     # The tutorial's own settings hold where the command says nothing else.
     config = run.report["config"]
-    assert (config["model"], config["learning_rate"], config["dropout"], config["precision"]) == (GPT2, 2e-5, 0.1, "nf4-dq")
+    assert (config["model"], config["learning_rate"], config["dropout"], config["precision"]) == (
+        GPT2,
+        2e-5,
+        0.1,
+        "nf4-dq",
+    )
     assert run.report["reload"]["texts"] == 16 and run.report["reload"]["max_logit_difference"] <= 0.05
 
 
@@ -117,9 +144,15 @@ def test_a_subset_of_the_sorted_file_is_balanced(run: Run, place: Path) -> None:
 def test_the_pinned_revision_is_what_the_hub_was_asked_for(run: Run) -> None:
     asked = run.asked(REVIEWS)
     assert asked and all(PINNED in path for path in asked)
-    assert sorted(path.rpartition("/")[2] for path in asked if path.startswith("/cdn/")) == sorted(f"{split}.jsonl" for split in SPLITS)
+    assert sorted(path.rpartition("/")[2] for path in asked if path.startswith("/cdn/")) == sorted(
+        f"{split}.jsonl" for split in SPLITS
+    )
     assert not any(path.endswith(".py") for path in asked), "the loading script is not even fetched"
-    assert (run.report["data"]["name"], run.report["data"]["revision"], run.report["data"]["notes"]) == (REVIEWS, PINNED, [])
+    assert (run.report["data"]["name"], run.report["data"]["revision"], run.report["data"]["notes"]) == (
+        REVIEWS,
+        PINNED,
+        [],
+    )
     assert not run.asked(FIRST_COPY) and not run.asked(SECOND_COPY)
 
 
@@ -151,13 +184,15 @@ def test_the_head_and_the_pad_token_are_saved(run: Run) -> None:
 
 
 def test_the_adapter_comes_back_in_a_new_process_with_an_empty_cache(run: Run, hub: HubServer, place: Path) -> None:
-    """Tuned and untrained network give the metrics that the report states, from a base fetched again at its recorded revision."""
+    """Tuned and untrained network give the metrics that the report states, from a base fetched again at its recorded
+    revision.
+    """
     shutil.rmtree(place / "cache")
     hub.reset()
     script = (
-        "import sys; from qlora_demo.__main__ import main\n"
-        "evaluate = ['evaluate', '--adapter', sys.argv[1], '--data', 'amazon-reviews', '--json']\n"
-        "sys.exit(main(evaluate) or main([*evaluate, '--base']) or main(['classify', '--adapter', sys.argv[1], '--json', *sys.argv[2:]]))"
+        "import sys; from qlora_demo.__main__ import main\nevaluate = ['evaluate', '--adapter', sys.argv[1], '--data',"
+        " 'amazon-reviews', '--json']\nsys.exit(main(evaluate) or main([*evaluate, '--base']) or main(['classify',"
+        " '--adapter', sys.argv[1], '--json', *sys.argv[2:]]))"
     )
     texts = ["I love this product", "It broke after two days, a complete waste of money."]
     done = python("-c", script, run.folder.name, *texts, env=run.env)
@@ -185,7 +220,9 @@ except DemoError as error: print(json.dumps(str(error)))
 
 @pytest.fixture
 def copies(tmp_path: Path) -> Iterator[HubServer]:
-    """A Hub with the tutorial's reviews and both copies, each of another size; the copies have their files where they lie on the Hub."""
+    """A Hub with the tutorial's reviews and both copies, each of another size; the copies have their files where they
+    lie on the Hub.
+    """
     with HubServer() as server:
         server.add_dataset(REVIEWS, make_amazon_reviews(tmp_path / "first", (50, 10, 10)), revision=PINNED)
         for name, rows, folder in ((FIRST_COPY, 45, ""), (SECOND_COPY, 40, "en")):
@@ -195,7 +232,11 @@ def copies(tmp_path: Path) -> Iterator[HubServer]:
             for split in SPLITS:
                 shutil.copy(made / "en" / f"{split}.jsonl", kept / folder)
             files = "".join(f"  - split: {split}\n    path: en/{split}.jsonl\n" for split in SPLITS)
-            card = f"---\nconfigs:\n- config_name: en\n  data_files:\n{files}---\n" if folder else "---\nlanguage: en\n---\n"
+            card = (
+                f"---\nconfigs:\n- config_name: en\n  data_files:\n{files}---\n"
+                if folder
+                else "---\nlanguage: en\n---\n"
+            )
             (kept / "README.md").write_text(card)
             server.add_dataset(name, kept)
         yield server
@@ -217,7 +258,9 @@ def load(server: HubServer, tmp_path: Path) -> Any:
         ([f"/api/datasets/{REVIEWS}", FIRST_COPY], 404, SECOND_COPY),
     ],
 )
-def test_a_copy_of_the_reviews_stands_in(copies: HubServer, tmp_path: Path, failing: list[str], status: int, used: str) -> None:
+def test_a_copy_of_the_reviews_stands_in(
+    copies: HubServer, tmp_path: Path, failing: list[str], status: int, used: str
+) -> None:
     for part in failing:
         copies.fail_next(part, status, times=100)
     found = load(copies, tmp_path)
@@ -234,7 +277,11 @@ def test_a_copy_of_the_reviews_stands_in(copies: HubServer, tmp_path: Path, fail
 def test_without_any_copy_one_sentence_names_the_reviews(copies: HubServer, tmp_path: Path) -> None:
     copies.repos.clear()
     sentence = load(copies, tmp_path)
-    assert f"There is no data set {REVIEWS!r} on the Hub" in sentence and "check the id" in sentence and "\n" not in sentence
+    assert (
+        f"There is no data set {REVIEWS!r} on the Hub" in sentence
+        and "check the id" in sentence
+        and "\n" not in sentence
+    )
 
 
 def test_a_hub_that_vanishes_amid_the_weights_leaves_no_half_file(tmp_path: Path) -> None:
@@ -261,7 +308,10 @@ def test_a_hub_that_vanishes_amid_the_weights_leaves_no_half_file(tmp_path: Path
     assert len(seen) == 1, "the Hub should go when the weights have begun"
     last = json.loads(done.stdout.splitlines()[-1])
     assert (done.returncode, last["event"], last["state"]) == (1, "finished", "failed")
-    assert last["error"] == f"The Hub ({address}) cannot be reached for {GPT2}; check the network, or use `sample` or a local folder."
+    assert (
+        last["error"]
+        == f"The Hub ({address}) cannot be reached for {GPT2}; check the network, or use `sample` or a local folder."
+    )
     assert done.stderr.splitlines()[1:] == [last["error"]], "after the line that says where the run lies"
     kept = [Path(where) / name for where, _, names in os.walk(tmp_path / "cache") for name in names]
     assert any(path.name == "config.json" for path in kept), "what came whole stays"

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from qlora_demo import uploads
-from qlora_demo.config import RunConfig
-from qlora_demo.errors import DataError, SettingsError
+from qlora_demo.core.config import RunConfig
+from qlora_demo.core.errors import DataError, SettingsError
 from qlora_demo.jobs.store import Store
-from qlora_demo.services import Services
+from qlora_demo.services.app import Services
+from qlora_demo.storage import uploads
 from tests.reviews import write_reviews
 
 
@@ -36,7 +36,14 @@ def test_strangers_train_on_what_they_uploaded_and_on_no_other_file(services: Se
     assert services.settings(run) == config, "a page shows the name again"
     with pytest.raises(SettingsError, match="the reviews are a file that you upload"):
         services.start_run(config.model_copy(update={"data": str(sent)}))
-    for path in ("../../etc/passwd", "x/mine.jsonl", f"{kept.parent.name}/../../x", "", "/etc/passwd", f"{kept.parent.name}/.."):
+    for path in (
+        "../../etc/passwd",
+        "x/mine.jsonl",
+        f"{kept.parent.name}/../../x",
+        "",
+        "/etc/passwd",
+        f"{kept.parent.name}/..",
+    ):
         with pytest.raises(SettingsError, match="the reviews are a file that you upload"):
             services.start_run(config.model_copy(update={"data": f"upload:{path}"}))
     with pytest.raises(DataError, match="is not kept any more"):

@@ -1,4 +1,6 @@
-"""One report of what a model weighs: a step predicted and measured; what cannot be weighed is refused in one sentence."""
+"""One report of what a model weighs: a step predicted and measured; what cannot be weighed is refused in one
+sentence.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from qlora_demo import weighing
-from qlora_demo.config import MemoryRequest
-from qlora_demo.engine import device, memory, probe
-from qlora_demo.errors import DemoError, DeviceError
+from qlora_demo.core.config import MemoryRequest
+from qlora_demo.core.errors import DemoError, DeviceError
+from qlora_demo.engine.memory import ledger, measured_step
+from qlora_demo.engine.models import device
+from qlora_demo.services import memory as weighing
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 
@@ -28,11 +31,16 @@ def weigh(request: MemoryRequest, way: str) -> dict[str, Any]:
         ({"model_type": "bert", "vocab_size": 0, **SMALL}, r"has no vocabulary \(vocab_size is 0\)"),
         ({"model_type": "bert", "vocab_size": None, **SMALL}, "is not understood: .*'vocab_size' expected int"),
         ({"model_type": "vit", **SMALL}, "A vit model cannot be a text classifier here"),
-        ({"model_type": "bert", "vocab_size": 9, **SMALL, "num_hidden_layers": 0}, "has no linear layers that can be quantized"),
+        (
+            {"model_type": "bert", "vocab_size": 9, **SMALL, "num_hidden_layers": 0},
+            "has no linear layers that can be quantized",
+        ),
         ({"model_type": "bert", "vocab_size": 9, **SMALL, "num_attention_heads": 5}, "does not build a classifier"),
     ],
 )
-def test_a_configuration_that_is_no_classifiers(tmp_path: Path, config: dict[str, Any], sentence: str, way: str) -> None:
+def test_a_configuration_that_is_no_classifiers(
+    tmp_path: Path, config: dict[str, Any], sentence: str, way: str
+) -> None:
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(DemoError, match=sentence) as refused:
         weigh(MemoryRequest(model=str(tmp_path), random_weights=True), way)
@@ -40,7 +48,7 @@ def test_a_configuration_that_is_no_classifiers(tmp_path: Path, config: dict[str
 
 
 def test_no_memory_left_for_a_stage(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "free_memory_bytes", lambda kind: 1024**2)
+    monkeypatch.setattr(ledger, "free_memory_bytes", lambda kind: 1024**2)
     with pytest.raises(DeviceError, match=r"sample at fp32 takes 0\.1 GiB, and 0\.0 GiB are free"):
         weigh(MemoryRequest(), "measured")
 
@@ -54,7 +62,7 @@ def test_no_memory_left_for_a_step_loses_no_stage(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_step_that_dies_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probe.sys, "executable", "/bin/false")
+    monkeypatch.setattr(measured_step.sys, "executable", "/bin/false")
     found = weigh(MemoryRequest(stages=("nf4",), batch_size=2, length=8), "measured")
     assert "The measurement of a training step ended early" in found["step"]["problem"] and found["step"]["predicted"]
 

@@ -1,4 +1,6 @@
-"""A job inside a GPU call, as on ZeroGPU: the same folder, states and adapter. `spaces` is played by a stand-in that calls the function."""
+"""A job inside a GPU call, as on ZeroGPU: the same folder, states and adapter. `spaces` is played by a stand-in that
+calls the function.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,15 @@ def submit(tmp_path: Path, **settings: object) -> Job:
     reviews = tmp_path / "reviews.csv"
     reviews.write_text("text,label\n" + "\n".join(f'"{TEXTS[i % 5]} number {i}",{5 - i % 5}' for i in range(60)) + "\n")
     model = make_family("gpt2", tmp_path / "model")
-    config = {"model": str(model), "data": str(reviews), "batch_size": 8, "max_length": 16, "rank": 2, "log_every": 1, **settings}
+    config = {
+        "model": str(model),
+        "data": str(reviews),
+        "batch_size": 8,
+        "max_length": 16,
+        "rank": 2,
+        "log_every": 1,
+        **settings,
+    }
     return queue.submit(Store(tmp_path / "runs"), "train", config, launch=zerogpu.launcher())
 
 
@@ -61,7 +71,9 @@ def test_the_gpu_function_is_there_before_the_page(calls: list[int]) -> None:
 def test_files_are_classified_beside_on_the_cpu(tmp_path: Path, calls: list[int]) -> None:
     reviews = tmp_path / "reviews.csv"
     reviews.write_text("text\nPerfect, I love it\n")
-    job = queue.submit(Store(tmp_path / "runs"), "classify", {"file": str(reviews), "adapter": "sample"}, launch=zerogpu.launcher())
+    job = queue.submit(
+        Store(tmp_path / "runs"), "classify", {"file": str(reviews), "adapter": "sample"}, launch=zerogpu.launcher()
+    )
     assert wait(job) == "done", job.state().error
     assert job.state().pid != os.getpid(), "it ran in the GPU call"
 

@@ -1,4 +1,5 @@
-"""The architecture as tables and as a treemap: sums that add up to the byte, names that are escaped, figures small enough to send.
+"""The architecture as tables and as a treemap: sums that add up to the byte, names that are escaped, figures small
+enough to send.
 
 Rows are the predictor's own, from shapes that the app carries, and one made-up row with a name that tries to be HTML.
 """
@@ -15,11 +16,18 @@ from typing import Any
 
 import pytest
 
-from qlora_demo.engine import memory
-from qlora_demo.engine.shapes import SHAPES, shape_of
-from qlora_demo.engine.sources import ModelSource
-from qlora_demo.text import size
-from qlora_demo.ui.architecture_views import FILTER_JS, LARGEST_TREE, ROLES, treemap, view_architecture, view_sums
+from qlora_demo.core.format import size
+from qlora_demo.engine.memory import ledger
+from qlora_demo.engine.models.shapes import SHAPES, shape_of
+from qlora_demo.engine.models.sources import ModelSource
+from qlora_demo.ui.memory.architecture_views import (
+    FILTER_JS,
+    LARGEST_TREE,
+    ROLES,
+    treemap,
+    view_architecture,
+    view_sums,
+)
 
 ROOT = Path(__file__).parents[2]
 EVIL = {
@@ -37,7 +45,7 @@ EVIL = {
 
 
 def rows_of(model: str) -> list[dict[str, Any]]:
-    return memory.architecture(ModelSource(model, Path(), "", model, False, shape_of(model)), 5)["rows"]
+    return ledger.architecture(ModelSource(model, Path(), "", model, False, shape_of(model)), 5)["rows"]
 
 
 @pytest.fixture(scope="module")
@@ -56,13 +64,17 @@ def total(rows: list[dict[str, Any]], which: str) -> int:
 
 def cells(html: str) -> dict[str, list[str]]:
     """A table's rows by their first cell."""
-    found = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL) for row in re.findall(r"<tr[^>]*>(.*?)</tr>", html, re.DOTALL)]
+    found = [
+        re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL)
+        for row in re.findall(r"<tr[^>]*>(.*?)</tr>", html, re.DOTALL)
+    ]
     return {first: [re.sub("<[^>]+>", "", cell) for cell in rest] for first, *rest in found}
 
 
 def test_the_sums_of_gpt2(gpt2: list[dict[str, Any]]) -> None:
     found = cells(view_sums(gpt2))
-    # 12 layers of 4 matrices; embeddings 50257 + 1024 rows of 768; 84.9 million quantized weights take 2 bytes, then half of one.
+    # 12 layers of 4 matrices; embeddings 50257 + 1024 rows of 768; 84.9 million quantized weights take 2 bytes, then
+    # half of one.
     assert list(found) == ["Part", "Embeddings", "Attention", "MLP", "Norms", "Head", "Total"]
     assert found["Embeddings"][:3] == ["2", size(2 * 768 * (50257 + 1024)), size(2 * 768 * (50257 + 1024))]
     assert (found["Attention"][0], found["MLP"][0], found["Norms"][0]) == ("24", "24", "25")
@@ -81,7 +93,9 @@ def test_the_sums_of_roles_are_the_sums_of_rows(gpt2: list[dict[str, Any]], llam
 def test_what_a_layer_weighs(gpt2: list[dict[str, Any]]) -> None:
     one = [row for row in gpt2 if row["layer"] == 11]
     assert f"Each of the 12 layers: {size(total(one, 'before'))} → {size(total(one, 'after'))}." in view_sums(gpt2)
-    assert "The one layer: " in view_sums(one) and "layer" not in view_sums([row for row in gpt2 if row["layer"] is None])
+    assert "The one layer: " in view_sums(one) and "layer" not in view_sums(
+        [row for row in gpt2 if row["layer"] is None]
+    )
     heavier = {**gpt2[2], "name": "transformer.h.0.more", "bytes_before": 10 * 1024**2, "bytes_after": 1024**2}
     assert "13.52 MiB to 23.52 MiB → 3.51 MiB to 4.51 MiB." in view_sums([*gpt2, heavier])
 
@@ -95,7 +109,10 @@ def test_equal_layers_are_one_line_that_can_be_found(gpt2: list[dict[str, Any]])
     html = view_architecture(gpt2)
     found = re.findall(r'<tr class="(\w*)" data-find="([^"]*)">', html)
     assert len(found) == len({row["group"] for row in gpt2}) == 10 and "10 of 10" in html
-    assert next(words for changed, words in found if changed) == "transformer.h.*.attn.c_attn conv1d linear4bit float16 nf4 attention"
+    assert (
+        next(words for changed, words in found if changed)
+        == "transformer.h.*.attn.c_attn conv1d linear4bit float16 nf4 attention"
+    )
     assert html.count("12 ×") == 6 and 'class="plain architecture-table"' in html
     for row in gpt2:
         assert any(row["group"] in words and ROLES[row["role"]].lower() in words for _, words in found)
@@ -138,14 +155,19 @@ def test_equal_layers_are_folded_in_a_large_model(llama: list[dict[str, Any]]) -
     place = list(data.labels).index("gate_proj")
     packed = total([row for row in llama if row["name"].endswith(".gate_proj")], "after")
     assert data.values[place] == packed
-    assert data.hovertext[place] == (
-        f"<b>model.layers.0–79.mlp.gate_proj</b><br>80 × Linear4bit [28672 × 8192]<br>NF4 and its constants: {size(packed)}"
-        f"<br>{size(packed)} of {size(total(llama, 'after'))} ({100 * packed / total(llama, 'after'):.1f} %)"
+    assert (
+        data.hovertext[place]
+        == "<b>model.layers.0–79.mlp.gate_proj</b><br>80 × Linear4bit [28672 × 8192]<br>NF4 and its constants:"
+        f" {size(packed)}<br>{size(packed)} of {size(total(llama, 'after'))}"
+        f" ({100 * packed / total(llama, 'after'):.1f} %)"
     )
 
 
 def test_layers_that_differ_are_not_folded_together_and_still_fit(llama: list[dict[str, Any]]) -> None:
-    odd = [{**row, "bytes_before": row["bytes_before"] + 2} if ".layers.7.mlp.up_proj" in row["name"] else row for row in llama]
+    odd = [
+        {**row, "bytes_before": row["bytes_before"] + 2} if ".layers.7.mlp.up_proj" in row["name"] else row
+        for row in llama
+    ]
     figure = treemap(odd, after=False)
     assert "0–6, 8–79" in figure.data[0].labels and "7" in figure.data[0].labels
     check_sums(figure, total(odd, "before"))
@@ -203,7 +225,12 @@ def test_the_filter_hides_what_lacks_a_word(gpt2: list[dict[str, Any]]) -> None:
       console.log(JSON.stringify(texts.map((text) => [filter(text), told.textContent, rows.filter((row) => !row.hidden).length])));
     """
     done = subprocess.run([node, "-e", script], capture_output=True, text=True, timeout=60, check=True)
-    assert json.loads(done.stdout) == [[[], "10 of 10", 10], [[], "2 of 10", 2], [[], "0 of 10", 0], [[], "10 of 10", 10]]
+    assert json.loads(done.stdout) == [
+        [[], "10 of 10", 10],
+        [[], "2 of 10", 2],
+        [[], "0 of 10", 0],
+        [[], "10 of 10", 10],
+    ]
 
 
 def test_importing_the_views_does_not_load_plotlys_graph_objects() -> None:

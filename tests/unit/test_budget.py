@@ -1,4 +1,6 @@
-"""The arithmetic of a training budget: lists of blocks, optimizer states, what fits on a GPU; invariants on a 1B shape."""
+"""The arithmetic of a training budget: lists of blocks, optimizer states, what fits on a GPU; invariants on a 1B
+shape.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +11,12 @@ import pytest
 import torch
 from transformers import LlamaConfig
 
-from qlora_demo.engine import budget
-from qlora_demo.engine.budget import FULL, optimizer_bytes, predict_budget, receipt
-from qlora_demo.engine.fitting import fit_hardware, hardware_budgets, needed_bytes
-from qlora_demo.engine.hardware import GPUS
-from qlora_demo.engine.live import LiveBytes, ShadowHeap, StepParts, Trace, weigh_trace
-from qlora_demo.records import Budget
+from qlora_demo.core.records import Budget
+from qlora_demo.engine.memory import training_step
+from qlora_demo.engine.memory.fitting import fit_hardware, hardware_budgets, needed_bytes
+from qlora_demo.engine.memory.hardware import GPUS
+from qlora_demo.engine.memory.trace import LiveBytes, ShadowHeap, StepParts, Trace, weigh_trace
+from qlora_demo.engine.memory.training_step import FULL, optimizer_bytes, predict_budget, receipt
 
 SMALL = LlamaConfig(
     vocab_size=1000,
@@ -101,19 +103,27 @@ def test_optimizer_states(optimizer: str, count: int, expected: int) -> None:
     assert optimizer_bytes([count, count], optimizer) == 2 * expected
 
 
-@pytest.mark.parametrize("name", ["adamw_torch_fused", "adamw_torch", "adamw_8bit", "paged_adamw_32bit", "paged_adamw_8bit"])
+@pytest.mark.parametrize(
+    "name", ["adamw_torch_fused", "adamw_torch", "adamw_8bit", "paged_adamw_32bit", "paged_adamw_8bit"]
+)
 def test_the_states_of_a_real_optimizer_are_as_large(name: str) -> None:
-    from qlora_demo.engine.probe import make_optimizer
-    from qlora_demo.engine.trainer import OPTIMIZERS
+    from qlora_demo.engine.memory.measured_step import make_optimizer
+    from qlora_demo.engine.train.trainer import OPTIMIZERS
 
     parameters = [torch.nn.Parameter(torch.zeros(shape)) for shape in ((100,), (64, 65), (128, 40))]
     optimizer = make_optimizer(OPTIMIZERS.get(name, name), parameters)
     for parameter in parameters:
         parameter.grad = torch.ones_like(parameter)
     optimizer.step()
-    states = [value for state in optimizer.state.values() for key, value in state.items()
-              if isinstance(value, torch.Tensor) and value.numel() > 1 and not key.startswith("qmap")]  # fmt: skip
-    assert sum(value.numel() * value.element_size() for value in states) == optimizer_bytes([p.numel() for p in parameters], name)
+    states = [
+        value
+        for state in optimizer.state.values()
+        for key, value in state.items()
+        if isinstance(value, torch.Tensor) and value.numel() > 1 and not key.startswith("qmap")
+    ]
+    assert sum(value.numel() * value.element_size() for value in states) == optimizer_bytes(
+        [p.numel() for p in parameters], name
+    )
 
 
 def test_memory_grows_with_batch_length_and_rank() -> None:
@@ -127,18 +137,24 @@ def test_memory_grows_with_batch_length_and_rank() -> None:
 
 def test_activations_grow_linearly_with_the_batch() -> None:
     one, two, seven = (predict_budget(SMALL, 5, batch_size=batch, length=16) for batch in (1, 2, 7))
-    assert seven.activations_bytes == pytest.approx(one.activations_bytes + 6 * (two.activations_bytes - one.activations_bytes), rel=0.001)
+    assert seven.activations_bytes == pytest.approx(
+        one.activations_bytes + 6 * (two.activations_bytes - one.activations_bytes), rel=0.001
+    )
 
 
 def test_two_lines_give_every_batch() -> None:
     points = hardware_budgets(SMALL, 5, 16, {"full fine-tuning": FULL})["cuda"]["full fine-tuning"]
     for batch in (1, 8, 64):
         whole = predict_budget(SMALL, 5, batch_size=batch, length=16, precision=FULL, kind="cuda")
-        assert needed_bytes(points, batch) == pytest.approx(needed_bytes([whole, replace(whole, batch_size=0)], batch), rel=0.02)
+        assert needed_bytes(points, batch) == pytest.approx(
+            needed_bytes([whole, replace(whole, batch_size=0)], batch), rel=0.02
+        )
 
 
 def test_gradient_checkpointing_saves_activations() -> None:
-    kept, recomputed = (predict_budget(SMALL, 5, batch_size=8, length=64, gradient_checkpointing=on) for on in (False, True))
+    kept, recomputed = (
+        predict_budget(SMALL, 5, batch_size=8, length=64, gradient_checkpointing=on) for on in (False, True)
+    )
     assert recomputed.activations_bytes < kept.activations_bytes / 3
     assert recomputed.total_bytes < kept.total_bytes
     assert recomputed.gradients_bytes == kept.gradients_bytes
@@ -153,7 +169,10 @@ def test_full_needs_more_than_16_bit_lora_and_that_more_than_qlora() -> None:
     qlora, lora, full = (one_b()[way][0] for way in ("QLoRA", "16-bit LoRA", "full fine-tuning"))
     assert qlora.total_bytes < lora.total_bytes < full.total_bytes
     # FP32 weights, gradients and two states of each: 16 bytes a parameter.
-    assert full.precision == FULL and full.weights_bytes + full.gradients_bytes + full.optimizer_bytes == 4 * full.weights_bytes
+    assert (
+        full.precision == FULL
+        and full.weights_bytes + full.gradients_bytes + full.optimizer_bytes == 4 * full.weights_bytes
+    )
     assert full.adapter_bytes == full.constants_bytes == 0
 
 
@@ -164,8 +183,14 @@ def test_a_larger_gpu_takes_no_smaller_batch() -> None:
         assert fit.batch_size & (fit.batch_size - 1) == 0
         assert not fit.batch_size or fit.needed_bytes <= fit.memory_bytes
         assert needed_bytes(one_b()[way], fit.batch_size * 2 or 1) > fit.memory_bytes
-        assert all(fit.batch_size <= other.batch_size for other in found.values() if other.way == way and other.memory_bytes > GPUS[gpu])
-    assert found["T4", "full fine-tuning"].batch_size == 0, "16 bytes for each of a billion parameters are more than a T4 has"
+        assert all(
+            fit.batch_size <= other.batch_size
+            for other in found.values()
+            if other.way == way and other.memory_bytes > GPUS[gpu]
+        )
+    assert found["T4", "full fine-tuning"].batch_size == 0, (
+        "16 bytes for each of a billion parameters are more than a T4 has"
+    )
     assert found["T4", "QLoRA"].batch_size >= 1
 
 
@@ -179,8 +204,8 @@ def test_a_receipt_says_predicted_error_and_step() -> None:
 
 
 def test_a_model_that_needs_numbers_is_refused_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    from qlora_demo.errors import ModelError
+    from qlora_demo.core.errors import ModelError
 
-    monkeypatch.setattr(budget, "cross_entropy", lambda logits, *_, **__: bool(logits.sum() > 0))
+    monkeypatch.setattr(training_step, "cross_entropy", lambda logits, *_, **__: bool(logits.sum() > 0))
     with pytest.raises(ModelError, match="cannot be predicted without its numbers"):
         predict_budget(SMALL, 5, batch_size=2, length=16)

@@ -1,4 +1,6 @@
-"""What public calculators' formulas give, on GPT-2, whose published numbers are known; accelerate's against its own installed code."""
+"""What public calculators' formulas give, on GPT-2, whose published numbers are known; accelerate's against its own
+installed code.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +10,8 @@ from accelerate.utils import calculate_maximum_sizes
 from accelerate.utils.modeling import compute_module_sizes
 from transformers import AutoConfig
 
-from qlora_demo.engine import memory
-from qlora_demo.engine.calculators import (
+from qlora_demo.engine.memory import ledger
+from qlora_demo.engine.memory.calculators import (
     accelerate_bytes,
     cookbook_bytes,
     estimates,
@@ -18,8 +20,8 @@ from qlora_demo.engine.calculators import (
     serving_bytes,
     unsloth_bytes,
 )
-from qlora_demo.engine.layers import meta_model
-from qlora_demo.engine.shapes import SHAPES, shape_of
+from qlora_demo.engine.models.layers import meta_model
+from qlora_demo.engine.models.shapes import SHAPES, shape_of
 
 GPT2 = shape_of("gpt2") or {}
 PARAMETERS = 124_439_808
@@ -45,7 +47,9 @@ def test_gpt2_by_each_formula(found: int, megabytes: float) -> None:
 
 
 def test_published_examples() -> None:
-    assert serving_bytes(70 * 10**9, 16) == 168 * 10**9 and serving_bytes(70 * 10**9, 4) == 42 * 10**9  # the page's own two
+    assert (
+        serving_bytes(70 * 10**9, 16) == 168 * 10**9 and serving_bytes(70 * 10**9, 4) == 42 * 10**9
+    )  # the page's own two
 
 
 def test_accelerate_counts_so_too() -> None:
@@ -58,7 +62,7 @@ def test_accelerate_counts_so_too() -> None:
 
 
 def test_what_is_compared_is_the_ledgers_quantity() -> None:
-    stages = {stage.name: stage for stage in memory.predict(AutoConfig.for_model(**GPT2), 5, ("fp16", "nf4", "nf4-dq"))}
+    stages = {stage.name: stage for stage in ledger.predict(AutoConfig.for_model(**GPT2), 5, ("fp16", "nf4", "nf4-dq"))}
     found = estimates(PARAMETERS, GPT2)
     assert {one.quantity for one in found} == set(stages)
     assert stages["nf4-dq"].weights_bytes == 121_485_312

@@ -11,14 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qlora_demo.engine import calibration, data, evaluation, inference
+from qlora_demo.engine.classify import calibration, metrics
+from qlora_demo.engine.classify import classifier as inference
+from qlora_demo.engine.data import dataset
 
 
 def draw(temperature: float, rows: int = 4000, seed: int = 0) -> tuple[list[int], Any]:
     """Labels drawn from the shares that logits / `temperature` tell: with that temperature they are honest."""
     drawing = np.random.default_rng(seed)
     logits = drawing.normal(0, 2, (rows, 5)) * temperature
-    shares = evaluation.softmax(logits / temperature)
+    shares = metrics.softmax(logits / temperature)
     labels = (drawing.random((rows, 1)) > shares.cumsum(axis=1)).sum(axis=1)
     return labels.clip(0, 4).tolist(), logits
 
@@ -47,30 +49,36 @@ def test_calibration_is_judged_on_other_reviews() -> None:
     found = calibration.calibrate(labels, logits, test_labels, test_logits)
     assert found["split"] == "validation" and found["temperature"] == calibration.fit_temperature(labels, logits)
     assert found["ece_before"] > 0.1 > 0.03 > found["ece_after"] and found["loss_after"] < found["loss_before"]
-    before = evaluation.judge(test_labels, test_logits, "12345", True)
+    before = metrics.judge(test_labels, test_logits, "12345", True)
     assert found["loss_before"] == pytest.approx(before.loss) and found["ece_before"] == before.calibration["ece"]
     assert sum(one["rows"] for one in found["bins_after"]) == len(test_labels)
 
 
 def test_bins_by_hand() -> None:
     shares = np.array([[0.7, 0.3], [0.7, 0.3], [0.62, 0.38], [1.0, 0.0]])
-    found = evaluation.reliability([0, 1, 1, 0], shares)
-    assert [(round(15 * one["lower"]), one["rows"], one["accuracy"]) for one in found["bins"]] == [(9, 1, 0.0), (10, 2, 0.5), (14, 1, 1.0)]
+    found = metrics.reliability([0, 1, 1, 0], shares)
+    assert [(round(15 * one["lower"]), one["rows"], one["accuracy"]) for one in found["bins"]] == [
+        (9, 1, 0.0),
+        (10, 2, 0.5),
+        (14, 1, 1.0),
+    ]
     assert found["bins"][1]["confidence"] == pytest.approx(0.7)
     assert found["ece"] == pytest.approx((1 * 0.62 + 2 * 0.2 + 1 * 0) / 4)
 
 
 def test_a_classifier_divides_by_its_runs_temperature(tmp_path: Path) -> None:
     texts = ["Great sound, but the battery barely lasts an afternoon.", "Broke after two days."]
-    adapter = shutil.copytree(data.ASSETS / "adapter", tmp_path / "adapter")
+    adapter = shutil.copytree(dataset.ASSETS / "adapter", tmp_path / "adapter")
     report = json.loads((adapter / "report.json").read_text())
     (adapter / "report.json").write_text(json.dumps({**report, "calibration": {"temperature": 2.5}}))
     classifier = inference.Classifier(str(adapter), on_cpu=True)
     plain, calibrated = classifier.classify(texts), classifier.classify(texts, calibrated=True)
     logits = classifier.logits(texts)
     for i in range(2):
-        assert list(plain[i].probabilities.values()) == evaluation.softmax(logits)[i].tolist(), "an answer that was not asked to change"
-        assert list(calibrated[i].probabilities.values()) == evaluation.softmax(logits / 2.5)[i].tolist()
+        assert list(plain[i].probabilities.values()) == metrics.softmax(logits)[i].tolist(), (
+            "an answer that was not asked to change"
+        )
+        assert list(calibrated[i].probabilities.values()) == metrics.softmax(logits / 2.5)[i].tolist()
         assert calibrated[i].label == plain[i].label and calibrated[i].expected_stars != plain[i].expected_stars
     # It is not the untrained head's temperature.
     assert classifier.classify(texts, base=True, calibrated=True) == classifier.classify(texts, base=True)

@@ -1,4 +1,6 @@
-"""The model card: what the Hub reads of it, that its numbers are the report's, and that no text in it is interpreted."""
+"""The model card: what the Hub reads of it, that its numbers are the report's, and that no text in it is
+interpreted.
+"""
 
 from __future__ import annotations
 
@@ -15,24 +17,44 @@ import pytest
 from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 
-from qlora_demo.engine import sources
-from qlora_demo.errors import HubError
+from qlora_demo.core.errors import HubError
+from qlora_demo.core.format import size
+from qlora_demo.engine.models import sources
 from qlora_demo.hub.card import write_card
 from qlora_demo.hub.history import PinnedReview, pinned_reviews, read_history
 from qlora_demo.hub.markdown import literal, one_line, plain, shell_word
 from qlora_demo.hub.metadata import LICENCES, hub_base, hub_data
 from qlora_demo.hub.script import SAMPLE_BASE, write_command
-from qlora_demo.text import size
 from tests.serving import ROOT
 
 BASE = "sentence-transformers/all-MiniLM-L6-v2"
 HOSTILE = (
-    "<script>hacked()</script>", "a | b | c", "`rm -rf`", "``` code", "costs $5 and $6, $$x^2$$", "\\(x\\)", "---",
-    "\u202eevil\u202c \u200fright", "---\nlicense: mit\n---", "![x](http://evil.example/x.png)", "[click](javascript:hacked())",
-    "&lt;b&gt; &#60;i&#62;", "# Heading", "www.evil.example", "https://evil.example", "<img src=x onerror=hacked()>", "| --- |",
-    "two\n\nparagraphs", "{{ jinja }} {% raw %}", "@everyone :smile:", "\ud800 half", "*bold* _it_ ~~gone~~", "-->", "<!-- hidden -->",
+    "<script>hacked()</script>",
+    "a | b | c",
+    "`rm -rf`",
+    "``` code",
+    "costs $5 and $6, $$x^2$$",
+    "\\(x\\)",
+    "---",
+    "\u202eevil\u202c \u200fright",
+    "---\nlicense: mit\n---",
+    "![x](http://evil.example/x.png)",
+    "[click](javascript:hacked())",
+    "&lt;b&gt; &#60;i&#62;",
+    "# Heading",
+    "www.evil.example",
+    "https://evil.example",
+    "<img src=x onerror=hacked()>",
+    "| --- |",
+    "two\n\nparagraphs",
+    "{{ jinja }} {% raw %}",
+    "@everyone :smile:",
+    "\ud800 half",
+    "*bold* _it_ ~~gone~~",
+    "-->",
+    "<!-- hidden -->",
     "\x00\x1b[31m",
-)  # fmt: skip
+)
 
 
 @pytest.fixture
@@ -62,9 +84,20 @@ def test_the_hub_reads_the_reports_own_numbers(report: dict[str, Any]) -> None:
     data = ModelCard(write_card(report, BASE, licence="mit", repo="me/stars", revision="c0ffee")).data
     test = report["final"]["test"]
     found = {result.metric_type: result.metric_value for result in data.eval_results}
-    assert found == {"accuracy": test["accuracy"], "f1": test["macro_f1"], "mae": test["mae_stars"], "cohen_kappa": test["quadratic_kappa"],
-                     "loss": test["loss"]}  # fmt: skip
-    assert (data.base_model, data.library_name, data.license, data.language, data.datasets) == (BASE, "peft", "mit", "en", None)
+    assert found == {
+        "accuracy": test["accuracy"],
+        "f1": test["macro_f1"],
+        "mae": test["mae_stars"],
+        "cohen_kappa": test["quadratic_kappa"],
+        "loss": test["loss"],
+    }
+    assert (data.base_model, data.library_name, data.license, data.language, data.datasets) == (
+        BASE,
+        "peft",
+        "mit",
+        "en",
+        None,
+    )
     assert data.pipeline_tag == "text-classification" and set(data.tags) == {"qlora", "lora", "text-classification"}
     assert (data.model_name, data.base_model_revision, data.base_model_relation) == ("stars", "c0ffee", "adapter")
     assert all(result.dataset_split == "test" and result.dataset_type == "reviews" for result in data.eval_results)
@@ -78,13 +111,17 @@ def test_a_data_set_of_the_hub_is_linked(report: dict[str, Any]) -> None:
     assert data.eval_results[0].dataset_revision == "1399c76"
     report["config"]["data"] = "someone/reviews"
     report["data"]["name"] = "someone/reviews"
-    assert ModelCard(write_card(report, "openai-community/gpt2")).data.language is None, "nobody knows the language of theirs"
+    assert ModelCard(write_card(report, "openai-community/gpt2")).data.language is None, (
+        "nobody knows the language of theirs"
+    )
 
 
 def test_a_licence_is_one_that_the_hub_knows(report: dict[str, Any]) -> None:
     for licence in LICENCES:
         assert ModelCard(write_card(report, BASE, licence=licence)).data.license == licence
-    with pytest.raises(HubError, match=r"'do what you like' is none that the Hub knows; choose one of apache-2\.0, mit"):
+    with pytest.raises(
+        HubError, match=r"'do what you like' is none that the Hub knows; choose one of apache-2\.0, mit"
+    ):
         write_card(report, BASE, licence="do what you like")
 
 
@@ -104,10 +141,22 @@ def test_the_tables_say_what_the_report_says(report: dict[str, Any]) -> None:
     assert f"| this adapter | {test['accuracy']:.3f} ({low:.3f} to {high:.3f}) |" in card
     for label, counts in zip(test["labels"], test["confusion"], strict=True):
         assert f"| **{label}** | {' | '.join(map(str, counts))} |" in card
-    assert f"| {report['memory']['peak_bytes']:,} |" in card and f"{report['memory']['budget']['total_bytes']:,}" in card
+    assert (
+        f"| {report['memory']['peak_bytes']:,} |" in card and f"{report['memory']['budget']['total_bytes']:,}" in card
+    )
     assert "575 reviews" in card and f"{test['calibration']['ece']:.3f}" in card
-    made = ("How it was made", "Measured after the run", "Where it errs", "Memory", "How to load it", "How to make it again")
-    assert all(f"\n## {section}\n" in card for section in ("How good it is", *made, "Data and its licence", "Limits and doubts"))
+    made = (
+        "How it was made",
+        "Measured after the run",
+        "Where it errs",
+        "Memory",
+        "How to load it",
+        "How to make it again",
+    )
+    assert all(
+        f"\n## {section}\n" in card
+        for section in ("How good it is", *made, "Data and its licence", "Limits and doubts")
+    )
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -128,7 +177,11 @@ def test_users_texts_are_shown_and_not_interpreted(report: dict[str, Any], text:
     assert [result.metric_value for result in data.eval_results] == [report["final"]["test"][name] for name in told]
     body = card.split("\n---\n", 1)[1]
     outside = re.sub(r"^```.*?^```$", "", body, flags=re.MULTILINE | re.DOTALL)
-    assert not re.search(r"[\u202a-\u202e\u2066-\u2069\u200e\u200f\x00\x1b]", card) and "$" not in outside and "\\" not in outside
+    assert (
+        not re.search(r"[\u202a-\u202e\u2066-\u2069\u200e\u200f\x00\x1b]", card)
+        and "$" not in outside
+        and "\\" not in outside
+    )
     assert "<script" not in card and "<img" not in card and "<!--" not in card
     html = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).render(body)
     assert not re.search(r"<(script|img|i|b|s|del|em)[ >]", html) and "<a " not in html
@@ -146,8 +199,10 @@ def test_texts_in_code_are_the_same_texts(text: str) -> None:
 
 
 def test_the_shell_gets_the_word_back() -> None:
-    for text in ("plain", "two words", "it's $HOME `id` \"x\" \\ <b>", "a\nb", "ünï 🙂", "-x", ""):
-        done = subprocess.run(["bash", "-c", f"printf '%s' {shell_word(text)}"], capture_output=True, text=True, check=True)
+    for text in ("plain", "two words", 'it\'s $HOME `id` "x" \\ <b>', "a\nb", "ünï 🙂", "-x", ""):
+        done = subprocess.run(
+            ["bash", "-c", f"printf '%s' {shell_word(text)}"], capture_output=True, text=True, check=True
+        )
         assert done.stdout == text
 
 
@@ -167,7 +222,10 @@ def test_the_command_names_what_is_not_usual(report: dict[str, Any]) -> None:
     changed = {**report["config"], **others}
     words = shlex.split(write_command(changed).replace("$'", "'").replace("\\x0a", "\n"))
     asked = read_config(build_parser().parse_args(words[3:]))
-    assert asked.to_dict() | {"epochs": 3.0} == {**asked.to_dict(), **{k: v for k, v in changed.items() if k in type(asked).model_fields}}
+    assert asked.to_dict() | {"epochs": 3.0} == {
+        **asked.to_dict(),
+        **{k: v for k, v in changed.items() if k in type(asked).model_fields},
+    }
     assert write_command({"rank": 99999}) == "python -m qlora_demo train"
 
 
@@ -195,12 +253,23 @@ def test_a_resumed_runs_log_is_told_once(tmp_path: Path) -> None:
     def step(number: int, loss: float) -> dict[str, Any]:
         return {"event": "step", "step": number, "loss": loss}
 
-    events = [probe(0, 0.5), step(5, 1.0), probe(5, 0.6), step(9, 9.0), probe(9, 0.1), {"event": "resumed", "step": 5}, step(9, 0.9),
-              probe(9, 0.7), probe(12, 0.8)]  # fmt: skip
+    events = [
+        probe(0, 0.5),
+        step(5, 1.0),
+        probe(5, 0.6),
+        step(9, 9.0),
+        probe(9, 0.1),
+        {"event": "resumed", "step": 5},
+        step(9, 0.9),
+        probe(9, 0.7),
+        probe(12, 0.8),
+    ]
     path = tmp_path / "events.jsonl"
     path.write_text("".join(json.dumps(event) + "\n" for event in events) + '{"event": "probe", "st')
     told = read_history(path)
     assert [event["loss"] for event in told if event["event"] == "step"] == [1.0, 0.9]
     assert [(p.before["good"], p.after["good"], p.step) for p in pinned_reviews(told, 9)] == [(0.5, 0.7, 9)]
-    assert [(p.after["good"], p.step) for p in pinned_reviews(told, 7)] == [(0.8, 12)], "no probe at the kept step: the last"
+    assert [(p.after["good"], p.step) for p in pinned_reviews(told, 7)] == [(0.8, 12)], (
+        "no probe at the kept step: the last"
+    )
     assert pinned_reviews([]) == () and read_history(tmp_path / "none") == []

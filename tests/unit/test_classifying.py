@@ -1,4 +1,6 @@
-"""The waiting line before the classifier, with work that can be held up, fails on request and counts what it is given."""
+"""The waiting line before the classifier, with work that can be held up, fails on request and counts what it is
+given.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +12,20 @@ from typing import Any
 
 import pytest
 
-from qlora_demo import batching, classifying
-from qlora_demo.batching import Batcher
-from qlora_demo.classifying import Classifiers, Question
-from qlora_demo.errors import AdapterError, DataError, DeviceError, SettingsError
+from qlora_demo.core.errors import AdapterError, DataError, DeviceError, SettingsError
+from qlora_demo.core.records import Prediction
 from qlora_demo.jobs.store import Store
-from qlora_demo.records import Prediction
+from qlora_demo.services import batching, classify
+from qlora_demo.services.batching import Batcher
+from qlora_demo.services.classify import Classifiers, Question
 
 PATIENCE = 20.0
 
 
 class Work:
-    """Doubles numbers. While `gate` is shut nothing comes back; 13 fails, and -1 fails whatever is with it but not alone."""
+    """Doubles numbers. While `gate` is shut nothing comes back; 13 fails, and -1 fails whatever is with it but not
+    alone.
+    """
 
     def __init__(self) -> None:
         self.gate = threading.Event()
@@ -195,7 +199,7 @@ def test_many_threads_many_adapters_no_crossed_answer_and_no_thread_left(classif
 
     with ThreadPoolExecutor(16) as pool:
         assert all(pool.map(ask, range(600)))
-    assert len(classifiers._lines) == classifying.CLASSIFIERS_KEPT and len(classifiers.loaded) > 5  # type: ignore[attr-defined]
+    assert len(classifiers._lines) == classify.CLASSIFIERS_KEPT and len(classifiers.loaded) > 5  # type: ignore[attr-defined]
     wait_until(lambda: not workers())
 
 

@@ -12,19 +12,29 @@ from typing import Any
 import pytest
 
 from qlora_demo.__main__ import main
-from qlora_demo.comparing import COMPARED, Compared, compare
-from qlora_demo.config import RunConfig
-from qlora_demo.errors import SettingsError
+from qlora_demo.core.config import RunConfig
+from qlora_demo.core.errors import SettingsError
 from qlora_demo.jobs.state import write_state
 from qlora_demo.jobs.store import Job, Store
-from qlora_demo.services import Services
-from qlora_demo.ui.compare_views import view_compared
+from qlora_demo.services.app import Services
+from qlora_demo.services.compare import COMPARED, Compared, compare
+from qlora_demo.ui.train.compare_views import view_compared
 
 SHIPPED: dict[str, Any] = json.loads((Path(__file__).parents[2] / "assets" / "adapter" / "report.json").read_text())
 
 
-def add_run(store: Store, accuracy: float = 0.8, seconds: float = 100, peak: int = 1000, *, test: str = "same", name: str = "",
-            state: str = "done", key: str = "", **settings: Any) -> Job:  # fmt: skip
+def add_run(
+    store: Store,
+    accuracy: float = 0.8,
+    seconds: float = 100,
+    peak: int = 1000,
+    *,
+    test: str = "same",
+    name: str = "",
+    state: str = "done",
+    key: str = "",
+    **settings: Any,
+) -> Job:
     """A run with the shipped report's form and these results."""
     report = copy.deepcopy(SHIPPED)
     report["final"]["test"] |= {"accuracy": accuracy, "intervals": {"accuracy": [accuracy - 0.03, accuracy + 0.03]}}
@@ -54,9 +64,12 @@ def test_only_what_differs_from_the_run_shown_is_told(tmp_path: Path) -> None:
 def test_unbeaten_is_who_nobody_equals_in_all_and_beats_in_one(tmp_path: Path) -> None:
     store = Store(tmp_path)
     best, quick, small, beaten, twin = (
-        add_run(store, 0.9, 300, 3000), add_run(store, 0.7, 50, 2500), add_run(store, 0.7, 200, 500),
-        add_run(store, 0.89, 301, 3000), add_run(store, 0.9, 300, 3000),
-    )  # fmt: skip
+        add_run(store, 0.9, 300, 3000),
+        add_run(store, 0.7, 50, 2500),
+        add_run(store, 0.7, 200, 500),
+        add_run(store, 0.89, 301, 3000),
+        add_run(store, 0.9, 300, 3000),
+    )
     elsewhere = add_run(store, 0.99, 1, 1, test="others")
     found = by_run(store, best)
     assert [run for run in found if found[run].unbeaten] == [twin.id, small.id, quick.id, best.id], "newest first"
@@ -67,7 +80,9 @@ def test_unbeaten_is_who_nobody_equals_in_all_and_beats_in_one(tmp_path: Path) -
 def test_runs_without_a_result_and_damaged_ones_are_left_out(tmp_path: Path) -> None:
     store = Store(tmp_path)
     whole = add_run(store)
-    running, without, odd, old, foreign = (add_run(store, state=state) for state in ("queued", "failed", "done", "stopped", "done"))
+    running, without, odd, old, foreign = (
+        add_run(store, state=state) for state in ("queued", "failed", "done", "stopped", "done")
+    )
     (without.folder / "report.json").unlink()
     (odd.folder / "report.json").write_text('{"final": {"test": []}}')
     report = json.loads((old.folder / "report.json").read_text())
@@ -76,7 +91,11 @@ def test_runs_without_a_result_and_damaged_ones_are_left_out(tmp_path: Path) -> 
     (foreign.folder / "config.json").write_text('{"unknown": 1}')
     found = by_run(store, whole)
     assert list(found) == [old.id, whole.id] and running.id not in found
-    assert found[old.id].interval is None and found[old.id].test == SHIPPED["data"]["sha256"] and found[old.id].joules is None
+    assert (
+        found[old.id].interval is None
+        and found[old.id].test == SHIPPED["data"]["sha256"]
+        and found[old.id].joules is None
+    )
     with pytest.raises(SettingsError):
         compare(store.states("train"), foreign)
     for _ in range(COMPARED):
@@ -126,8 +145,16 @@ def test_the_table_and_the_picture(tmp_path: Path) -> None:
     text = " ".join(" ".join(seen.words).split())
     assert "script" not in seen.elements and "<script>bad</script>" in text
     assert seen.elements.count("circle") == 2, "those judged on the same reviews"
-    assert "80.0 %" in text and "77–83" in text and "1.5 h" in text and "3.00 GiB" in text and "on 400 other reviews" in text
-    assert "differs in: LoRA rank r 4" in text and "the run shown" in text and "stopped" in text and "Energy" not in text
+    assert (
+        "80.0 %" in text
+        and "77–83" in text
+        and "1.5 h" in text
+        and "3.00 GiB" in text
+        and "on 400 other reviews" in text
+    )
+    assert (
+        "differs in: LoRA rank r 4" in text and "the run shown" in text and "stopped" in text and "Energy" not in text
+    )
     assert "Not beaten" in text
     assert view_compared([], "") == '<p class="quiet">No run has come to a result yet.</p>'
 
@@ -140,13 +167,18 @@ def test_energy_is_told_where_one_run_knows_it(tmp_path: Path) -> None:
     assert "Energy" in text and "2.00 Wh" in text and "- Wh" not in text
 
 
-def test_the_command_says_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_command_says_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     store = Store(tmp_path)
     shown, other = add_run(store, 0.8, 300, 2**20), add_run(store, 0.7, 100, 2**20, rank=4)
     monkeypatch.setenv("QLORA_DEMO_HOME", str(tmp_path))
     assert main(["compare", shown.id, "--json"]) == 0
     told = json.loads(capfd.readouterr().out)
-    assert [(one["run"], one["accuracy"], one["changes"]) for one in told] == [(other.id, 0.7, [["rank", "4"]]), (shown.id, 0.8, [])]
+    assert [(one["run"], one["accuracy"], one["changes"]) for one in told] == [
+        (other.id, 0.7, [["rank", "4"]]),
+        (shown.id, 0.8, []),
+    ]
     assert main(["compare", shown.id]) == 0
     lines = capfd.readouterr().out.splitlines()
     assert len(lines) == 3 and "70.0 %" in lines[1] and lines[1].endswith("rank 4") and "yes" in lines[1]

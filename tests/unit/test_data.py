@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from qlora_demo.engine import data, labels
-from qlora_demo.errors import DataError, HubError
+from qlora_demo.core.errors import DataError, HubError
+from qlora_demo.engine.data import dataset, labels
 
 
 def write(path: Path, rows: list[dict]) -> str:
@@ -18,29 +18,33 @@ def write(path: Path, rows: list[dict]) -> str:
 
 
 def test_the_sample_is_whole_and_shuffled() -> None:
-    sample = data.load("sample")
-    assert {name: len(reviews) for name, reviews in sample.splits.items()} == {"train": 3197, "validation": 400, "test": 400}
+    sample = dataset.load("sample")
+    assert {name: len(reviews) for name, reviews in sample.splits.items()} == {
+        "train": 3197,
+        "validation": 400,
+        "test": 400,
+    }
     assert sample.labels == ("1 star", "2 stars", "3 stars", "4 stars", "5 stars") and sample.ordinal
-    texts = [set(sample.splits[name].texts) for name in data.SPLITS]
+    texts = [set(sample.splits[name].texts) for name in dataset.SPLITS]
     assert not (texts[0] & texts[1] or texts[0] & texts[2] or texts[1] & texts[2])
-    assert data.load("sample").describe()["sha256"] == sample.describe()["sha256"]
-    assert data.load("sample", seed=1).describe()["sha256"] != sample.describe()["sha256"]
+    assert dataset.load("sample").describe()["sha256"] == sample.describe()["sha256"]
+    assert dataset.load("sample", seed=1).describe()["sha256"] != sample.describe()["sha256"]
 
 
 def test_a_subset_of_a_sorted_file_has_every_class(tmp_path: Path) -> None:
     for split, rows in (("train", 200), ("validation", 20), ("test", 20)):
         write(tmp_path / f"{split}.jsonl", [{"text": f"{split} {i}", "label": i * 5 // rows} for i in range(rows)])
-    train = data.load(str(tmp_path), rows=23).splits["train"]
+    train = dataset.load(str(tmp_path), rows=23).splits["train"]
     assert len(train) == 23 and set(Counter(train.labels).values()) <= {4, 5} and len(set(train.labels)) == 5
     assert train.labels != sorted(train.labels), "still sorted by star"
 
 
 def test_a_file_is_divided_without_leaks(tmp_path: Path) -> None:
     rows = [{"text": f"review {i // 2}", "stars": 1 + i // 2 % 5} for i in range(200)]
-    found = data.load(write(tmp_path / "reviews.jsonl", rows))
+    found = dataset.load(write(tmp_path / "reviews.jsonl", rows))
     sizes = {name: len(reviews) for name, reviews in found.splits.items()}
     assert sum(sizes.values()) == 200 and sizes["validation"] == sizes["test"] == 20
-    texts = [set(found.splits[name].texts) for name in data.SPLITS]
+    texts = [set(found.splits[name].texts) for name in dataset.SPLITS]
     assert not (texts[0] & texts[1] or texts[0] & texts[2] or texts[1] & texts[2])
 
 
@@ -65,9 +69,10 @@ def test_labels(values, names, indices, ordinal) -> None:
 def test_titles_are_joined_and_gaps_counted(tmp_path: Path) -> None:
     path = tmp_path / "r.csv"
     path.write_text(
-        "Title,Review,Rating\nBad,It broke,1\n,,2\nFine,,3\nGood,Works,\n" + "".join(f"t{i},body {i},{1 + i % 5}\n" for i in range(30))
+        "Title,Review,Rating\nBad,It broke,1\n,,2\nFine,,3\nGood,Works,\n"
+        + "".join(f"t{i},body {i},{1 + i % 5}\n" for i in range(30))
     )
-    found = data.load(str(path))
+    found = dataset.load(str(path))
     every = [text for reviews in found.splits.values() for text in reviews.texts]
     assert "Bad\n\nIt broke" in every and "Fine" in every
     assert found.skipped == {"empty text": 1, "no label": 1}
@@ -88,20 +93,22 @@ def test_titles_are_joined_and_gaps_counted(tmp_path: Path) -> None:
 def test_bad_files_get_one_sentence(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=message):
-        data.load(str(tmp_path / name))
+        dataset.load(str(tmp_path / name))
 
 
 def test_what_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QLORA_DEMO_OFFLINE", "1")
     with pytest.raises(DataError, match=r"There is no file nowhere\.csv"):
-        data.load("nowhere.csv")
+        dataset.load("nowhere.csv")
     with pytest.raises(HubError, match="QLORA_DEMO_OFFLINE=1 forbids"):
-        data.load("amazon-reviews")
+        dataset.load("amazon-reviews")
 
 
 def test_star_scales_match_by_order_and_other_labels_do_not(tmp_path: Path) -> None:
-    stars = data.load_rows(write(tmp_path / "a.jsonl", [{"text": "good", "label": 4}, {"text": "bad", "label": 0}]))
-    assert data.align_labels(stars, data.SAMPLE_LABELS).labels == [4, 0]
-    moods = data.load_rows(write(tmp_path / "b.jsonl", [{"text": "good", "label": "glad"}, {"text": "bad", "label": "sad"}]))
+    stars = dataset.load_rows(write(tmp_path / "a.jsonl", [{"text": "good", "label": 4}, {"text": "bad", "label": 0}]))
+    assert dataset.align_labels(stars, dataset.SAMPLE_LABELS).labels == [4, 0]
+    moods = dataset.load_rows(
+        write(tmp_path / "b.jsonl", [{"text": "good", "label": "glad"}, {"text": "bad", "label": "sad"}])
+    )
     with pytest.raises(DataError, match="labelled glad, sad"):
-        data.align_labels(moods, data.SAMPLE_LABELS)
+        dataset.align_labels(moods, dataset.SAMPLE_LABELS)

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from qlora_demo.engine import audit, data
-from qlora_demo.errors import DataError
-from qlora_demo.examining import DataRequest
-from qlora_demo.ui.data_reviews import CUT_SHOWN, LONGEST_SHOWN, MOST_TOKENS, view_reviews, view_seen, view_subset
-from qlora_demo.ui.data_sections import Looked, changed_request, read_value
-from qlora_demo.ui.data_tab import run_settings
-from qlora_demo.ui.data_views import (
+from qlora_demo.core.errors import DataError
+from qlora_demo.engine.data import audit, dataset
+from qlora_demo.services.data import DataRequest
+from qlora_demo.ui.data.data_reviews import CUT_SHOWN, LONGEST_SHOWN, MOST_TOKENS, view_reviews, view_seen, view_subset
+from qlora_demo.ui.data.data_sections import Looked, changed_request, read_value
+from qlora_demo.ui.data.data_tab import run_settings
+from qlora_demo.ui.data.data_views import (
     view_balance,
     view_damage,
     view_doubles,
@@ -74,9 +74,19 @@ class Words:
 
 
 def report_of(path: Path, **more: Any) -> dict[str, Any]:
-    found = audit.examine(data.read_all(str(path)), Words(), 512).to_dict()
-    return found | {"lengths": {3: 10, 20: 5, 200: 5}, "most_tokens": 512, "model": "sample", "damaged": [], "token_problem": "",
-                    "splits_there": []} | more  # fmt: skip
+    found = audit.examine(dataset.read_all(str(path)), Words(), 512).to_dict()
+    return (
+        found
+        | {
+            "lengths": {3: 10, 20: 5, 200: 5},
+            "most_tokens": 512,
+            "model": "sample",
+            "damaged": [],
+            "token_problem": "",
+            "splits_there": [],
+        }
+        | more
+    )
 
 
 def every_view(report: dict[str, Any]) -> str:
@@ -138,16 +148,33 @@ def test_a_search_marks_what_it_found_and_the_list_says_where_it_is() -> None:
 
 
 def test_tokens_padding_and_the_cut_end_are_told() -> None:
-    seen = {"tokens": ("[CLS]", "good", "[SEP]", "[PAD]", "[PAD]"), "ids": (101, 2204, 102, 0, 0), "mask": (1, 1, 1, 0, 0), "padding": 2,
-            "cut_tokens": 1200, "cut_text": "z" * (CUT_SHOWN + 5), "unread_characters": 3}  # fmt: skip
+    seen = {
+        "tokens": ("[CLS]", "good", "[SEP]", "[PAD]", "[PAD]"),
+        "ids": (101, 2204, 102, 0, 0),
+        "mask": (1, 1, 1, 0, 0),
+        "padding": 2,
+        "cut_tokens": 1200,
+        "cut_text": "z" * (CUT_SHOWN + 5),
+        "unread_characters": 3,
+    }
     page = Page(view_seen(seen, 128))
     assert "3 tokens of at most 128, then 2 of padding" in page.text
     assert "[PAD] × 2" in page.text and "101, 2204, 102, 0, 0" in page.text and "1, 1, 1, 0, 0" in page.text
     assert "Cut: at least 1,200 tokens" in page.text and "5 more characters" in page.text
-    whole = seen | {"cut_tokens": 0, "cut_text": "", "unread_characters": 0, "tokens": ("a",) * 900, "ids": (1,) * 900, "mask": (1,) * 900,
-                    "padding": 0}  # fmt: skip
+    whole = seen | {
+        "cut_tokens": 0,
+        "cut_text": "",
+        "unread_characters": 0,
+        "tokens": ("a",) * 900,
+        "ids": (1,) * 900,
+        "mask": (1,) * 900,
+        "padding": 0,
+    }
     found = view_seen(whole, 900)
-    assert found.count("data-token") - found.count("data-tokens") == MOST_TOKENS and f"and {900 - MOST_TOKENS} more" in found
+    assert (
+        found.count("data-token") - found.count("data-tokens") == MOST_TOKENS
+        and f"and {900 - MOST_TOKENS} more" in found
+    )
     assert "Nothing of it is cut" in found
 
 
@@ -169,7 +196,7 @@ def test_lengths_of_few_and_of_equal_reviews_can_be_drawn(hostile: dict[str, Any
 
 
 def test_splits_are_told_apart(tmp_path: Path) -> None:
-    report = audit.examine(data.read_all("sample")).to_dict() | {"token_problem": ""}
+    report = audit.examine(dataset.read_all("sample")).to_dict() | {"token_problem": ""}
     found = view_balance(report)
     for split, rows in (("train", "3,197"), ("validation", "400"), ("test", "400")):
         assert f"{split} ({rows})" in found
@@ -211,4 +238,4 @@ def test_a_run_is_told_what_was_seen(tmp_path: Path) -> None:
     assert (settings["rows"], settings["max_length"], settings["labels"], settings["mend"]) == (16, 64, "1\n5", True)
     json.dumps(settings)
     with pytest.raises(DataError):
-        data.load(settings["data"], columns=data.Columns(text="not there"))
+        dataset.load(settings["data"], columns=dataset.Columns(text="not there"))

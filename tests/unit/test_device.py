@@ -4,8 +4,8 @@ import psutil
 import pytest
 import torch
 
-from qlora_demo.engine import device
-from qlora_demo.engine.device import (
+from qlora_demo.engine.models import device
+from qlora_demo.engine.models.device import (
     _cgroup_memory,
     choose_device,
     choose_dtype,
@@ -58,7 +58,9 @@ def test_version_1_limit_is_found_at_the_mount_root(tmp_path):
 
 def test_version_1_without_a_limit_counts_for_nothing(tmp_path):
     root, own = make_cgroups(
-        tmp_path, "4:memory:/\n", {"memory/memory.limit_in_bytes": "9223372036854771712\n", "memory/memory.usage_in_bytes": "1\n"}
+        tmp_path,
+        "4:memory:/\n",
+        {"memory/memory.limit_in_bytes": "9223372036854771712\n", "memory/memory.usage_in_bytes": "1\n"},
     )
     assert _cgroup_memory(root, own) == []
 
@@ -71,7 +73,9 @@ def test_the_tightest_limit_wins(monkeypatch):
     assert free_memory_bytes() == 0
 
 
-@pytest.mark.parametrize(("stated", "expected"), [("16Gi", 16 * GIB), ("512Mi", 512 * 1024**2), ("15.5G", 31 * GIB // 2), ("lots", 0)])
+@pytest.mark.parametrize(
+    ("stated", "expected"), [("16Gi", 16 * GIB), ("512Mi", 512 * 1024**2), ("15.5G", 31 * GIB // 2), ("lots", 0)]
+)
 def test_a_space_states_its_memory(monkeypatch, stated, expected):
     monkeypatch.setenv("MEMORY", stated)
     monkeypatch.delenv("SPACE_ID", raising=False)
@@ -112,10 +116,12 @@ def test_the_processor_decides_on_a_cpu(monkeypatch, found, expected):
 
 
 def test_each_half_precision_has_its_own_instructions(monkeypatch):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True, "avx512_fp16": False}, raising=False)
+    monkeypatch.setattr(
+        torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True, "avx512_fp16": False}, raising=False
+    )
     assert cpu_multiplies(torch.bfloat16) and not cpu_multiplies(torch.float16) and cpu_multiplies(torch.float32)
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
-    monkeypatch.setattr("qlora_demo.engine.device._read", lambda path: "flags : avx2 avx512_fp16 bf16x")
+    monkeypatch.setattr("qlora_demo.engine.models.device._read", lambda path: "flags : avx2 avx512_fp16 bf16x")
     assert cpu_multiplies(torch.float16) and not cpu_multiplies(torch.bfloat16)
 
 

@@ -10,15 +10,20 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, cohen_kappa_score, confusion_matrix, f1_score
 
-from qlora_demo.engine import data, evaluation
+from qlora_demo.engine.classify import metrics
+from qlora_demo.engine.data import dataset
 from qlora_demo.jobs.store import Job
 
 STARS = tuple("12345")
 
 
 def test_metrics_by_hand() -> None:
-    logits = np.log(np.array([[0.6, 0.1, 0.1, 0.1, 0.1], [0.1, 0.1, 0.1, 0.1, 0.6], [0.1, 0.1, 0.6, 0.1, 0.1], [0.1, 0.6, 0.1, 0.1, 0.1]]))
-    found = evaluation.judge([0, 4, 3, 4], logits, STARS, True)
+    logits = np.log(
+        np.array(
+            [[0.6, 0.1, 0.1, 0.1, 0.1], [0.1, 0.1, 0.1, 0.1, 0.6], [0.1, 0.1, 0.6, 0.1, 0.1], [0.1, 0.6, 0.1, 0.1, 0.1]]
+        )
+    )
+    found = metrics.judge([0, 4, 3, 4], logits, STARS, True)
     assert found.rows == 4 and found.accuracy == 0.5
     assert found.mae_stars == pytest.approx((0 + 0 + 1 + 3) / 4) and found.within_one == 0.75
     assert found.loss == pytest.approx(-(2 * math.log(0.6) + 2 * math.log(0.1)) / 4)
@@ -29,24 +34,24 @@ def test_metrics_by_hand() -> None:
 
 def test_perfect_and_reversed_kappa() -> None:
     eye = np.eye(5) * 10
-    assert evaluation.judge(range(5), eye, STARS, True).quadratic_kappa == pytest.approx(1)
-    assert evaluation.judge(range(5), eye[::-1], STARS, True).quadratic_kappa == pytest.approx(-1)
+    assert metrics.judge(range(5), eye, STARS, True).quadratic_kappa == pytest.approx(1)
+    assert metrics.judge(range(5), eye[::-1], STARS, True).quadratic_kappa == pytest.approx(-1)
 
 
 def test_no_stars_no_distances() -> None:
-    found = evaluation.judge([0, 1], np.eye(2), ("no", "yes"), False)
+    found = metrics.judge([0, 1], np.eye(2), ("no", "yes"), False)
     assert found.mae_stars is None and found.within_one is None and found.quadratic_kappa is None
 
 
 def test_baselines_know_chance_and_words() -> None:
-    sample = data.load("sample")
-    found = evaluation.fit_baselines(sample.splits["train"], sample.labels, True)(sample.splits["test"])
+    sample = dataset.load("sample")
+    found = metrics.fit_baselines(sample.splits["train"], sample.labels, True)(sample.splits["test"])
     assert found["majority"].accuracy == 0.2 and found["majority"].loss == pytest.approx(math.log(5), abs=1e-3)
     assert 0.80 < found["tfidf-logistic-regression"].accuracy < 0.86
 
 
 def test_softmax_survives_large_logits() -> None:
-    np.testing.assert_allclose(evaluation.softmax(np.array([[1e4, 0.0], [0.0, 0.0]])), [[1, 0], [0.5, 0.5]])
+    np.testing.assert_allclose(metrics.softmax(np.array([[1e4, 0.0], [0.0, 0.0]])), [[1, 0], [0.5, 0.5]])
 
 
 def draw(labels: int, rows: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -63,11 +68,13 @@ def test_metrics_of_many_matrices_at_once_are_scikit_learns(labels: int, rows: i
     guess, classes = logits.argmax(axis=1), list(range(labels))
     samples = drawing.integers(0, rows, (20, rows))
     matrices = np.array([confusion_matrix(true[rows], guess[rows], labels=classes) for rows in samples])
-    found = evaluation.rates(matrices, True)
+    found = metrics.rates(matrices, True)
     for i, rows_of in enumerate(samples):
         t, g = true[rows_of], guess[rows_of]
         assert found["accuracy"][i] == pytest.approx(accuracy_score(t, g))
-        assert found["macro_f1"][i] == pytest.approx(f1_score(t, g, labels=sorted(set(t)), average="macro", zero_division=0))
+        assert found["macro_f1"][i] == pytest.approx(
+            f1_score(t, g, labels=sorted(set(t)), average="macro", zero_division=0)
+        )
         assert found["mae_stars"][i] == pytest.approx(np.abs(t - g).mean())
         assert found["within_one"][i] == pytest.approx((np.abs(t - g) <= 1).mean())
         kappa = cohen_kappa_score(t, g, labels=classes, weights="quadratic") if len({*t, *g}) > 1 else 0
@@ -76,7 +83,7 @@ def test_metrics_of_many_matrices_at_once_are_scikit_learns(labels: int, rows: i
 
 def test_intervals_are_those_of_a_bootstrap_over_reviews() -> None:
     true, logits = draw(5, 400)
-    found = evaluation.judge(true, logits, STARS, True)
+    found = metrics.judge(true, logits, STARS, True)
     drawing, guess = np.random.default_rng(7), logits.argmax(axis=1)
     samples = drawing.integers(0, 400, (3000, 400))
     plain = {
@@ -89,35 +96,39 @@ def test_intervals_are_those_of_a_bootstrap_over_reviews() -> None:
         assert found.intervals[name] == pytest.approx((low, high), abs=0.1 * (high - low))
     assert found.intervals.keys() == {"accuracy", "macro_f1", "mae_stars", "within_one", "quadratic_kappa"}
     assert all(low < getattr(found, name) < high for name, (low, high) in found.intervals.items())
-    assert evaluation.judge(true, logits, STARS, True).intervals == found.intervals, "the same reviews, another interval"
+    assert metrics.judge(true, logits, STARS, True).intervals == found.intervals, "the same reviews, another interval"
 
 
 def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
     """Of 300 draws of 200 reviews each; 95 % of them would be 285, and three standard errors below are 274."""
     true, logits = draw(5, 40_000)
     guess = logits.argmax(axis=1)
-    truth = evaluation.rates(confusion_matrix(true, guess, labels=range(5)), True)
+    truth = metrics.rates(confusion_matrix(true, guess, labels=range(5)), True)
     samples = np.random.default_rng(3).integers(0, 40_000, (300, 200))
     held = dict.fromkeys(truth, 0)
     for sample in samples:
-        found = evaluation.intervals(confusion_matrix(true[sample], guess[sample], labels=range(5)), True)
+        found = metrics.intervals(confusion_matrix(true[sample], guess[sample], labels=range(5)), True)
         for name, (low, high) in found.items():
             held[name] += low <= truth[name] <= high
     assert all(count >= 270 for count in held.values()), held
 
 
 def test_intervals_where_nothing_varies_and_with_many_labels() -> None:
-    always = evaluation.judge([2] * 50, np.tile(np.eye(5)[2], (50, 1)), STARS, True)
-    assert always.intervals["accuracy"] == (1, 1) and always.quadratic_kappa == 0 and always.intervals["quadratic_kappa"] == (0, 0)
+    always = metrics.judge([2] * 50, np.tile(np.eye(5)[2], (50, 1)), STARS, True)
+    assert (
+        always.intervals["accuracy"] == (1, 1)
+        and always.quadratic_kappa == 0
+        and always.intervals["quadratic_kappa"] == (0, 0)
+    )
     true, logits = draw(150, 400)
-    many = evaluation.judge(true, logits, [str(i) for i in range(150)], False)
+    many = metrics.judge(true, logits, [str(i) for i in range(150)], False)
     assert many.intervals.keys() == {"accuracy", "macro_f1"} and many.intervals["accuracy"][0] < many.accuracy
     json.dumps(many.to_dict(), allow_nan=False)
 
 
 def test_what_is_written_of_each_review(tmp_path: Path) -> None:
-    reviews = data.Reviews(['<b>"fine"\u2028 \U0001f600</b>', "מצוין"], [1, 0])
-    evaluation.write_answers(tmp_path / "answers.jsonl", {"test": (reviews, np.log([[0.25, 0.75], [0.123456, 0.876544]]))})
+    reviews = dataset.Reviews(['<b>"fine"\u2028 \U0001f600</b>', "מצוין"], [1, 0])
+    metrics.write_answers(tmp_path / "answers.jsonl", {"test": (reviews, np.log([[0.25, 0.75], [0.123456, 0.876544]]))})
     assert Job(tmp_path).answers() == [
         {"split": "test", "text": reviews.texts[0], "label": 1, "guess": 1, "probabilities": [0.25, 0.75]},
         {"split": "test", "text": reviews.texts[1], "label": 0, "guess": 1, "probabilities": [0.12346, 0.87654]},

@@ -1,4 +1,6 @@
-"""The Examiner: what it counts, keeps and lets go; requests changed by the page's fields, and the run's settings made of them."""
+"""The Examiner: what it counts, keeps and lets go; requests changed by the page's fields, and the run's settings made
+of them.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from qlora_demo.engine import data
-from qlora_demo.engine.gathering import Columns
-from qlora_demo.errors import DataError
-from qlora_demo.examining import KEPT, DataRequest, Examiner
+from qlora_demo.core.errors import DataError
+from qlora_demo.engine.data import dataset
+from qlora_demo.engine.data.columns import Columns
+from qlora_demo.services.data import KEPT, DataRequest, Examiner
 from tests.reviews import first_reviews
 
 
@@ -54,10 +56,12 @@ def test_a_model_that_is_not_here_has_its_tokens_counted_by_the_sample(examiner:
 def test_the_subset_is_what_a_run_trains_on(examiner: Examiner, file: Path) -> None:
     request = DataRequest(str(file), title="-")
     for rows in (0, 20):
-        train = data.load(str(file), columns=Columns(title="-"), rows=rows).splits["train"]
+        train = dataset.load(str(file), columns=Columns(title="-"), rows=rows).splits["train"]
         found = examiner.subset(request, rows)
         counts = Counter(train.labels)
-        assert found["rows"] == len(train) and [chosen for _, chosen in found["balance"].values()] == [counts[i] for i in range(5)]
+        assert found["rows"] == len(train) and [chosen for _, chosen in found["balance"].values()] == [
+            counts[i] for i in range(5)
+        ]
     sample = examiner.subset(DataRequest(), 100)
     assert (sample["of"], sample["rows"]) == (3197, 100)
     assert list(sample["balance"].values()) == [(640, 20), (640, 20), (640, 20), (638, 20), (639, 20)]
@@ -99,7 +103,9 @@ def test_a_file_that_changed_is_read_again_and_one_that_went_is_told(examiner: E
         examiner.preview(request)
 
 
-def test_a_name_for_the_hub_is_never_a_path(examiner: Examiner, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_for_the_hub_is_never_a_path(
+    examiner: Examiner, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "assets" / "reviews").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     for name in (str(file), "/etc/passwd", "../x", "assets/reviews", "mine.csv", "a/b/c", "", "~/x", "user/set.csv"):

@@ -1,4 +1,6 @@
-"""What is shown of an explanation: the text as it was typed, marked without colour too, and the deletion test in words."""
+"""What is shown of an explanation: the text as it was typed, marked without colour too, and the deletion test in
+words.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ from typing import Any
 import pytest
 
 from qlora_demo.cli.explain import describe
-from qlora_demo.ui.explain_views import COMPARED, ROWS, view_explanation, view_history
+from qlora_demo.ui.classify.explain_views import COMPARED, ROWS, view_explanation, view_history
 
 TEST = {"words": 6, "removed": 1, "draws": 10, "top": 0.62, "random": 0.155, "ratio": 4.0, "note": ""}
 HOSTILE = [
@@ -28,8 +30,19 @@ def explained(text: str, scores: dict[str, float], **more: Any) -> dict[str, Any
         {"text": found.group(), "start": found.start(), "end": found.end(), "score": scores.get(found.group(), 0.0)}
         for found in re.finditer(r"\w+|[^\w\s]+", text)
     ]
-    return {"text": text, "label": "2 stars", "probability": 0.7, "seen": len(text), "truncated": False, "words": words,
-            "logit": 2.0, "blank_logit": 0.0, "completeness_error": 0.0, "deletion_test": TEST, **more}  # fmt: skip
+    return {
+        "text": text,
+        "label": "2 stars",
+        "probability": 0.7,
+        "seen": len(text),
+        "truncated": False,
+        "words": words,
+        "logit": 2.0,
+        "blank_logit": 0.0,
+        "completeness_error": 0.0,
+        "deletion_test": TEST,
+        **more,
+    }
 
 
 class Page(HTMLParser):
@@ -45,7 +58,9 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
-        self.opened.append(self._within in (dict(attributes).get("class") or "").split() or (bool(self.opened) and self.opened[-1]))
+        self.opened.append(
+            self._within in (dict(attributes).get("class") or "").split() or (bool(self.opened) and self.opened[-1])
+        )
 
     def handle_endtag(self, tag: str) -> None:
         self.opened.pop()
@@ -55,7 +70,24 @@ class Page(HTMLParser):
             self.text += data
 
 
-OURS = {"div", "p", "span", "i", "details", "summary", "table", "thead", "tbody", "tr", "th", "td", "bdi", "h3", "strong", "caption"}
+OURS = {
+    "div",
+    "p",
+    "span",
+    "i",
+    "details",
+    "summary",
+    "table",
+    "thead",
+    "tbody",
+    "tr",
+    "th",
+    "td",
+    "bdi",
+    "h3",
+    "strong",
+    "caption",
+}
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -77,9 +109,15 @@ def test_so_does_each_version(text: str) -> None:
 
 
 def test_words_are_marked_by_sign_and_size_and_not_by_colour_alone() -> None:
-    html = view_explanation(explained("Great case, but it never holds", {"never": 2.0, "Great": -1.0, "but": 0.5, "it": 0.01}))
+    html = view_explanation(
+        explained("Great case, but it never holds", {"never": 2.0, "Great": -1.0, "but": 0.5, "it": 0.01})
+    )
     marks = re.findall(r'<span class="word-(\w+)" style="--score:([\d.]+)" title="([^"]+)">(\w+)</span>', html)
-    assert marks == [("against", "0.50", "-1.000", "Great"), ("for", "0.25", "+0.500", "but"), ("for", "1.00", "+2.000", "never")]
+    assert marks == [
+        ("against", "0.50", "-1.000", "Great"),
+        ("for", "0.25", "+0.500", "but"),
+        ("for", "1.00", "+2.000", "never"),
+    ]
     rows = re.findall(r"<bdi>(.*?)</bdi></th><td>(\w+)</td><td class=\"number\">(.*?)</td>", html)
     assert rows[:3] == [("never", "for", "+2.000"), ("Great", "against", "-1.000"), ("but", "for", "+0.500")]
     assert "for 2 stars" in html and "against it" in html
@@ -88,7 +126,10 @@ def test_words_are_marked_by_sign_and_size_and_not_by_colour_alone() -> None:
 def test_the_deletion_test_is_said_in_words() -> None:
     html = view_explanation(explained("It never works for me today", {"never": 1.0}))
     shown = " ".join(re.sub(r"<[^>]+>", " ", html).split())
-    assert "Without the top 1 word the probability of 2 stars moves by 62.0 points ; without random ones by 15.5 points" in shown
+    assert (
+        "Without the top 1 word the probability of 2 stars moves by 62.0 points ; without random ones by 15.5 points"
+        in shown
+    )
     assert "4.0 times as far" in shown
     assert 'class="word-top" style="width:62.0%"' in html and 'class="word-random" style="width:15.5%"' in html
 
@@ -123,7 +164,13 @@ def test_a_long_table_says_what_it_leaves_out() -> None:
 
 
 def test_versions_tell_what_changed_and_how_the_stars_followed() -> None:
-    html = view_history([("It barely works.", 2.2, "2 stars"), ("It easily works!", 3.1, "3 stars"), ("It easily works!", 3.12, "3 stars")])
+    html = view_history(
+        [
+            ("It barely works.", 2.2, "2 stars"),
+            ("It easily works!", 3.1, "3 stars"),
+            ("It easily works!", 3.12, "3 stars"),
+        ]
+    )
     items = re.findall(r'<li value="(\d)">(.*?)</li>', html)
     assert [number for number, _ in items] == ["3", "2", "1"], "the newest first"
     assert "<strong>3.1 stars</strong> <small>no change</small>" in items[0][1] and "<ins>" not in items[0][1]
@@ -146,5 +193,7 @@ def test_the_terminal_shows_the_strongest_words_and_the_test() -> None:
     assert said[0].startswith("2 stars  70.0 % sure")
     assert re.fullmatch(r"  \+2\.000  \+{24}  never", said[1]) and re.fullmatch(r"  -1\.000  -{12} {14}Great", said[2])
     assert said[-1].startswith("Deletion test: without the top 1 of 6 words") and "4.0 times as far" in said[-1]
-    many = explained(" ".join(f"w{i}" for i in range(30)), {f"w{i}": float(i) for i in range(30)}, seen=10, truncated=True)
+    many = explained(
+        " ".join(f"w{i}" for i in range(30)), {f"w{i}": float(i) for i in range(30)}, seen=10, truncated=True
+    )
     assert "and 18 words of less weight" in describe(many) and "10 of 109 characters were read" in describe(many)

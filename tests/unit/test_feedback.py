@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from qlora_demo.engine import data
-from qlora_demo.errors import DataError
-from qlora_demo.feedback import FILE, Feedback
+from qlora_demo.core.errors import DataError
+from qlora_demo.engine.data import dataset
+from qlora_demo.storage.corrections import FILE, Feedback
 
 
 def test_it_is_kept_and_trains(tmp_path: Path) -> None:
@@ -19,7 +19,7 @@ def test_it_is_kept_and_trains(tmp_path: Path) -> None:
         assert feedback.add(text, "2 stars", adapter="sample", answered="5 stars") == count
     feedback.add("worse", "1 star", adapter="sample", answered="3 stars")
     assert [told["text"] for told in feedback.read()][:2] == texts[:2]
-    found = data.load_rows(str(feedback.path))
+    found = dataset.load_rows(str(feedback.path))
     assert len(found.splits["test"]) == 4 and found.ordinal
     assert "\ufffd half a letter" in found.splits["test"].texts
     assert texts[1] in found.splits["test"].texts

@@ -1,4 +1,6 @@
-"""The figures of a card: PNG files that are small, white, and the same each time; and which are drawn of what there is."""
+"""The figures of a card: PNG files that are small, white, and the same each time; and which are drawn of what there
+is.
+"""
 
 from __future__ import annotations
 

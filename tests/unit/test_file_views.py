@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qlora_demo.engine.evaluation import judge
-from qlora_demo.results import ROWS, Layout, name_added, to_line
-from qlora_demo.ui.file_rows import EVERY, NONE, PAGE_ROWS, find_rows
-from qlora_demo.ui.file_views import (
+from qlora_demo.engine.classify.metrics import judge
+from qlora_demo.storage.result_files import ROWS, Layout, name_added, to_line
+from qlora_demo.ui.classify.file_rows import EVERY, NONE, PAGE_ROWS, find_rows
+from qlora_demo.ui.classify.file_views import (
     SHOWN_CHARACTERS,
     view_confusion,
     view_ended,
@@ -25,7 +25,7 @@ from qlora_demo.ui.file_views import (
     view_shares,
     view_summary,
     view_symbols,
-)  # fmt: skip
+)
 
 LABELS = ("1 star", "2 stars", "3 stars", "4 stars", "5 stars")
 ODD = "<script>alert('1')</script> **bold** $x^2$ &lt; \u202e 😀 \"q\""
@@ -38,7 +38,9 @@ def plain(html: str) -> str:
 
 @pytest.fixture
 def layout() -> Layout:
-    return Layout(COLUMNS, name_added(COLUMNS, LABELS), LABELS, {"text": "text", "title": COLUMNS[0], "label": "rating"})
+    return Layout(
+        COLUMNS, name_added(COLUMNS, LABELS), LABELS, {"text": "text", "title": COLUMNS[0], "label": "rating"}
+    )
 
 
 def row(layout: Layout, text: str, stars: int | None = 4, problem: str | None = None) -> dict[str, Any]:
@@ -50,8 +52,18 @@ def row(layout: Layout, text: str, stars: int | None = 4, problem: str | None = 
 
 
 def test_nothing_that_is_typed_becomes_markup(layout: Layout) -> None:
-    found = {"columns": [ODD, "text"], "text_column": "text", "title_column": "", "label_column": "", "kind": "csv", "encoding": "utf-8",
-             "delimiter": ";", "header": True, "notes": [ODD], "rows": [[ODD, "x"]]}  # fmt: skip
+    found = {
+        "columns": [ODD, "text"],
+        "text_column": "text",
+        "title_column": "",
+        "label_column": "",
+        "kind": "csv",
+        "encoding": "utf-8",
+        "delimiter": ";",
+        "header": True,
+        "notes": [ODD],
+        "rows": [[ODD, "x"]],
+    }
     for html in (
         view_found(ODD, found),
         view_rows(layout, [(1, row(layout, ODD))], True),
@@ -75,42 +87,74 @@ def test_a_row_shows_its_number_stars_and_all_probabilities(layout: Layout) -> N
     assert "no prediction: empty" in html and ">Given<" in html
     long = view_rows(layout, [(1, row(layout, "x" * 5000))], True)
     assert "x" * (SHOWN_CHARACTERS - 1) + "…" in long and "x" * SHOWN_CHARACTERS not in long
-    assert view_rows(layout, [], True, "5 stars") == '<p class="quiet">5 stars: none.</p>' and "no more" in view_rows(layout, [], False)
+    assert view_rows(layout, [], True, "5 stars") == '<p class="quiet">5 stars: none.</p>' and "no more" in view_rows(
+        layout, [], False
+    )
     assert "★★★★<" in view_symbols(4, 5) and "☆" in view_symbols(4, 5) and view_symbols(11, 12) == "11 of 12 "
 
 
 def test_classes_that_are_no_stars_show_their_names(layout: Layout) -> None:
     other = {**row(layout, "Fine."), layout.added["stars"]: None, layout.added["expected_stars"]: None}
-    assert "4 stars</bdi></b>" in view_rows(layout, [(1, other)], True) and "★" not in view_rows(layout, [(1, other)], True)
+    assert "4 stars</bdi></b>" in view_rows(layout, [(1, other)], True) and "★" not in view_rows(
+        layout, [(1, other)], True
+    )
 
 
 def report(**changes: Any) -> dict[str, Any]:
     bins = [{"lower": i / 10, "upper": (i + 1) / 10, "rows": i if i > 3 else 0} for i in range(10)]
     stars = [{"lower": 1 + i / 2, "upper": 1.5 + i / 2, "rows": i} for i in range(8)]
-    return {"rows": 1200, "done": 1000, "classified": 990, "seconds": 100.0, "reviews_per_second": 9.9, "stopped": True, "truncated": 3,
-            "by_label": {"1 star": 240, "2 stars": 750}, "expected_stars": stars, "certainty": bins, "ordinal": True,
-            "without_prediction": {"empty": 10}, "skipped": [{"reason": "a NUL character", "rows": 2, "first_lines": [7, 1009]}],
-            "notes": ["A note."], "final": {}, "judged": "Not judged.", **changes}  # fmt: skip
+    return {
+        "rows": 1200,
+        "done": 1000,
+        "classified": 990,
+        "seconds": 100.0,
+        "reviews_per_second": 9.9,
+        "stopped": True,
+        "truncated": 3,
+        "by_label": {"1 star": 240, "2 stars": 750},
+        "expected_stars": stars,
+        "certainty": bins,
+        "ordinal": True,
+        "without_prediction": {"empty": 10},
+        "skipped": [{"reason": "a NUL character", "rows": 2, "first_lines": [7, 1009]}],
+        "notes": ["A note."],
+        "final": {},
+        "judged": "Not judged.",
+        **changes,
+    }
 
 
 def test_the_summary_counts_everything() -> None:
     html = view_summary(report())
     words = plain(html)
     assert "24.2 %" in words and "75.8 %" in words and "width:32.0%" in html and "width:100.0%" in html
-    assert "10 rows without a prediction: empty." in words and "2 rows left out, because of a NUL character (line 7, 1,009)" in words
+    assert (
+        "10 rows without a prediction: empty." in words
+        and "2 rows left out, because of a NUL character (line 7, 1,009)" in words
+    )
     assert "3 reviews are longer" in words and "A note." in words and "Expected stars" in words and "4.5 to 5" in words
     assert "40–50 %" in words and "30–40 %" not in words, "empty bins below the first are left out"
     assert "Expected stars" not in view_summary(report(expected_stars=[]))
     ended = plain(view_ended("in.csv", "stopped", None, report()))
-    assert "990 of 1,200 rows classified in 100 s, 9.9 a second." in ended.replace("2 min", "100 s") and "the first 1,000 rows" in ended
+    assert (
+        "990 of 1,200 rows classified in 100 s, 9.9 a second." in ended.replace("2 min", "100 s")
+        and "the first 1,000 rows" in ended
+    )
 
 
 def test_the_files_own_labels_give_metrics_and_a_matrix() -> None:
     labels = [0, 1, 2, 3, 4] * 20
-    logits = [[3.0 if place == (label + (i % 7 == 0)) % 5 else 0.0 for place in range(5)] for i, label in enumerate(labels)]
+    logits = [
+        [3.0 if place == (label + (i % 7 == 0)) % 5 else 0.0 for place in range(5)] for i, label in enumerate(labels)
+    ]
     metrics = judge(labels, np.array(logits), LABELS, True).to_dict()
     html = view_judged(report(final={"test": metrics}, judged="Judged on 100 rows."))
-    assert "85.0 %" in html and "Quadratic kappa" in html and re.search(r"\d\d\.\d % to \d\d\.\d %", html) and "Calibration error" in html
+    assert (
+        "85.0 %" in html
+        and "Quadratic kappa" in html
+        and re.search(r"\d\d\.\d % to \d\d\.\d %", html)
+        and "Calibration error" in html
+    )
     cells = [int(text) for text in re.findall(r'title="\d+ of 20">(\d+)<', html)]
     assert cells == [count for line in metrics["confusion"] for count in line] and html.count("judged-right") == 5
     assert view_judged(report()) == '<p class="quiet">Not judged.</p>'
@@ -118,13 +162,23 @@ def test_the_files_own_labels_give_metrics_and_a_matrix() -> None:
     assert view_confusion(many, False) == ""
 
 
-@pytest.mark.parametrize(("state", "told", "position", "words"), [
-    ("queued", None, 2, "Number 2 in the waiting line"),
-    ("starting", None, None, "Starting"),
-    ("running", {"name": "classify", "detail": "5 of 10 rows, 3 s left", "progress": 0.5}, None, "Classify: 5 of 10 rows, 3 s left"),
-    ("stopping", {"name": "classify", "detail": "5 of 10 rows", "progress": None}, None, "what is done is kept"),
-])  # fmt: skip
-def test_progress_is_a_sentence_and_a_bar(state: str, told: dict[str, Any] | None, position: int | None, words: str) -> None:
+@pytest.mark.parametrize(
+    ("state", "told", "position", "words"),
+    [
+        ("queued", None, 2, "Number 2 in the waiting line"),
+        ("starting", None, None, "Starting"),
+        (
+            "running",
+            {"name": "classify", "detail": "5 of 10 rows, 3 s left", "progress": 0.5},
+            None,
+            "Classify: 5 of 10 rows, 3 s left",
+        ),
+        ("stopping", {"name": "classify", "detail": "5 of 10 rows", "progress": None}, None, "what is done is kept"),
+    ],
+)
+def test_progress_is_a_sentence_and_a_bar(
+    state: str, told: dict[str, Any] | None, position: int | None, words: str
+) -> None:
     html = view_progress("in.csv", state, told, position)
     share = 50 if told and told["progress"] else 0
     assert words in plain(html) and f'aria-valuenow="{share}"' in html and f'data-state="{state}"' in html
@@ -138,14 +192,22 @@ def test_links_are_there_for_what_there_is() -> None:
 def test_rows_are_found_by_label_and_words(tmp_path: Path, layout: Layout) -> None:
     assert find_rows(tmp_path) is None
     layout.write(tmp_path)
-    rows = [row(layout, f"Review {i} {'ÜBEL' if i == 7 else ''}", None if i % 10 == 9 else i % 5 + 1, "empty") for i in range(50)]
+    rows = [
+        row(layout, f"Review {i} {'ÜBEL' if i == 7 else ''}", None if i % 10 == 9 else i % 5 + 1, "empty")
+        for i in range(50)
+    ]
     (tmp_path / ROWS).write_text("".join(map(to_line, rows)) + '{"torn', encoding="utf-8")
     pages = [find_rows(tmp_path, page=page) for page in range(4)]
     assert [len(page.rows) for page in pages if page] == [PAGE_ROWS, PAGE_ROWS, 10, 0]
     assert [page.more for page in pages if page] == [True, True, False, False]
     assert pages[1] and pages[1].rows[0][0] == 21 and pages[1].rows[0][1]["text"] == "Review 20 "
     five, none, found = (find_rows(tmp_path, *asked) for asked in (("5 stars",), (NONE,), (EVERY, " übel ")))
-    assert five and [at for at, _ in five.rows] == [5, 15, 25, 35, 45] and none and [at for at, _ in none.rows] == [10, 20, 30, 40, 50]
+    assert (
+        five
+        and [at for at, _ in five.rows] == [5, 15, 25, 35, 45]
+        and none
+        and [at for at, _ in none.rows] == [10, 20, 30, 40, 50]
+    )
     assert found and [at for at, _ in found.rows] == [8]
     title = find_rows(tmp_path, "1 star", "ALERT('1')")
     assert title and len(title.rows) == 10, "in the title, too"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-from qlora_demo.engine.calculators import estimates
-from qlora_demo.engine.shapes import shape_of
-from qlora_demo.records import Fit
-from qlora_demo.ui.fit_views import view_calculators, view_fits
+from qlora_demo.core.records import Fit
+from qlora_demo.engine.memory.calculators import estimates
+from qlora_demo.engine.models.shapes import shape_of
+from qlora_demo.ui.memory.fit_views import view_calculators, view_fits
 
 GB = 10**9
 FITS = [
@@ -55,7 +55,9 @@ def test_each_formula_stands_beside_what_is_measured() -> None:
     assert "380.9 MB 248.9 MB" in shown and "148.0 MB 126.8 MB" in shown and "version 1.15.0" in shown
     assert "too little" in shown and "too much" in shown and "as it is" in shown
     off = sum(
-        abs(one.weights_bytes / {"fp16": 248_887_296, "nf4": 126_796_800, "nf4-dq": 122_885_568}[one.quantity] - 1) > 0.05 for one in found
+        abs(one.weights_bytes / {"fp16": 248_887_296, "nf4": 126_796_800, "nf4-dq": 122_885_568}[one.quantity] - 1)
+        > 0.05
+        for one in found
     )
     assert f"{off} of {len(found)} published estimates are off by more than 5 %" in shown
 

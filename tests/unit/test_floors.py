@@ -16,16 +16,31 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "qlora_demo"
-FILES = sorted(path.relative_to(ROOT).as_posix() for path in (*PACKAGE.rglob("*.py"), ROOT / "app.py") if path.is_file())
+FILES = sorted(
+    path.relative_to(ROOT).as_posix() for path in (*PACKAGE.rglob("*.py"), ROOT / "app.py") if path.is_file()
+)
 LINES = 400
 
 TORCH = frozenset({"torch", "transformers", "peft", "bitsandbytes", "datasets"})
 GRADIO = frozenset({"gradio"})
 # The ground that every floor may stand on: records, config, errors, and what else lies at the top and composes nothing.
-COMPOSE = frozenset({
-    "app", "services", "zerogpu", "__main__", "worker", "weighing", "classifying", "comparing", "examining", "studying", "strangers",
-    "publishing", "__init__",
-})  # fmt: skip
+COMPOSE = frozenset(
+    {
+        "app",
+        "services",
+        "zerogpu",
+        "__main__",
+        "worker",
+        "weighing",
+        "classifying",
+        "comparing",
+        "examining",
+        "studying",
+        "strangers",
+        "publishing",
+        "__init__",
+    }
+)
 GROUND = frozenset({"records", "config", "errors"} | {path.stem for path in PACKAGE.glob("*.py")}) - COMPOSE
 
 
@@ -74,9 +89,16 @@ def imports(file: str, source: str) -> Iterator[tuple[int, str]]:
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            base = [*package[: len(package) - node.level + 1], *filter(None, [node.module])] if node.level else [node.module or ""]
+            base = (
+                [*package[: len(package) - node.level + 1], *filter(None, [node.module])]
+                if node.level
+                else [node.module or ""]
+            )
             yield from ((node.lineno, ".".join([*base, alias.name])) for alias in node.names)
-        elif isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) in ("import_module", "__import__"):
+        elif isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) in (
+            "import_module",
+            "__import__",
+        ):
             yield from ((node.lineno, str(item.value)) for item in node.args[:1] if isinstance(item, ast.Constant))
 
 
@@ -88,7 +110,11 @@ def violations(file: str, source: str) -> list[str]:
         top, _, rest = name.partition(".")
         inside = rest.partition(".")[0]
         # Of `from . import __version__` nothing is known but that it is no floor.
-        wrong = inside in FLOORS and not floor.allows(inside) if top == "qlora_demo" else top in floor.libraries or top == "app"
+        wrong = (
+            inside in FLOORS and not floor.allows(inside)
+            if top == "qlora_demo"
+            else top in floor.libraries or top == "app"
+        )
         if wrong:
             found.append(f"{file}:{line} imports {name}")
     return found
@@ -104,14 +130,19 @@ def test_every_floor_but_the_page_is_there() -> None:
     """Else the test above would hold for want of files."""
     there = {floor_of(file) for file in FILES}
     assert FLOORS.keys() - there <= {"app", "services", "ui"}
-    assert {"qlora_demo/engine/memory.py", "qlora_demo/jobs/queue.py", "qlora_demo/hub/card.py", "qlora_demo/cli/runs.py"} <= set(FILES)
+    assert {
+        "qlora_demo/engine/memory/ledger.py",
+        "qlora_demo/jobs/queue.py",
+        "qlora_demo/hub/card.py",
+        "qlora_demo/cli/runs.py",
+    } <= set(FILES)
 
 
 @pytest.mark.parametrize(
     ("file", "source"),
     [
-        ("qlora_demo/ui/train_tab.py", "from ..engine import training"),
-        ("qlora_demo/ui/train_tab.py", "def later():\n    import torch.nn"),
+        ("qlora_demo/ui/train/train_tab.py", "from ..engine import training"),
+        ("qlora_demo/ui/train/train_tab.py", "def later():\n    import torch.nn"),
         ("qlora_demo/ui/parts/deep.py", "from ...engine.memory import predict"),
         ("qlora_demo/ui/views.py", "import qlora_demo.worker"),
         ("qlora_demo/ui/views.py", "from datasets import load_dataset"),
@@ -121,11 +152,11 @@ def test_every_floor_but_the_page_is_there() -> None:
         ("qlora_demo/jobs/launch.py", "import importlib\nimportlib.import_module('qlora_demo.worker')"),
         ("qlora_demo/jobs/launch.py", "__import__('torch')"),
         ("qlora_demo/hub/card.py", "from qlora_demo.engine import data"),
-        ("qlora_demo/engine/data.py", "from ..jobs.store import Store"),
-        ("qlora_demo/engine/data.py", "import gradio as gr"),
-        ("qlora_demo/config.py", "from .jobs import store"),
-        ("qlora_demo/records.py", "from . import config"),
-        ("qlora_demo/errors.py", "from .config import RunConfig"),
+        ("qlora_demo/engine/data/dataset.py", "from ..jobs.store import Store"),
+        ("qlora_demo/engine/data/dataset.py", "import gradio as gr"),
+        ("qlora_demo/core/config.py", "from .jobs import store"),
+        ("qlora_demo/core/records.py", "from . import config"),
+        ("qlora_demo/core/errors.py", "from .config import RunConfig"),
         ("qlora_demo/__init__.py", "from .config import RunConfig"),
         ("qlora_demo/worker.py", "from .ui import build_app"),
         ("qlora_demo/cli/runs.py", "import gradio"),
@@ -141,9 +172,15 @@ def test_an_import_that_goes_up_is_found(file: str, source: str) -> None:
         ("app.py", "import gradio\nfrom qlora_demo.ui import build_app\nfrom qlora_demo.engine import memory"),
         ("qlora_demo/__main__.py", "from . import __version__\nfrom .cli import runs\nfrom .worker import explain"),
         ("qlora_demo/worker.py", "from .engine import training\nfrom .hub.card import write_card"),
-        ("qlora_demo/ui/views.py", "import gradio\nfrom . import form\nfrom ..services import Services\nfrom ..jobs.store import Job"),
-        ("qlora_demo/engine/sources.py", "import torch\nfrom .shapes import canonical\nfrom ..errors import ModelError"),
-        ("qlora_demo/records.py", "from .errors import DemoError"),
+        (
+            "qlora_demo/ui/views.py",
+            "import gradio\nfrom . import form\nfrom ..services import Services\nfrom ..jobs.store import Job",
+        ),
+        (
+            "qlora_demo/engine/models/sources.py",
+            "import torch\nfrom .shapes import canonical\nfrom ..errors import ModelError",
+        ),
+        ("qlora_demo/core/records.py", "from .errors import DemoError"),
     ],
 )
 def test_an_import_that_goes_down_is_allowed(file: str, source: str) -> None:
@@ -152,7 +189,10 @@ def test_an_import_that_goes_down_is_allowed(file: str, source: str) -> None:
 
 def test_the_light_modules_load_nothing_heavy() -> None:
     """In one fresh process, one after the other, so that the module which is to blame is named."""
-    names = [f"qlora_demo.{name}" for name in ("config", "jobs.queue", "worker", "services", "hub.publication", "engine.adapters")]
+    names = [
+        f"qlora_demo.{name}"
+        for name in ("config", "jobs.queue", "worker", "services", "hub.publication", "engine.adapters")
+    ]
     names = [name for name in names if (ROOT / f"{name.replace('.', '/')}.py").is_file()]
     assert len(names) >= 3
     script = (
@@ -163,27 +203,36 @@ def test_the_light_modules_load_nothing_heavy() -> None:
         "    if heavy: sys.exit(f'{name} loads {sorted(heavy)}')\n"
         "print(len(sys.argv) - 1)"
     )
-    done = subprocess.run([sys.executable, "-c", script, *names], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script, *names], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
     assert (done.returncode, done.stderr, done.stdout) == (0, "", f"{len(names)}\n")
 
 
 def test_gradio_is_imported_without_its_stubs() -> None:
-    """The sources of its components are not read; where this fails, Gradio has moved what ui/quick_gradio.py leaves out."""
+    """The sources of its components are not read; where this fails, Gradio has moved what ui/server/fast_import.py
+    leaves out.
+    """
     script = (
-        "import sys\n"
-        "read = []\n"
-        "sys.addaudithook(lambda event, values: read.append(str(values[0])) if event == 'open' else None)\n"
-        "import qlora_demo.ui, gradio, inspect\n"
-        "print(sum('/gradio/components/' in name and name.endswith(('.py', '.pyi')) for name in read), len(read) > 100)\n"
-        "print(inspect.getfile(gradio.Button).endswith('button.py'), callable(gradio.Button.click))"
+        "import sys\nread = []\nsys.addaudithook(lambda event, values: read.append(str(values[0])) if event == 'open'"
+        " else None)\nimport qlora_demo.ui, gradio, inspect\nprint(sum('/gradio/components/' in name and"
+        " name.endswith(('.py', '.pyi')) for name in read), len(read) >"
+        " 100)\nprint(inspect.getfile(gradio.Button).endswith('button.py'), callable(gradio.Button.click))"
     )
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
     assert (done.stdout, done.returncode) == ("0 True\nTrue True\n", 0), done.stderr
 
 
 def test_the_engine_leaves_torchs_compiler_alone() -> None:
-    script = "import sys, qlora_demo.engine.layers; print('bitsandbytes' in sys.modules, 'torch._inductor.compile_fx' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    script = (
+        "import sys, qlora_demo.engine.layers; print('bitsandbytes' in sys.modules, 'torch._inductor.compile_fx' in"
+        " sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
     assert (done.stdout, done.returncode) == ("True False\n", 0), done.stderr
 
 

@@ -1,4 +1,6 @@
-"""What stands before the server, without a server: which ways are closed, and when there is no more room for uploads."""
+"""What stands before the server, without a server: which ways are closed, and when there is no more room for
+uploads.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from qlora_demo.ui.gate import CLOSED, FETCH, Gate
+from qlora_demo.ui.server.allow_list import CLOSED, FETCH, Gate
 
 
 async def echo(request: Request) -> PlainTextResponse:
@@ -24,14 +26,36 @@ def client(**limits: int | None) -> TestClient:
     return TestClient(Gate(app, **{"upload_bytes": 1024**2, **limits}))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("path", ["/gradio_api/file=/etc/passwd", "/gradio_api/proxy=http://a/b", "/gradio_api/run-history/records",
-                                  "/gradio_api/%66ile=x", "/monitoring/summary", "/file=/etc/x", "/gradio_api/vibe-code/"])  # fmt: skip
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/gradio_api/file=/etc/passwd",
+        "/gradio_api/proxy=http://a/b",
+        "/gradio_api/run-history/records",
+        "/gradio_api/%66ile=x",
+        "/monitoring/summary",
+        "/file=/etc/x",
+        "/gradio_api/vibe-code/",
+    ],
+)
 def test_closed(path: str) -> None:
     assert client().get(path).status_code == 404
 
 
-@pytest.mark.parametrize("path", ["/", "/config", "/gradio_api/call/runs", "/gradio_api/queue/data", "/gradio_api/upload_progress",
-                                  "/gradio_api/heartbeat/x", "/files/a/b/csv", "/plotly/plotly.min.js", "/theme.css"])  # fmt: skip
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/config",
+        "/gradio_api/call/runs",
+        "/gradio_api/queue/data",
+        "/gradio_api/upload_progress",
+        "/gradio_api/heartbeat/x",
+        "/files/a/b/csv",
+        "/plotly/plotly.min.js",
+        "/theme.css",
+    ],
+)
 def test_open(path: str) -> None:
     assert client().get(path).status_code == 200 and not CLOSED.fullmatch(path)
 

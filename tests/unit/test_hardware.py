@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from transformers import AutoConfig, GPT2Config, LlamaConfig, ModernBertConfig, PretrainedConfig
 
-from qlora_demo.engine import fitting
-from qlora_demo.engine.budget import predict_budget
-from qlora_demo.engine.fitting import (
+from qlora_demo.core.records import Budget
+from qlora_demo.engine.memory import fitting
+from qlora_demo.engine.memory.fitting import (
     CONTEXT_BYTES,
     POINTS,
     PROCESS_BYTES,
@@ -22,12 +22,13 @@ from qlora_demo.engine.fitting import (
     needed_on,
     tensors_bytes,
 )
-from qlora_demo.engine.hardware import GPUS, OTHERS, TIERS
-from qlora_demo.engine.layers import plan_layers
-from qlora_demo.engine.shapes import shape_of
-from qlora_demo.records import Budget
+from qlora_demo.engine.memory.hardware import GPUS, OTHERS, TIERS
+from qlora_demo.engine.memory.training_step import predict_budget
+from qlora_demo.engine.models.layers import plan_layers
+from qlora_demo.engine.models.shapes import shape_of
 
-# Just deep enough to be predicted from a few layers. Qwen3 of 10 and BERT of 9 layers were equal to the byte too, at more seconds.
+# Just deep enough to be predicted from a few layers. Qwen3 of 10 and BERT of 9 layers were equal to the byte too, at
+# more seconds.
 DEEP: dict[str, PretrainedConfig] = {
     "llama": LlamaConfig(
         vocab_size=1000,
@@ -51,7 +52,10 @@ def budgets(name: str) -> dict[str, dict[str, tuple[Budget, ...]]]:
 def test_a_short_model_stands_for_a_deep_one_to_the_byte(name: str) -> None:
     assert fitting._shorten(DEEP[name], 5, plan_layers(DEEP[name], 5)), "else nothing is tested"
     for way, precision in WAYS.items():
-        whole = (predict_budget(DEEP[name], 5, batch_size=count, length=32, precision=precision, kind="cuda") for count in POINTS)
+        whole = (
+            predict_budget(DEEP[name], 5, batch_size=count, length=32, precision=precision, kind="cuda")
+            for count in POINTS
+        )
         assert budgets(name)["cuda"][way] == tuple(whole)
 
 
@@ -65,7 +69,12 @@ def test_on_a_cpu_only_the_heaps_share_comes_on_top() -> None:
 
 def test_layers_that_differ_or_are_few_are_predicted_whole() -> None:
     mixed = ModernBertConfig(
-        vocab_size=1000, hidden_size=64, intermediate_size=96, num_hidden_layers=12, num_attention_heads=4, pad_token_id=0
+        vocab_size=1000,
+        hidden_size=64,
+        intermediate_size=96,
+        num_hidden_layers=12,
+        num_attention_heads=4,
+        pad_token_id=0,
     )
     few = AutoConfig.for_model(**{**(shape_of("gpt2") or {}), "n_layer": 6})
     for config in (mixed, few):
@@ -85,7 +94,9 @@ def test_a_tier_has_the_batch_of_its_gpu_and_a_cpu_tier_its_own() -> None:
     plain = {(fit.gpu, fit.way): fit for fit in fit_hardware({"cuda": budgets("gpt2")["cuda"]}, (), GPUS)}
     for way in WAYS:
         assert found["L4", way].batch_size == plain["L4", way].batch_size
-        assert found["T4 small", way].needed_bytes == found["T4 medium", way].needed_bytes == plain["T4", way].needed_bytes
+        assert (
+            found["T4 small", way].needed_bytes == found["T4 medium", way].needed_bytes == plain["T4", way].needed_bytes
+        )
         basic, upgrade = found["CPU basic", way], found["CPU upgrade", way]
         assert basic.device == "cpu" and basic.memory_bytes == 16 * 10**9 and basic.hour_dollars == 0
         assert 0 < basic.batch_size <= upgrade.batch_size and basic.needed_bytes <= basic.memory_bytes
@@ -110,6 +121,7 @@ def test_the_tables_are_of_one_gpu_each() -> None:
 
 def test_nothing_fits_where_nothing_can() -> None:
     huge: dict[str, Any] = {
-        device: {"way": [replace(one, weights_bytes=10**13) for one in ways["QLoRA"]]} for device, ways in budgets("gpt2").items()
+        device: {"way": [replace(one, weights_bytes=10**13) for one in ways["QLoRA"]]}
+        for device, ways in budgets("gpt2").items()
     }
     assert all(fit.batch_size == 0 and fit.needed_bytes > fit.memory_bytes for fit in fit_hardware(huge))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from qlora_demo import hosting
+from qlora_demo.host import environment
 
 
 @pytest.mark.parametrize(
@@ -26,29 +26,31 @@ def test_a_control_groups_quota(tmp_path: Path, files: dict[str, str], quota: fl
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    assert hosting._group_cores(tmp_path) == quota
+    assert environment._group_cores(tmp_path) == quota
 
 
 @pytest.mark.parametrize(("quota", "cores"), [(None, 8), (16.0, 8), (2.0, 2), (1.5, 1), (0.5, 1)])
-def test_a_container_counts_its_own_processors(monkeypatch: pytest.MonkeyPatch, quota: float | None, cores: int) -> None:
+def test_a_container_counts_its_own_processors(
+    monkeypatch: pytest.MonkeyPatch, quota: float | None, cores: int
+) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
-    monkeypatch.setattr(hosting, "_group_cores", lambda _: quota)
+    monkeypatch.setattr(environment, "_group_cores", lambda _: quota)
     monkeypatch.setenv("OMP_NUM_THREADS", "9")  # so that it is put back
     monkeypatch.delenv("OMP_NUM_THREADS")
-    assert hosting.usable_cores() == cores
-    hosting.limit_threads()
+    assert environment.usable_cores() == cores
+    environment.limit_threads()
     assert os.environ.get("OMP_NUM_THREADS") == (None if cores == 8 else str(cores))
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    hosting.limit_threads()
+    environment.limit_threads()
     assert os.environ["OMP_NUM_THREADS"] == "3", "what the user has set stays"
 
 
 @pytest.mark.parametrize(("stated", "cores"), [("2", 2), ("7.5", 7), ("many", 8), ("64", 8)])
 def test_a_space_says_how_many_it_has(monkeypatch: pytest.MonkeyPatch, stated: str, cores: int) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
-    monkeypatch.setattr(hosting, "_group_cores", lambda _: None)
+    monkeypatch.setattr(environment, "_group_cores", lambda _: None)
     monkeypatch.setenv("CPU_CORES", stated)
-    assert hosting.usable_cores() == 8, "no Space"
+    assert environment.usable_cores() == 8, "no Space"
     monkeypatch.setenv("SYSTEM", "spaces")
-    assert hosting.usable_cores() == cores
+    assert environment.usable_cores() == cores

@@ -1,4 +1,6 @@
-"""Adapters of strangers, by name from a local Hub: what is good comes back, what is not is refused in one sentence before it is used."""
+"""Adapters of strangers, by name from a local Hub: what is good comes back, what is not is refused in one sentence
+before it is used.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +16,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import BertForSequenceClassification
 
-from qlora_demo.engine import building, hubadapters, modeling
-from qlora_demo.engine.adapters import find_adapter
-from qlora_demo.engine.device import choose_device
-from qlora_demo.engine.hubadapters import fetch_adapter, is_hub_name
-from qlora_demo.engine.inference import Classifier
-from qlora_demo.engine.sources import resolve
-from qlora_demo.errors import AdapterError, DemoError, HubError, ModelError
-from qlora_demo.patience import DownloadStopped
+from qlora_demo.core.cancellation import DownloadStopped
+from qlora_demo.core.errors import AdapterError, DemoError, HubError, ModelError
+from qlora_demo.engine import building
+from qlora_demo.engine.classify.classifier import Classifier
+from qlora_demo.engine.models import hubadapters, modeling
+from qlora_demo.engine.models.adapters import find_adapter
+from qlora_demo.engine.models.device import choose_device
+from qlora_demo.engine.models.hubadapters import fetch_adapter, is_hub_name
+from qlora_demo.engine.models.sources import resolve
 from tests.families import FAMILIES, make_family
 from tests.hub_server import HubServer
 from tests.unit.test_sources import point_to
@@ -95,10 +98,18 @@ class TestWhatComesBack:
             place = copy / Path(junk).name
             place.write_bytes(PICKLE)
         sha = hub.add_model(NAME, copy)
-        hub.repos["models", NAME].commit("main").files["../../evil.json"] = hub.repos["models", NAME].commit("main").files.pop("evil.json")
+        hub.repos["models", NAME].commit("main").files["../../evil.json"] = (
+            hub.repos["models", NAME].commit("main").files.pop("evil.json")
+        )
         folder = find_adapter(NAME)
         assert folder.name == sha
-        own = {"adapter_config.json", "adapter_model.safetensors", "qlora_demo.json", "report.json", "untrained_head.safetensors"}
+        own = {
+            "adapter_config.json",
+            "adapter_model.safetensors",
+            "qlora_demo.json",
+            "report.json",
+            "untrained_head.safetensors",
+        }
         assert fetched(hub) == {path.name for path in folder.iterdir()} == own
         assert all(f"/{sha}/" in path for path in hub.paths("GET") if "/resolve/" in path)
 
@@ -114,11 +125,14 @@ class TestWhatComesBack:
         revision = hub.add_model("maker/base", make_family(family, tmp_path / "base"))
         base = modeling.load_base(resolve("maker/base"), ["bad", "good"], "fp32", choose_device("cpu"))
         model = modeling.attach_lora(base, rank=4, alpha=8, dropout=0.0, targets="all-linear")
-        note = modeling.AdapterNote("maker/base", "maker/base", revision, ["bad", "good"], True, "fp32", "float32", 32, 0)
+        note = modeling.AdapterNote(
+            "maker/base", "maker/base", revision, ["bad", "good"], True, "fp32", "float32", 32, 0
+        )
         modeling.save_adapter(model, base.tokenizer, note, tmp_path / "adapter")
         hub.add_model(NAME, tmp_path / "adapter")
         np.testing.assert_array_equal(
-            Classifier(NAME, on_cpu=True).logits(TEXTS), Classifier(str(tmp_path / "adapter"), on_cpu=True).logits(TEXTS)
+            Classifier(NAME, on_cpu=True).logits(TEXTS),
+            Classifier(str(tmp_path / "adapter"), on_cpu=True).logits(TEXTS),
         )
 
     def test_revisions(self, hub: HubServer, copy: Path, tmp_path: Path) -> None:
@@ -127,11 +141,18 @@ class TestWhatComesBack:
         rewrite(newer / "qlora_demo.json", max_length=64)
         second = hub.add_model(NAME, newer)
         hub.repos["models", NAME].branches["old"] = first
-        assert [find_adapter(f"{NAME}{at}").name for at in ("", "@main", "@old", f"@{first}")] == [second, second, first, first]
+        assert [find_adapter(f"{NAME}{at}").name for at in ("", "@main", "@old", f"@{first}")] == [
+            second,
+            second,
+            first,
+            first,
+        ]
         with pytest.raises(ModelError, match="no revision"):
             find_adapter(f"{NAME}@none")
 
-    def test_a_cached_one_does_without_the_hub(self, hub: HubServer, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_cached_one_does_without_the_hub(
+        self, hub: HubServer, copy: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         hub.add_model(NAME, copy)
         folder = find_adapter(NAME)
         hub.close()
@@ -141,7 +162,9 @@ class TestWhatComesBack:
         with pytest.raises(HubError, match="offline mode"):
             find_adapter("stranger/other")
 
-    def test_no_two_models_are_built_at_a_time(self, hub: HubServer, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_no_two_models_are_built_at_a_time(
+        self, hub: HubServer, copy: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """The check builds its base's shape; a build in another thread would break it, and it the other."""
         hub.add_model(NAME, copy)
         alone, build = [], BertForSequenceClassification.from_pretrained
@@ -171,7 +194,9 @@ class TestWhatComesBack:
 class TestRefusals:
     """Each of these repositories wants something that must not happen."""
 
-    def refuse(self, hub: HubServer, copy: Path, tmp_path: Path, words: str, kind: type[DemoError] = AdapterError) -> None:
+    def refuse(
+        self, hub: HubServer, copy: Path, tmp_path: Path, words: str, kind: type[DemoError] = AdapterError
+    ) -> None:
         hub.add_model(NAME, copy)
         with pytest.raises(kind) as error:
             fetch_adapter(NAME)
@@ -286,7 +311,9 @@ class TestRefusals:
         ],
         ids=["code", "huge", "unknown", "images"],
     )
-    def test_a_base_that_is_not_loaded(self, hub: HubServer, copy: Path, tmp_path: Path, config: dict[str, Any], words: str) -> None:
+    def test_a_base_that_is_not_loaded(
+        self, hub: HubServer, copy: Path, tmp_path: Path, config: dict[str, Any], words: str
+    ) -> None:
         (tmp_path / "base").mkdir()
         (tmp_path / "base" / "config.json").write_text(json.dumps(config))
         revision = hub.add_model("evil/model", tmp_path / "base")
@@ -301,9 +328,13 @@ class TestRefusals:
         reweigh(copy / name, lambda weights: next(iter(weights.values())).view(-1)[:1].fill_(value))
         self.refuse(hub, copy, tmp_path, "NaN or infinite")
 
-    @pytest.mark.parametrize("content", [b"", b"\xff" * 100, b"\x10\0\0\0\0\0\0\0{}", PICKLE], ids=["empty", "huge", "short", "pickle"])
+    @pytest.mark.parametrize(
+        "content", [b"", b"\xff" * 100, b"\x10\0\0\0\0\0\0\0{}", PICKLE], ids=["empty", "huge", "short", "pickle"]
+    )
     @pytest.mark.parametrize("name", ["adapter_model.safetensors", "untrained_head.safetensors"])
-    def test_weights_that_are_no_safetensors(self, hub: HubServer, copy: Path, tmp_path: Path, name: str, content: bytes) -> None:
+    def test_weights_that_are_no_safetensors(
+        self, hub: HubServer, copy: Path, tmp_path: Path, name: str, content: bytes
+    ) -> None:
         (copy / name).write_bytes(content)
         self.refuse(hub, copy, tmp_path, "damaged or no safetensors file")
 
@@ -312,7 +343,10 @@ class TestRefusals:
         [
             (lambda it: it.pop(min(it)), "needs LoRA weights of (16, 384), and it has none"),
             (lambda it: it.update({min(it): torch.zeros(16, 100)}), "and it has (16, 100)"),
-            (lambda it: it.update({"base_model.model.bert.embeddings.word_embeddings.weight": torch.zeros(2, 2)}), "has no place there"),
+            (
+                lambda it: it.update({"base_model.model.bert.embeddings.word_embeddings.weight": torch.zeros(2, 2)}),
+                "has no place there",
+            ),
             (lambda it: it.update({"evil": torch.zeros(1)}), "has no place there"),
             (lambda it: it.update({"base_model.model.classifier.bias": torch.zeros(4)}), "classifier.bias is (4,)"),
             (lambda it: it.pop("base_model.model.classifier.bias"), "its head lacks classifier.bias"),
@@ -321,7 +355,9 @@ class TestRefusals:
             (lambda it: [it.pop(name) for name in list(it) if "lora" in name], "and it has none"),
         ],
     )
-    def test_weights_of_another_network(self, hub: HubServer, copy: Path, tmp_path: Path, change: Any, words: str) -> None:
+    def test_weights_of_another_network(
+        self, hub: HubServer, copy: Path, tmp_path: Path, change: Any, words: str
+    ) -> None:
         reweigh(copy / "adapter_model.safetensors", change)
         self.refuse(hub, copy, tmp_path, words)
 
@@ -330,7 +366,10 @@ class TestRefusals:
         self.refuse(hub, copy, tmp_path, "has no place there")
 
     def test_another_untrained_head(self, hub: HubServer, copy: Path, tmp_path: Path) -> None:
-        reweigh(copy / "untrained_head.safetensors", lambda it: it.update({"bert.pooler.dense.weight": torch.zeros(384, 384)}))
+        reweigh(
+            copy / "untrained_head.safetensors",
+            lambda it: it.update({"bert.pooler.dense.weight": torch.zeros(384, 384)}),
+        )
         self.refuse(hub, copy, tmp_path, "not like the trained one")
 
     @pytest.mark.parametrize("report", ['{"parameters": {"all": 1e999}}', '{"calibration": 3}', "[]"])
@@ -359,9 +398,10 @@ class TestAdoption:
         folder = self.adopt(hub, copy)
         found, shipped = Classifier(NAME, on_cpu=True), Classifier("sample", on_cpu=True, precision="fp32")
         assert found.folder == folder and found.labels == tuple(f"LABEL_{i}" for i in range(5)) and not found.ordinal
-        assert found.remark == (
-            f"{NAME} was not made by this app: its labels are called LABEL_0 to LABEL_4 and have no order, its base is taken at FP32, and "
-            "the untrained head beside it is made up."
+        assert (
+            found.remark
+            == f"{NAME} was not made by this app: its labels are called LABEL_0 to LABEL_4 and have no order, its base"
+            " is taken at FP32, and the untrained head beside it is made up."
         )
         # The shipped adapter's own longest length and number type are others; the weights are the same.
         np.testing.assert_allclose(found.logits(TEXTS), shipped.logits(TEXTS), atol=0.05)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from qlora_demo.core.records import Notice, Phase
 from qlora_demo.jobs import events as events_module
 from qlora_demo.jobs.events import EventWriter, last_event, read_events
-from qlora_demo.records import Notice, Phase
 
 
 @pytest.fixture
@@ -29,7 +29,10 @@ def test_events_are_numbered_and_carry_their_run(folder: Path) -> None:
     writer = EventWriter(folder)
     written = [writer.write(Phase("load", progress=0.5)), writer.write(Notice("careful"))]
     assert read_events(folder / "events.jsonl") == written
-    assert [(event["seq"], event["event"], event["run"]) for event in written] == [(1, "phase", folder.name), (2, "warning", folder.name)]
+    assert [(event["seq"], event["event"], event["run"]) for event in written] == [
+        (1, "phase", folder.name),
+        (2, "warning", folder.name),
+    ]
     assert abs(written[0]["time"] - time.time()) < 5
     assert EventWriter(folder).write(Notice("on"))["seq"] == 3, "a new writer counts on"
 
@@ -75,7 +78,9 @@ def test_every_block_size_gives_the_same_events(folder: Path, monkeypatch: pytes
 
 def test_a_poll_reads_the_end_of_a_long_file_only(folder: Path) -> None:
     line = json.dumps({"seq": 0, "event": "step", "run": "x", "text": "y" * 200})
-    (folder / "events.jsonl").write_text("".join(line.replace('"seq": 0', f'"seq": {number}', 1) + "\n" for number in range(1, 50_001)))
+    (folder / "events.jsonl").write_text(
+        "".join(line.replace('"seq": 0', f'"seq": {number}', 1) + "\n" for number in range(1, 50_001))
+    )
     assert sequence(folder, after=49_998) == [49_999, 50_000]
     fastest = min(_timed(lambda: sequence(folder, after=49_998)) for _ in range(20))
     whole = _timed(lambda: sequence(folder))

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from qlora_demo.errors import RunError
+from qlora_demo.core.errors import RunError
+from qlora_demo.core.records import Phase
 from qlora_demo.jobs import queue
 from qlora_demo.jobs.state import write_state
 from qlora_demo.jobs.store import EventWriter, Job, Kind, Store
-from qlora_demo.records import Phase
 
 
 class Launcher:
@@ -129,11 +129,15 @@ def ended(store: Store, kind: Kind, seconds: float, final: str = "done") -> None
     write_state(job.folder, replace(state, started=state.ended - seconds))  # type: ignore[operator]
 
 
-def test_the_wait_is_what_the_active_run_has_left_and_what_runs_ahead_usually_take(store: Store, launch: Launcher) -> None:
+def test_the_wait_is_what_the_active_run_has_left_and_what_runs_ahead_usually_take(
+    store: Store, launch: Launcher
+) -> None:
     active, first, second = (queue.submit(store, "train", {}, launch=launch) for _ in range(3))
     measured = queue.submit(store, "memory", {}, launch=launch)
     beside = queue.submit(store, "memory", {}, beside=True, launch=launch)
-    assert [queue.expected_wait(store, job) for job in (active, first, second, measured, beside)] == [None] * 5, "nothing is known yet"
+    assert [queue.expected_wait(store, job) for job in (active, first, second, measured, beside)] == [None] * 5, (
+        "nothing is known yet"
+    )
 
     EventWriter(active.folder).write(Phase("training", "step 1 of 9", 0.1, seconds_left=40.0))
     EventWriter(active.folder).write(Phase("evaluating", "says nothing of the time"))

@@ -13,10 +13,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from qlora_demo.errors import RunError
+from qlora_demo.core.errors import RunError
+from qlora_demo.core.records import Finished, Step
 from qlora_demo.jobs.state import JobState, process_marks, read_state, this_host, write_state
 from qlora_demo.jobs.store import Job, Store, to_json
-from qlora_demo.records import Finished, Step
 
 
 @pytest.fixture
@@ -37,7 +37,13 @@ def test_a_new_job_is_queued_and_keeps_its_settings(store: Store) -> None:
     assert re.fullmatch(r"\d{8}-\d{6}-[a-z0-9]{6}", job.id)
     assert job.settings() == {"model": "sample", "rank": 8}
     state = store.job(job.id).state()
-    assert (state.state, state.kind, state.name, state.key_hash, state.beside) == ("queued", "train", "first", "abc", False)
+    assert (state.state, state.kind, state.name, state.key_hash, state.beside) == (
+        "queued",
+        "train",
+        "first",
+        "abc",
+        False,
+    )
     assert job.events() == [] and job.report() is None and not job.stop_requested()
     assert not list(job.folder.glob(".state*")), "the draft of state.json was left behind"
 
@@ -82,7 +88,13 @@ def test_listing_is_newest_first_and_ignores_strays(store: Store) -> None:
     (store.home / "notes.txt").write_text("mine")
     (store.home / "20260101-000000-aaaa").mkdir()
     (store.home / "20260101-000000-bbbb").write_text("a file")
-    for name, content in (("cccc", "{"), ("dddd", "[]"), ("eeee", '{"state": "flying"}'), ("ffff", '{"kind": "train"}'), ("gggg", "\xff")):
+    for name, content in (
+        ("cccc", "{"),
+        ("dddd", "[]"),
+        ("eeee", '{"state": "flying"}'),
+        ("ffff", '{"kind": "train"}'),
+        ("gggg", "\xff"),
+    ):
         (store.home / f"20260101-000000-{name}").mkdir()
         (store.home / f"20260101-000000-{name}" / "state.json").write_text(content, encoding="latin-1")
     assert [job.id for job in store.jobs()] == ids[::-1]
@@ -99,11 +111,15 @@ def test_a_job_that_goes_away_is_a_run_error(store: Store) -> None:
         job.settings()
 
 
-@pytest.mark.parametrize("write", [lambda store: store.create("train", {}), lambda store: store.lock().__enter__()], ids=["create", "lock"])
+@pytest.mark.parametrize(
+    "write", [lambda store: store.create("train", {}), lambda store: store.lock().__enter__()], ids=["create", "lock"]
+)
 def test_a_home_that_cannot_be_written_is_one_sentence(tmp_path: Path, write: Callable[[Store], object]) -> None:
     (tmp_path / "file").write_text("in the way")
     store = Store(tmp_path / "file" / "home")
-    with pytest.raises(RunError, match=r"Runs cannot be kept in .*file/home: Not a directory; set QLORA_DEMO_HOME") as caught:
+    with pytest.raises(
+        RunError, match=r"Runs cannot be kept in .*file/home: Not a directory; set QLORA_DEMO_HOME"
+    ) as caught:
         write(store)
     assert "\n" not in str(caught.value)
     with pytest.raises(RunError, match="cannot be read"):
@@ -178,7 +194,9 @@ def test_settling_writes_the_end_once(store: Store) -> None:
     stored = read_state(job.folder)
     assert stored and stored.state == "interrupted" and stored.ended
     [event] = job.events()
-    assert (event["event"], event["state"], event["report"]) == ("finished", "interrupted", None) and event["error"] == stored.error
+    assert (event["event"], event["state"], event["report"]) == ("finished", "interrupted", None) and event[
+        "error"
+    ] == stored.error
 
 
 def test_a_worker_that_died_between_its_last_two_writes_had_finished(store: Store) -> None:
@@ -213,7 +231,12 @@ def test_the_end_leaves_no_drafts_and_no_reserve(store: Store) -> None:
         (job.folder / name).write_text("{")
     with store.lock():
         job.settle()
-    assert sorted(path.name for path in job.folder.iterdir()) == ["adapter", "config.json", "events.jsonl", "state.json"]
+    assert sorted(path.name for path in job.folder.iterdir()) == [
+        "adapter",
+        "config.json",
+        "events.jsonl",
+        "state.json",
+    ]
 
 
 def test_summary_prefers_the_reports_test_metrics(store: Store) -> None:
@@ -222,11 +245,26 @@ def test_summary_prefers_the_reports_test_metrics(store: Store) -> None:
     as_running(job, steps_done=5, steps_total=20, metrics={"accuracy": 0.5})
     summary = job.summary()
     assert summary["metrics"] == {"accuracy": 0.5} and summary["position"] is None
-    shown = {"run": job.id, "state": "running", "model": "sample", "data": "mine.csv", "steps_done": 5, "steps_total": 20}
+    shown = {
+        "run": job.id,
+        "state": "running",
+        "model": "sample",
+        "data": "mine.csv",
+        "steps_done": 5,
+        "steps_total": 20,
+    }
     assert shown.items() <= summary.items()
-    (job.folder / "report.json").write_text(json.dumps({"final": {"validation": {"accuracy": 0.6}, "test": {"accuracy": 0.7}}}))
+    (job.folder / "report.json").write_text(
+        json.dumps({"final": {"validation": {"accuracy": 0.6}, "test": {"accuracy": 0.7}}})
+    )
     job.finish(job.state(), "done")
-    assert job.summary()["metrics"] == {"split": "test", "accuracy": 0.7, "loss": None, "macro_f1": None, "mae_stars": None}
+    assert job.summary()["metrics"] == {
+        "split": "test",
+        "accuracy": 0.7,
+        "loss": None,
+        "macro_f1": None,
+        "mae_stars": None,
+    }
     assert job.events()[-1]["report"] == str(job.folder / "report.json")
 
 
@@ -240,7 +278,10 @@ def test_state_of_an_older_or_newer_version_is_read_by_the_fields_it_shares(stor
 
 def test_json_holds_no_nan() -> None:
     line = to_json({"loss": float("nan"), "all": [float("inf"), 1.5, ("ü", float("-inf"))]})
-    assert json.loads(line, parse_constant=lambda name: pytest.fail(name)) == {"loss": None, "all": [None, 1.5, ["ü", None]]}
+    assert json.loads(line, parse_constant=lambda name: pytest.fail(name)) == {
+        "loss": None,
+        "all": [None, 1.5, ["ü", None]],
+    }
     event = Step(1, 0.1, float("nan"), 1e-3, None, 1.0, 1.0, 1)
     assert json.loads(to_json(event.to_dict()))["loss"] is None
 

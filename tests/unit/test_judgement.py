@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 
 from qlora_demo.cli import lines
-from qlora_demo.engine import calibration, data, evaluation
+from qlora_demo.engine.classify import calibration
+from qlora_demo.engine.classify import metrics as evaluation
+from qlora_demo.engine.data import dataset
 from qlora_demo.hub.card import write_card
 from qlora_demo.jobs.store import Job, Store
-from qlora_demo.services import Services
-from qlora_demo.ui import judgement
-from qlora_demo.ui.judgement_views import say, view_reliability
+from qlora_demo.services.app import Services
+from qlora_demo.ui.train import evaluation_report
+from qlora_demo.ui.train.evaluation_views import say, view_reliability
 from qlora_demo.ui.views import view_report
 
 ASSETS = Path(__file__).parents[2] / "assets"
@@ -55,7 +57,7 @@ def job(tmp_path: Path, reports: tuple[dict[str, Any], dict[str, Any]]) -> Job:
     looked = {}
     for split, seed in (("validation", 0), ("test", 1)):
         labels, logits = draw(seed)
-        looked[split] = (data.Reviews([f"{i} " + "\U0001f600" * 1_500 for i in range(len(labels))], labels), logits)
+        looked[split] = (dataset.Reviews([f"{i} " + "\U0001f600" * 1_500 for i in range(len(labels))], labels), logits)
     evaluation.write_answers(made.folder / "answers.jsonl", looked)
     (made.folder / "report.json").write_text(json.dumps(reports[0]))
     return made
@@ -71,23 +73,31 @@ def weight(answer: dict[str, Any]) -> int:
 
 
 def test_the_overview(services: Services, job: Job) -> None:
-    found = judgement.look(services, {"run": job.id})
+    found = evaluation_report.look(services, {"run": job.id})
     final = (job.report() or {})["final"]
-    assert found["labels"] == NAMES and found["ordinal"] and found["listed"] and list(found["splits"]) == ["test", "validation"]
+    assert (
+        found["labels"] == NAMES
+        and found["ordinal"]
+        and found["listed"]
+        and list(found["splits"]) == ["test", "validation"]
+    )
     assert found["splits"]["test"] == final["test"]["confusion"] and "When it says" in found["reliability"]
     assert weight(found) < 50_000
 
 
 def test_the_reviews_of_a_cell_are_those_it_counts(services: Services, job: Job) -> None:
-    confusion = judgement.look(services, {"run": job.id})["splits"]["validation"]
+    confusion = evaluation_report.look(services, {"run": job.id})["splits"]["validation"]
     for label in range(5):
         for guess in range(5):
             asked = {"run": job.id, "split": "validation", "label": label, "guess": guess, "after": 0}
-            found = judgement.find(services, asked)
+            found = evaluation_report.find(services, asked)
             assert found["total"] == confusion[label][guess] and len(found["reviews"]) == min(10, found["total"])
             assert all((one["label"], one["guess"]) == (label, guess) for one in found["reviews"])
             assert weight(found) < 50_000
-    pages = [judgement.find(services, {**asked, "label": 2, "guess": 2, "after": after})["reviews"] for after in range(0, 300, 10)]
+    pages = [
+        evaluation_report.find(services, {**asked, "label": 2, "guess": 2, "after": after})["reviews"]
+        for after in range(0, 300, 10)
+    ]
     sure = [one["probabilities"][2] for page in pages for one in page]
     assert len(sure) == confusion[2][2] > 20 and sure == sorted(sure, reverse=True)
     assert len({one["text"].split()[0] for page in pages for one in page}) == len(sure)
@@ -95,8 +105,10 @@ def test_the_reviews_of_a_cell_are_those_it_counts(services: Services, job: Job)
 
 def test_the_worst_mistakes(services: Services, job: Job) -> None:
     asked = {"run": job.id, "split": "test"}
-    worst = [one for after in (0, 10, 20) for one in judgement.find(services, {**asked, "after": after})["reviews"]]
-    assert len(worst) == judgement.WORST
+    worst = [
+        one for after in (0, 10, 20) for one in evaluation_report.find(services, {**asked, "after": after})["reviews"]
+    ]
+    assert len(worst) == evaluation_report.WORST
     off = [(-abs(one["label"] - one["guess"]), -one["probabilities"][one["guess"]]) for one in worst]
     assert off == sorted(off) and off[0][0] < -2
     wrong = [answer for answer in job.answers() if answer["split"] == "test" and answer["label"] != answer["guess"]]
@@ -126,26 +138,28 @@ def test_the_worst_mistakes(services: Services, job: Job) -> None:
 )
 def test_queries_that_are_none(services: Services, job: Job, query: Any) -> None:
     asked = {**query, "run": job.id} if isinstance(query, dict) and query.get("run") == "RUN" else query
-    assert judgement.find(services, asked).keys() == {"error"}
+    assert evaluation_report.find(services, asked).keys() == {"error"}
     if asked is query:
-        assert judgement.look(services, asked).keys() == {"error"}
+        assert evaluation_report.look(services, asked).keys() == {"error"}
 
 
 def test_beyond_the_end_there_is_nothing(services: Services, job: Job) -> None:
     asked = {"run": job.id, "split": "test", "label": 99, "guess": 10**30, "after": 10**30}
-    assert judgement.find(services, asked) == {"total": 0, "reviews": []}
+    assert evaluation_report.find(services, asked) == {"total": 0, "reviews": []}
 
 
 @pytest.mark.parametrize("report", [None, {}, {"final": {"test": {"accuracy": 0.9}}}, "old"])
-def test_runs_without_much_of_a_report(tmp_path: Path, reports: tuple[dict[str, Any], dict[str, Any]], report: Any) -> None:
+def test_runs_without_much_of_a_report(
+    tmp_path: Path, reports: tuple[dict[str, Any], dict[str, Any]], report: Any
+) -> None:
     job = Store(tmp_path).create("train", {})
     if report is not None:
         (job.folder / "report.json").write_text(json.dumps(reports[1] if report == "old" else report))
     services = Services(Store(tmp_path), launch=lambda *_: None)  # type: ignore[arg-type, return-value]
-    found = judgement.look(services, {"run": job.id})
+    found = evaluation_report.look(services, {"run": job.id})
     assert not found["listed"] and found["reliability"] == ""
     assert list(found["splits"]) == (["test", "validation"] if report == "old" else [])
-    assert judgement.find(services, {"run": job.id, "split": "test", "after": 0}) == {"total": 0, "reviews": []}
+    assert evaluation_report.find(services, {"run": job.id, "split": "test", "after": 0}) == {"total": 0, "reviews": []}
 
 
 def test_the_report_has_intervals_where_there_are_any(reports: tuple[dict[str, Any], dict[str, Any]]) -> None:
@@ -170,9 +184,13 @@ def test_the_command_line_has_them_too() -> None:
     found = evaluation.judge(*draw(1), NAMES, True).to_dict()
     told = lines.metrics(found).splitlines()
     low, high = found["intervals"]["accuracy"]
-    assert told[1] == f"accuracy         {100 * found['accuracy']:.1f} %  (95 %: {100 * low:.1f} % to {100 * high:.1f} %)"
+    assert (
+        told[1] == f"accuracy         {100 * found['accuracy']:.1f} %  (95 %: {100 * low:.1f} % to {100 * high:.1f} %)"
+    )
     assert told[3].startswith(f"off by           {found['mae_stars']:.2f} stars on average  (95 %: ")
-    assert told[-1] == f"calibration      off by {found['calibration']['ece']:.3f} on average (expected calibration error)"
+    assert (
+        told[-1] == f"calibration      off by {found['calibration']['ece']:.3f} on average (expected calibration error)"
+    )
     assert len(lines.metrics(evaluation.judge([0, 1], np.eye(2), ["no", "yes"], False).to_dict()).splitlines()) == 4
 
 
@@ -181,7 +199,10 @@ def test_what_a_bin_means() -> None:
         few = {"lower": 0.2, "upper": 0.3, "rows": 3, "confidence": 0.25, "accuracy": 1.0}
         return [few, {"lower": 0.8, "upper": 0.9, "rows": rows, "confidence": confidence, "accuracy": accuracy}]
 
-    assert say(bins(0.9, 0.7), 203) == "When it says 90 % (in 200 of 203 reviews), it is right 70 % of the time: it is too sure of itself."
+    assert (
+        say(bins(0.9, 0.7), 203)
+        == "When it says 90 % (in 200 of 203 reviews), it is right 70 % of the time: it is too sure of itself."
+    )
     assert say(bins(0.8, 0.95), 203).endswith("it is right more often than it says.")
     assert say(bins(0.9, 0.88), 203).endswith("as it says, within what chance does.")
     assert say(bins(0.9, 0.7, 5), 8).endswith("as it says, within what chance does."), "five reviews say little"

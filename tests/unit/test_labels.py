@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
-from qlora_demo.engine.labels import find_scale, stars_of
-from qlora_demo.errors import DataError
+from qlora_demo.core.errors import DataError
+from qlora_demo.engine.data.labels import find_scale, stars_of
 
 STARS = list("12345") * 20
 
@@ -48,7 +48,11 @@ def test_numbers_are_stars(values: list[str], names: str, rule: str) -> None:
 )
 def test_words_keep_their_order(ordered: list[str]) -> None:
     scale = find_scale(Counter(sorted(ordered)), "it")
-    assert list(scale.names) == ordered and scale.ordinal and [scale.index[word] for word in ordered] == list(range(len(ordered)))
+    assert (
+        list(scale.names) == ordered
+        and scale.ordinal
+        and [scale.index[word] for word in ordered] == list(range(len(ordered)))
+    )
     shouted = find_scale(Counter([*ordered, *ordered, *(word.upper().replace(" ", "_") for word in ordered)]), "it")
     assert list(shouted.names) == ordered and len(shouted.index) == 2 * len(ordered)
 
@@ -85,7 +89,10 @@ def test_a_few_values_outside_a_scale_are_left_out(values: list[str], left_out: 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ([*STARS, *["7"] * 12], r"1 to 5 in 89% of its labelled rows only, and beside them '7' \(12 rows\); .* --labels 1,2,3,4,5"),
+        (
+            [*STARS, *["7"] * 12],
+            r"1 to 5 in 89% of its labelled rows only, and beside them '7' \(12 rows\); .* --labels 1,2,3,4,5",
+        ),
         ([*STARS, *["spam"] * 60], r"1 to 5 in 62% .* 'spam' \(60 rows\)"),
         ([f"user {i}" for i in range(21)], "21 different labels; give 2 to 20"),
         ([str(i / 100) for i in range(100, 500)], "400 different labels"),
@@ -124,4 +131,6 @@ def test_a_list_that_fits_nothing_names_what_is_there() -> None:
 
 
 def test_what_says_no_number_has_none() -> None:
-    assert [stars_of(label) for label in ("five star hotel", "4 stars and a half", "", "★ and more", "1e3", "½")] == [None] * 6
+    assert [stars_of(label) for label in ("five star hotel", "4 stars and a half", "", "★ and more", "1e3", "½")] == [
+        None
+    ] * 6

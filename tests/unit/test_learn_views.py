@@ -1,4 +1,5 @@
-"""What the Learn tab shows: the recipe's own numbers, the sample model's layers, and the predictor's totals. No page is opened.
+"""What the Learn tab shows: the recipe's own numbers, the sample model's layers, and the predictor's totals. No page is
+opened.
 
 Weights are the embedded sample model's; nothing is asked of the Hub.
 """
@@ -17,12 +18,13 @@ from huggingface_hub import constants
 from safetensors.torch import save_file
 from transformers import GPT2Config
 
-from qlora_demo.config import MemoryRequest
-from qlora_demo.engine import explore, nf4, sources
-from qlora_demo.errors import AdapterError, ModelError, SettingsError
-from qlora_demo.studying import Studies
-from qlora_demo.ui.learn_tab import BLOCK_SIZES, SHAPES, TRAINED, WEIGHTS, read_shape, read_sizes, shorten_names
-from qlora_demo.ui.learn_views import (
+from qlora_demo.core.config import MemoryRequest
+from qlora_demo.core.errors import AdapterError, ModelError, SettingsError
+from qlora_demo.engine.memory import layer_explorer, nf4
+from qlora_demo.engine.models import sources
+from qlora_demo.services.learn import Studies
+from qlora_demo.ui.learn.learn_tab import BLOCK_SIZES, SHAPES, TRAINED, WEIGHTS, read_shape, read_sizes, shorten_names
+from qlora_demo.ui.learn.learn_views import (
     KIND_NAMES,
     WEIGHT_NAMES,
     view_constants,
@@ -48,25 +50,34 @@ def _no_hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def layers() -> dict[str, explore.Layer]:
-    return explore.list_layers(sources.resolve("sample"))
+def layers() -> dict[str, layer_explorer.Layer]:
+    return layer_explorer.list_layers(sources.resolve("sample"))
 
 
 @pytest.fixture(scope="module")
-def query(layers: dict[str, explore.Layer]) -> nf4.Floats:
-    return explore.read_weights(sources.resolve("sample"), layers["bert.encoder.layer.0.attention.self.query"])
+def query(layers: dict[str, layer_explorer.Layer]) -> nf4.Floats:
+    return layer_explorer.read_weights(sources.resolve("sample"), layers["bert.encoder.layer.0.attention.self.query"])
 
 
 def text(html: str) -> str:
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html))
 
 
-# --- LoRA ---------------------------------------------------------------------------------------------------------------
+# --- LoRA -------------------------------------------------------------------------------------------------------------
 
 
 def test_the_recipes_example() -> None:
     shown = text(view_lora(10_000, 10_000, 5, 10))
-    for piece in ("100,000,000", "100,000", "1,000 : 1", "1,000 times fewer", "10 / 5", "390.6 KiB", "381.47 MiB", "1.14 MiB"):
+    for piece in (
+        "100,000,000",
+        "100,000",
+        "1,000 : 1",
+        "1,000 times fewer",
+        "10 / 5",
+        "390.6 KiB",
+        "381.47 MiB",
+        "1.14 MiB",
+    ):
         assert piece in shown, piece
 
 
@@ -75,7 +86,9 @@ def test_a_small_matrix_saves_little_and_a_large_rank_nothing() -> None:
     assert "No saving" in text(view_lora(20, 10, 7, 10)) and "Below rank 6.667" in text(view_lora(20, 10, 7, 10))
 
 
-@pytest.mark.parametrize("sizes", [(1, 1, 1), (16_384, 1, 256), (1, 16_384, 256), (8, 8, 256), (16_384, 16_384, 1), (20, 10, 5)])
+@pytest.mark.parametrize(
+    "sizes", [(1, 1, 1), (16_384, 1, 256), (1, 16_384, 256), (8, 8, 256), (16_384, 16_384, 1), (20, 10, 5)]
+)
 def test_nothing_is_drawn_outside_the_picture(sizes: tuple[int, int, int]) -> None:
     for drawing in re.findall(r"<svg.*?</svg>", view_lora(*sizes, 16)):
         left, top, width, height = map(float, re.search(r'viewBox="([^"]+)"', drawing)[1].split())  # type: ignore[index]
@@ -89,21 +102,26 @@ def test_nothing_is_drawn_outside_the_picture(sizes: tuple[int, int, int]) -> No
 
 
 def test_the_drawing_is_to_scale() -> None:
-    drawn = re.findall(r'<rect class="learn-frozen" x="[^"]+" y="[^"]+" width="([^"]+)" height="([^"]+)"', view_lora(4096, 1024, 64, 16))
+    drawn = re.findall(
+        r'<rect class="learn-frozen" x="[^"]+" y="[^"]+" width="([^"]+)" height="([^"]+)"',
+        view_lora(4096, 1024, 64, 16),
+    )
     assert float(drawn[0][1]) / float(drawn[0][0]) == pytest.approx(4, rel=1e-3)
 
 
-@pytest.mark.parametrize("sizes", [(0, 1, 1, 1), (1, None, 1, 1), (1, 1, 257, 1), (1, 1, "5", 1), (1, 1, 1, float("nan")), (True, 1, 1, 1)])
+@pytest.mark.parametrize(
+    "sizes", [(0, 1, 1, 1), (1, None, 1, 1), (1, 1, 257, 1), (1, 1, "5", 1), (1, 1, 1, float("nan")), (True, 1, 1, 1)]
+)
 def test_sizes_that_cannot_be(sizes: tuple[object, ...]) -> None:
     with pytest.raises(SettingsError, match="give a number from 1 to"):
         read_sizes(*sizes)
     assert read_sizes(10_000, 10_000.0, 5, 1.5) == (10_000, 10_000, 5, 1.5)
 
 
-# --- the microscope -----------------------------------------------------------------------------------------------------
+# --- the microscope ---------------------------------------------------------------------------------------------------
 
 
-def test_the_list_is_what_the_model_quantizes(layers: dict[str, explore.Layer]) -> None:
+def test_the_list_is_what_the_model_quantizes(layers: dict[str, layer_explorer.Layer]) -> None:
     assert len(layers) == 36
     assert layers["bert.encoder.layer.5.intermediate.dense"].shape == (1536, 384)
     assert not any("pooler" in name or "classifier" in name for name in layers)
@@ -128,18 +146,20 @@ def test_gpt2_holds_its_matrices_turned(tmp_path: Path) -> None:
     tensors |= {"ln_f.weight": torch.ones(32).bfloat16(), "ln_f.bias": torch.zeros(32).bfloat16()}
     save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
     source = sources.resolve(str(tmp_path))
-    layer = explore.list_layers(source)["transformer.h.0.attn.c_attn"]
+    layer = layer_explorer.list_layers(source)["transformer.h.0.attn.c_attn"]
     assert layer.shape == (96, 32) and layer.turned
-    assert np.array_equal(explore.read_weights(source, layer), tensors["h.0.attn.c_attn.weight"].float().numpy().T)
+    assert np.array_equal(
+        layer_explorer.read_weights(source, layer), tensors["h.0.attn.c_attn.weight"].float().numpy().T
+    )
 
 
 @pytest.mark.parametrize("which", WEIGHT_NAMES)
 @pytest.mark.parametrize("kind", KIND_NAMES)
 def test_every_choice_is_drawn(query: nf4.Floats, kind: nf4.Kind, which: str) -> None:
-    weights = explore.choose_weights(query, which)
+    weights = layer_explorer.choose_weights(query, which)
     for block_size in BLOCK_SIZES:
         for double in (False, True):
-            found = explore.examine(weights, kind, block_size, double)
+            found = layer_explorer.examine(weights, kind, block_size, double)
             assert sum(found["counts"]) == query.size
             assert sum(share for _, share in found["levels"]) == pytest.approx(1)
             assert found["errors"][kind] == found["error"]
@@ -151,45 +171,53 @@ def test_every_choice_is_drawn(query: nf4.Floats, kind: nf4.Kind, which: str) ->
 
 
 def test_bits_bytes_and_the_best_type_on_real_weights(query: nf4.Floats) -> None:
-    plain, double = (text(view_microscope(explore.examine(query, "nf4", 64, which), "query")) for which in (False, True))
+    plain, double = (
+        text(view_microscope(layer_explorer.examine(query, "nf4", 64, which), "query")) for which in (False, True)
+    )
     assert "Bits a weight 4.5 4 + 0.5 of constants" in plain and "Bits a weight 4.127 4 + 0.127 of constants" in double
-    assert "83,008 73,728 + 9,216 constants + 64 tables" in plain and "77,160 73,728 + 2,340 constants + 1,092 tables" in double
+    assert (
+        "83,008 73,728 + 9,216 constants + 64 tables" in plain
+        and "77,160 73,728 + 2,340 constants + 1,092 tables" in double
+    )
     assert "On these weights NF4 errs least" in plain and "below Int4" in plain and "below FP4" in plain
-    found = explore.examine(query, "int4", 64, False)
-    assert found["error"]["mean_absolute"] == np.abs(query - nf4.restore(nf4.quantize(query, "int4"))).astype(np.float64).mean()
+    found = layer_explorer.examine(query, "int4", 64, False)
+    assert (
+        found["error"]["mean_absolute"]
+        == np.abs(query - nf4.restore(nf4.quantize(query, "int4"))).astype(np.float64).mean()
+    )
 
 
 def test_an_outlier_spoils_its_block_alone(query: nf4.Floats) -> None:
-    normal = explore.examine(explore.choose_weights(query, "normal"), "nf4", 64, False)
-    spoilt = explore.examine(explore.choose_weights(query, "outlier"), "nf4", 64, False)
-    assert spoilt["worst_block"] == explore.OUTLIER_AT // 64
+    normal = layer_explorer.examine(layer_explorer.choose_weights(query, "normal"), "nf4", 64, False)
+    spoilt = layer_explorer.examine(layer_explorer.choose_weights(query, "outlier"), "nf4", 64, False)
+    assert spoilt["worst_block"] == layer_explorer.OUTLIER_AT // 64
     assert spoilt["worst_block_error"] > 5 * spoilt["median_block_error"]
     assert normal["worst_block_error"] < 3 * normal["median_block_error"]
     rows = [sum(row) for row in spoilt["map"]]
-    assert rows.index(max(rows)) == explore.OUTLIER_AT // 64
-    assert spoilt["absmax"].index(max(spoilt["absmax"])) == explore.OUTLIER_AT // 64
-    larger = explore.examine(explore.choose_weights(query, "outlier"), "nf4", 4096, False)
+    assert rows.index(max(rows)) == layer_explorer.OUTLIER_AT // 64
+    assert spoilt["absmax"].index(max(spoilt["absmax"])) == layer_explorer.OUTLIER_AT // 64
+    larger = layer_explorer.examine(layer_explorer.choose_weights(query, "outlier"), "nf4", 4096, False)
     assert larger["error"]["mean_absolute"] > spoilt["error"]["mean_absolute"]
 
 
 def test_small_and_constant_matrices_are_drawn_too() -> None:
     for weights in (np.zeros((3, 5), np.float32), np.ones((40, 40), np.float32), np.float32([[-2.0]])):
-        html = view_microscope(explore.examine(weights, "nf4", 4096, True), "few")
+        html = view_microscope(layer_explorer.examine(weights, "nf4", 4096, True), "few")
         assert "nan" not in html and "inf" not in html
 
 
 @pytest.mark.parametrize("choice", [("nf5", 64, "own"), ("nf4", 63, "own"), ("nf4", 64, "other"), (None, [], {})])
 def test_choices_that_there_are_not(choice: tuple[object, object, object]) -> None:
     with pytest.raises(SettingsError, match="is not offered"):
-        explore.check_choice(*choice)
+        layer_explorer.check_choice(*choice)
 
 
 def test_the_pages_choices_are_the_engines() -> None:
     assert tuple(KIND_NAMES) == nf4.KINDS and tuple(BLOCK_SIZES) == nf4.BLOCK_SIZES
-    assert set(WEIGHT_NAMES) == {explore.OWN, explore.NORMAL, explore.OUTLIER}
+    assert set(WEIGHT_NAMES) == {layer_explorer.OWN, layer_explorer.NORMAL, layer_explorer.OUTLIER}
 
 
-# --- double quantization, shapes, optimizers ----------------------------------------------------------------------------
+# --- double quantization, shapes, optimizers --------------------------------------------------------------------------
 
 
 def test_double_quantization_in_bits_and_bytes() -> None:
@@ -202,7 +230,7 @@ def test_double_quantization_in_bits_and_bytes() -> None:
 
 @pytest.fixture(scope="module")
 def shapes() -> list[dict]:
-    return [explore.predict_shape(model) for model in SHAPES]
+    return [layer_explorer.predict_shape(model) for model in SHAPES]
 
 
 def test_shapes_are_the_memory_commands_own_numbers(shapes: list[dict]) -> None:
@@ -233,7 +261,7 @@ def test_larger_models_shrink_more(shapes: list[dict]) -> None:
 
 def test_a_shape_that_is_not_carried() -> None:
     with pytest.raises(ModelError, match="carries no shape of 'nobody/nothing'"):
-        explore.predict_shape("nobody/nothing")
+        layer_explorer.predict_shape("nobody/nothing")
     for model in ("nobody/nothing", None, ["openai-community/gpt2"]):
         with pytest.raises(SettingsError, match="is not offered"):
             read_shape(model)
@@ -243,12 +271,14 @@ def test_a_shape_that_is_not_carried() -> None:
 def test_the_shipped_runs_optimizer() -> None:
     report = json.loads((ASSETS / "adapter" / "report.json").read_text())
     trained, peak = report["parameters"]["trainable"], report["memory"]["peak_bytes"]
-    state = explore.optimizer_of_run(ASSETS / "adapter")
+    state = layer_explorer.optimizer_of_run(ASSETS / "adapter")
     assert (state["trained"], state["state_bytes"], state["state_8bit_bytes"]) == (trained, 8 * trained, 2 * trained)
     shown = text(view_optimizer(state))
-    assert shown.count(f"{8 * trained:,} bytes") == 2 and f"{2 * trained:,} bytes" in shown and f"{peak:,} bytes" in shown
+    assert (
+        shown.count(f"{8 * trained:,} bytes") == 2 and f"{2 * trained:,} bytes" in shown and f"{peak:,} bytes" in shown
+    )
     assert f"{100 * 8 * trained / peak:.2f} % of the run's peak" in shown.replace("&#x27;", "'")
-    assert "peak" not in text(view_optimizer(explore.optimizer_state(7_000_000_000)))
+    assert "peak" not in text(view_optimizer(layer_explorer.optimizer_state(7_000_000_000)))
 
 
 def test_torchs_adamw_keeps_8_bytes_a_parameter() -> None:
@@ -258,12 +288,12 @@ def test_torchs_adamw_keeps_8_bytes_a_parameter() -> None:
     layer(torch.ones(1, 100)).sum().backward()
     optimizer.step()
     kept = sum(value.nbytes for state in optimizer.state.values() for name, value in state.items() if name != "step")
-    assert kept == explore.optimizer_state(100 * 50 + 50)["state_bytes"]
+    assert kept == layer_explorer.optimizer_state(100 * 50 + 50)["state_bytes"]
 
 
 def test_a_run_without_a_report(tmp_path: Path) -> None:
     with pytest.raises(AdapterError, match="cannot be read"):
-        explore.optimizer_of_run(tmp_path / "adapter")
+        layer_explorer.optimizer_of_run(tmp_path / "adapter")
 
 
 def test_texts_are_escaped() -> None:

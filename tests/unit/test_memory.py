@@ -1,7 +1,8 @@
-"""The byte ledger against numbers worked out by hand: GPT-2 with five labels, and what bitsandbytes allocates for odd matrices.
+"""The byte ledger against numbers worked out by hand: GPT-2 with five labels, and what bitsandbytes allocates for odd
+matrices.
 
-Predictions only, from shapes that the app carries: no weights, no network. Whole models are weighed in tests/integration.
-"""
+Predictions only, from shapes that the app carries: no weights, no network. Whole models are weighed in
+tests/integration."""
 
 from __future__ import annotations
 
@@ -13,10 +14,11 @@ import torch
 from bitsandbytes import functional
 from huggingface_hub import constants
 
-from qlora_demo.engine import memory, sources
-from qlora_demo.engine.layers import plan_layers
-from qlora_demo.errors import ModelError
-from qlora_demo.records import MemoryStage
+from qlora_demo.core.errors import ModelError
+from qlora_demo.core.records import MemoryStage
+from qlora_demo.engine.memory import ledger
+from qlora_demo.engine.models import sources
+from qlora_demo.engine.models.layers import plan_layers
 
 PARAMETERS, QUANTIZABLE, MATRICES = 124_443_648, 84_934_656, 48
 # 48 layers keep one code book of 16 float32 each; with double quantization also one of 256 and an offset.
@@ -36,7 +38,9 @@ def _no_hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def gpt2() -> dict[str, MemoryStage]:
-    return {stage.name: stage for stage in memory.predict(sources.resolve("openai-community/gpt2", config_only=True), 5)}
+    return {
+        stage.name: stage for stage in ledger.predict(sources.resolve("openai-community/gpt2", config_only=True), 5)
+    }
 
 
 def test_parameters_of_gpt2_equal_the_recipe(gpt2: dict[str, MemoryStage]) -> None:
@@ -64,7 +68,9 @@ def test_layers_and_adapters_of_gpt2(gpt2: dict[str, MemoryStage]) -> None:
     assert gpt2["lora"].adapter_bytes == 4 * 2_363_136, "the recipe's trainable parameters: rank 16, and the head once"
     assert gpt2["int8"].weights_bytes == QUANTIZABLE + 2 * (PARAMETERS - QUANTIZABLE)
     lora = gpt2["lora"]
-    assert lora.total_bytes == WEIGHTS["prepared"] + CONSTANTS["nf4-dq"] + 4 * 2_363_136 == lora.to_dict()["total_bytes"]
+    assert (
+        lora.total_bytes == WEIGHTS["prepared"] + CONSTANTS["nf4-dq"] + 4 * 2_363_136 == lora.to_dict()["total_bytes"]
+    )
 
 
 def test_a_shape_without_weights_is_predicted_offline() -> None:
@@ -72,8 +78,8 @@ def test_a_shape_without_weights_is_predicted_offline() -> None:
     assert not source.has_weights and "carried with the app" in source.note
     whole, embedding = 8_190_735_360, 151_936 * 4096  # the causal model as published, its two embeddings untied
     parameters = whole - embedding + 5 * 4096
-    assert memory.count_parameters(source, 5) == parameters
-    [nf4], [lora] = memory.predict(source, 5, ["nf4"]), memory.predict(source, 5, ["lora"], rank=8, targets="q_proj")
+    assert ledger.count_parameters(source, 5) == parameters
+    [nf4], [lora] = ledger.predict(source, 5, ["nf4"]), ledger.predict(source, 5, ["lora"], rank=8, targets="q_proj")
     matrices = 36 * (2 * 4096 * 4096 + 2 * 4096 * 1024 + 3 * 4096 * 12_288)
     assert nf4.weights_bytes == matrices // 2 + 2 * (parameters - matrices) and nf4.quantized_layers == 36 * 7
     assert lora.adapter_bytes == 4 * (36 * 8 * (4096 + 4096) + 5 * 4096)
@@ -81,12 +87,17 @@ def test_a_shape_without_weights_is_predicted_offline() -> None:
 
 def test_weights_that_are_not_here_are_not_measured() -> None:
     with pytest.raises(ModelError, match="The weights of gpt2 are not here, only its shape"):
-        memory.measure(sources.resolve("gpt2", config_only=True), 5)
+        ledger.measure(sources.resolve("gpt2", config_only=True), 5)
 
 
 def test_the_plan_of_gpt2_keeps_the_head() -> None:
     plan = plan_layers(sources.resolve("openai-community/gpt2", config_only=True), 5)
-    assert (plan.parameters, len(plan.quantized), plan.kept, plan.save_modules) == (PARAMETERS, MATRICES, ("score",), ("score",))
+    assert (plan.parameters, len(plan.quantized), plan.kept, plan.save_modules) == (
+        PARAMETERS,
+        MATRICES,
+        ("score",),
+        ("score",),
+    )
 
 
 @pytest.mark.parametrize("shape", ODD, ids=lambda shape: "x".join(map(str, shape)))
@@ -95,13 +106,13 @@ def test_nf4_of_odd_sizes_is_what_bitsandbytes_allocates(shape: tuple[int, int],
     packed, state = functional.quantize_4bit(torch.randn(shape).half(), quant_type="nf4", compress_statistics=double)
     kept = [state.absmax, state.code, *([state.offset, state.state2.absmax, state.state2.code] if double else [])]
     stage, weights = "nf4-dq" if double else "nf4", shape[0] * shape[1]
-    assert memory.packed_bytes(weights, stage) == packed.untyped_storage().nbytes()
-    assert memory.constants_bytes(weights, shape[0], stage) == sum(tensor.untyped_storage().nbytes() for tensor in kept)
+    assert ledger.packed_bytes(weights, stage) == packed.untyped_storage().nbytes()
+    assert ledger.constants_bytes(weights, shape[0], stage) == sum(tensor.untyped_storage().nbytes() for tensor in kept)
 
 
 @pytest.mark.parametrize("shape", ODD[:5], ids=lambda shape: "x".join(map(str, shape)))
 def test_int8_of_odd_sizes_is_what_bitsandbytes_allocates(shape: tuple[int, int]) -> None:
     weight = bnb.nn.Int8Params(torch.randn(shape).half(), requires_grad=False, has_fp16_weights=False).to("cpu")
     assert weight.dtype == torch.int8
-    assert memory.packed_bytes(weight.numel(), "int8") == weight.untyped_storage().nbytes()
-    assert memory.constants_bytes(weight.numel(), shape[0], "int8") == weight.SCB.untyped_storage().nbytes()
+    assert ledger.packed_bytes(weight.numel(), "int8") == weight.untyped_storage().nbytes()
+    assert ledger.constants_bytes(weight.numel(), shape[0], "int8") == weight.SCB.untyped_storage().nbytes()

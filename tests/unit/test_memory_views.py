@@ -7,13 +7,30 @@ from typing import Any
 
 import pytest
 
-from qlora_demo.heap import ARROW_POOL, COMPACT, TUNABLES, with_compact_heap
-from qlora_demo.records import Budget, BudgetReading, ProcessReading
-from qlora_demo.ui.memory_views import view_process, view_step
+from qlora_demo.core.malloc import ARROW_POOL, COMPACT, TUNABLES, with_compact_heap
+from qlora_demo.core.records import Budget, BudgetReading, ProcessReading
+from qlora_demo.ui.memory.memory_views import view_process, view_step
 
 MiB = 1024**2
-BUDGET = Budget(32, 128, "nf4-dq", "cpu", "adamw_torch_fused", False, 50 * MiB, 1 * MiB, 1 * MiB, 3 * MiB,
-                3 * MiB, 6 * MiB, 600 * MiB, 1 * MiB, 40 * MiB, 10 * MiB, 100 * MiB)  # fmt: skip
+BUDGET = Budget(
+    32,
+    128,
+    "nf4-dq",
+    "cpu",
+    "adamw_torch_fused",
+    False,
+    50 * MiB,
+    1 * MiB,
+    1 * MiB,
+    3 * MiB,
+    3 * MiB,
+    6 * MiB,
+    600 * MiB,
+    1 * MiB,
+    40 * MiB,
+    10 * MiB,
+    100 * MiB,
+)
 READING = BudgetReading(500 * MiB, 700 * MiB, 600 * MiB, 620 * MiB, 1400 * MiB, step_seconds=0.5)
 
 
@@ -22,7 +39,9 @@ def step(**changed: Any) -> dict[str, Any]:
 
 
 def test_the_bars_are_a_waterfall() -> None:
-    bars = re.findall(r'class="before" style="width:([\d.]+)%"></i><i class="part-\w+" style="width:([\d.]+)%', view_step(step()))
+    bars = re.findall(
+        r'class="before" style="width:([\d.]+)%"></i><i class="part-\w+" style="width:([\d.]+)%', view_step(step())
+    )
     ends = [float(start) + float(share) for start, share in bars]
     assert len(bars) == 7
     assert [float(start) for start, _ in bars[1:-1]] == pytest.approx(ends[:-2], abs=0.01)

@@ -1,4 +1,5 @@
-"""Quantization in numpy against bitsandbytes' own, bit for bit: codes, constants, restored values; and the sums of its bytes.
+"""Quantization in numpy against bitsandbytes' own, bit for bit: codes, constants, restored values; and the sums of its
+bytes.
 
 On random, constant, zero, outlier and real blocks, a partial last block included. No model is loaded.
 """
@@ -14,9 +15,14 @@ import pytest
 import torch
 from safetensors.numpy import safe_open
 
-from qlora_demo.engine import memory, nf4, sources
+from qlora_demo.engine.memory import ledger, nf4
+from qlora_demo.engine.models import sources
 
-LAYERS = ("encoder.layer.0.attention.self.query.weight", "encoder.layer.5.intermediate.dense.weight", "encoder.layer.3.output.dense.weight")
+LAYERS = (
+    "encoder.layer.0.attention.self.query.weight",
+    "encoder.layer.5.intermediate.dense.weight",
+    "encoder.layer.3.output.dense.weight",
+)
 
 
 def normal(*shape: int, seed: int = 0) -> nf4.Floats:
@@ -30,7 +36,9 @@ def with_outlier(*shape: int) -> nf4.Floats:
 
 
 def mixed() -> nf4.Floats:
-    """Blocks of zeros, of one value, of the smallest numbers, and ordinary ones beside each other, the last one partial and zero."""
+    """Blocks of zeros, of one value, of the smallest numbers, and ordinary ones beside each other, the last one partial
+    and zero.
+    """
     blocks = [np.zeros(64), np.full(64, 0.25), np.full(64, -3e-39), np.full(64, 1e-42), normal(64), np.zeros(31)]
     return np.concatenate(blocks)[None].astype(np.float32)
 
@@ -47,9 +55,9 @@ SYNTHETIC = {
     "outlier": with_outlier(128, 128),
     "outlier, partial": with_outlier(33, 65),
     "tiny and zero blocks": mixed(),
-    "midpoints": np.concatenate([[1.0], nf4.BOOKS["nf4"].midpoints, np.zeros(48), nf4.BOOKS["nf4"].midpoints, [-1.0]])[None].astype(
-        np.float32
-    ),
+    "midpoints": np.concatenate([[1.0], nf4.BOOKS["nf4"].midpoints, np.zeros(48), nf4.BOOKS["nf4"].midpoints, [-1.0]])[
+        None
+    ].astype(np.float32),
 }
 
 
@@ -132,7 +140,9 @@ def test_our_own_double_quantization_agrees(real: dict[str, nf4.Floats]) -> None
     """In 99.5 % of the codes, and by one level where not."""
     for weights in (*real.values(), normal(1536, 384), with_outlier(512, 512)):
         ours = nf4.quantize_constants(nf4.quantize(weights).absmax)
-        _, state = bnb.quantize_4bit(torch.from_numpy(weights), blocksize=64, quant_type="nf4", compress_statistics=True)
+        _, state = bnb.quantize_4bit(
+            torch.from_numpy(weights), blocksize=64, quant_type="nf4", compress_statistics=True
+        )
         differ = ours.codes != state.absmax.numpy()
         assert differ.mean() <= 0.005
         assert np.abs(ours.codes.astype(int) - state.absmax.numpy().astype(int)).max() <= 1
@@ -163,7 +173,9 @@ def test_int4_is_an_even_grid_of_fifteen_levels() -> None:
 def test_nf4_errs_least_on_normal_weights_and_an_outlier_spoils_its_block() -> None:
     weights = normal(512, 512)
     for block_size in (32, 64, 256):
-        errors = {kind: nf4.measure_error(weights, nf4.restore(nf4.quantize(weights, kind, block_size))) for kind in nf4.KINDS}
+        errors = {
+            kind: nf4.measure_error(weights, nf4.restore(nf4.quantize(weights, kind, block_size))) for kind in nf4.KINDS
+        }
         assert errors["nf4"].mean_absolute < min(errors["fp4"].mean_absolute, errors["int4"].mean_absolute)
         assert errors["nf4"].root_mean_square < min(errors["fp4"].root_mean_square, errors["int4"].root_mean_square)
     spoilt = with_outlier(512, 512)
@@ -177,7 +189,8 @@ def test_errors() -> None:
 
 
 @pytest.mark.parametrize(
-    ("block_size", "double", "bits"), [(64, False, 4.5), (64, True, 4.126953125), (32, False, 5.0), (4096, True, 4.0019836)]
+    ("block_size", "double", "bits"),
+    [(64, False, 4.5), (64, True, 4.126953125), (32, False, 5.0), (4096, True, 4.0019836)],
 )
 def test_bits_per_weight(block_size: int, double: bool, bits: float) -> None:
     assert nf4.bits_per_weight(block_size, double) == pytest.approx(bits, abs=1e-7)
@@ -188,9 +201,11 @@ def test_bits_per_weight(block_size: int, double: bool, bits: float) -> None:
 def test_stored_bytes_are_the_ledgers_and_the_librarys(count: int, double: bool) -> None:
     stored = nf4.stored_bytes(count, "nf4", 64, double)
     stage = "nf4-dq" if double else "nf4"
-    assert stored.total == memory.packed_bytes(count, stage) + memory.constants_bytes(count, 0, stage)
+    assert stored.total == ledger.packed_bytes(count, stage) + ledger.constants_bytes(count, 0, stage)
     packed, state = bnb.quantize_4bit(torch.ones(1, count), blocksize=64, quant_type="nf4", compress_statistics=double)
-    assert stored.packed == packed.nbytes and stored.constants == state.absmax.nbytes + (state.state2.absmax.nbytes if double else 0)
+    assert stored.packed == packed.nbytes and stored.constants == state.absmax.nbytes + (
+        state.state2.absmax.nbytes if double else 0
+    )
 
 
 @pytest.mark.parametrize(("weights", "block_size"), [([], 64), ([np.nan], 64), ([1.0, np.inf], 64), ([1.0], 0)])

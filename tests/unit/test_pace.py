@@ -9,8 +9,8 @@ import gradio as gr
 import pytest
 from gradio.queueing import Queue
 
-from qlora_demo.ui.pace import ANSWERS_PER_CORE, LEAST_SECONDS, MOST_SECONDS, Pace
-from qlora_demo.ui.theme import QUEUE_LOOKS_SECONDS
+from qlora_demo.ui.server.theme import QUEUE_LOOKS_SECONDS
+from qlora_demo.ui.train.poll_interval import ANSWERS_PER_CORE, LEAST_SECONDS, MOST_SECONDS, Pace
 
 CORES = 2
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from qlora_demo.privacy import clean, without_paths
+from qlora_demo.host.redaction import clean, without_paths
 
 ROOT = Path(__file__).parents[2]
 
@@ -17,10 +17,16 @@ ROOT = Path(__file__).parents[2]
         ("The folder /home/me/models/x has no config.json.", "The folder x has no config.json."),
         ("It lies in /home/me/models/x.", "It lies in x."),
         ("'/a/b c' and \"/a/b.csv\"", "'b c' and \"b.csv\""),
-        (f"{ROOT}/runs/20260101-000000-abcdef is gone; see {ROOT}.", "20260101-000000-abcdef is gone; see this machine."),
+        (
+            f"{ROOT}/runs/20260101-000000-abcdef is gone; see {ROOT}.",
+            "20260101-000000-abcdef is gone; see this machine.",
+        ),
         ("~/reviews.csv", "reviews.csv"),
         ("upload:0123456789abcdef0123456789abcdef/mine.csv", "mine.csv"),
-        ("accuracy and/or loss, 3/4 of 1/2; https://huggingface.co/a/b", "accuracy and/or loss, 3/4 of 1/2; https://huggingface.co/a/b"),
+        (
+            "accuracy and/or loss, 3/4 of 1/2; https://huggingface.co/a/b",
+            "accuracy and/or loss, 3/4 of 1/2; https://huggingface.co/a/b",
+        ),
         ("openai-community/gpt2 by /classify, <b>x</b>", "openai-community/gpt2 by /classify, <b>x</b>"),
         ("", ""),
     ],

@@ -1,4 +1,6 @@
-"""Publishing to a local Hub: one whole model or none, nothing of others' overwritten, and one sentence for all that can go wrong."""
+"""Publishing to a local Hub: one whole model or none, nothing of others' overwritten, and one sentence for all that can
+go wrong.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +15,12 @@ from typing import Any
 import pytest
 from huggingface_hub import ModelCard, constants
 
-from qlora_demo.errors import HubError
+from qlora_demo.core.cancellation import DownloadStopped
+from qlora_demo.core.errors import HubError
 from qlora_demo.hub import publish as publishing
 from qlora_demo.hub import space
 from qlora_demo.hub.publish import Published, publish
 from qlora_demo.hub.space import ROOT, upload_space, uploaded_files
-from qlora_demo.patience import DownloadStopped
 from tests.hub_files import Commit, Refusal
 from tests.hub_server import TOKEN, USER, HubServer
 from tests.hub_writes import check_card
@@ -91,7 +93,9 @@ class TestWhatIsPublished:
         send(model)
         stored = [request for request in hub.requests if request.path.startswith("/cdn/")]
         assert stored and all("authorization" not in request.headers for request in stored)
-        assert TOKEN not in repr(publishing._Sender(publishing.HfApi(token=TOKEN), REPO, "main", model, (), print, bool))  # type: ignore[arg-type]
+        assert TOKEN not in repr(
+            publishing._Sender(publishing.HfApi(token=TOKEN), REPO, "main", model, (), print, bool)
+        )  # type: ignore[arg-type]
 
     def test_private(self, hub: HubServer, model: Path) -> None:
         send(model, private=True)
@@ -169,7 +173,9 @@ class TestWhatIsLeftAlone:
 
 
 class TestRetries:
-    @pytest.mark.parametrize("place", ["/api/whoami-v2", "/api/repos/create", f"/api/models/{REPO}/commit/", "/api/validate-yaml"])
+    @pytest.mark.parametrize(
+        "place", ["/api/whoami-v2", "/api/repos/create", f"/api/models/{REPO}/commit/", "/api/validate-yaml"]
+    )
     @pytest.mark.parametrize("failure", ["drop", "lost", 503, 429])
     def test_what_passes_is_tried_again(self, hub: HubServer, model: Path, place: str, failure: int | str) -> None:
         hub.fail_next(place, failure)
@@ -211,7 +217,9 @@ class TestRetries:
         send(model)
         assert content(hub) == here(model)
 
-    def test_the_log_names_no_signed_address(self, hub: HubServer, model: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def test_the_log_names_no_signed_address(
+        self, hub: HubServer, model: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
         hub.fail_next("/cdn/upload/", "cut")
         with caplog.at_level(logging.DEBUG):
             send(model)
@@ -222,7 +230,19 @@ class TestRetries:
 
 class TestRefusals:
     @pytest.mark.parametrize(
-        "name", ["", "stars", "a/b/c", "/stars", "tester/", "tester/a--b", "tester/.x", "te ster/x", "tester/x.git", "a/" + "b" * 97]
+        "name",
+        [
+            "",
+            "stars",
+            "a/b/c",
+            "/stars",
+            "tester/",
+            "tester/a--b",
+            "tester/.x",
+            "te ster/x",
+            "tester/x.git",
+            "a/" + "b" * 97,
+        ],
     )
     def test_names(self, hub: HubServer, model: Path, name: str) -> None:
         with pytest.raises(HubError) as error:
@@ -250,7 +270,11 @@ class TestRefusals:
     def test_tokens(self, hub: HubServer, model: Path) -> None:
         hub.tokens |= {"hf_old": USER, "hf_reader": USER}
         hub.roles |= {"hf_old": "expired", "hf_reader": "read"}
-        for token, words in (("hf_wrong", "does not know your token"), ("hf_old", "has expired"), ("hf_reader", "may only read")):
+        for token, words in (
+            ("hf_wrong", "does not know your token"),
+            ("hf_old", "has expired"),
+            ("hf_reader", "may only read"),
+        ):
             with pytest.raises(HubError) as error:
                 send(model, token=token)
             assert words in refused(error)
@@ -363,7 +387,9 @@ class TestSpaces:
             ("drop", "connection to the Hub failed"),
         ],
     )
-    def test_a_space_that_is_not_taken(self, hub: HubServer, monkeypatch: pytest.MonkeyPatch, failure: Any, words: str) -> None:
+    def test_a_space_that_is_not_taken(
+        self, hub: HubServer, monkeypatch: pytest.MonkeyPatch, failure: Any, words: str
+    ) -> None:
         monkeypatch.setenv("HF_TOKEN", TOKEN)
         hub.fail_next("/api/repos/create", failure)
         with pytest.raises(HubError) as error:
@@ -380,9 +406,16 @@ class TestSpaces:
         asked = next(json.loads(request.told[0]) for request in hub.requests if request.path == "/api/repos/create")
         assert asked["sdk"] == "gradio" and asked["hardware"] == "zero-a10g"
 
-        monkeypatch.setattr(space, "uploaded_files", lambda: ["app.py", "README.md", space.MARK])  # an older version had more
+        monkeypatch.setattr(
+            space, "uploaded_files", lambda: ["app.py", "README.md", space.MARK]
+        )  # an older version had more
         upload_space(f"{USER}/app")
-        assert set(hub.repos["spaces", f"{USER}/app"].commit("main").files) == {"app.py", "README.md", space.MARK, ".gitattributes"}
+        assert set(hub.repos["spaces", f"{USER}/app"].commit("main").files) == {
+            "app.py",
+            "README.md",
+            space.MARK,
+            ".gitattributes",
+        }
 
     def test_another_space_is_left_alone(self, hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("HF_TOKEN", TOKEN)

@@ -18,11 +18,35 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 # huggingface.co/docs/hub/spaces-config-reference
 SPACE_KEYS = {
-    "title", "emoji", "colorFrom", "colorTo", "sdk", "python_version", "sdk_version", "suggested_hardware", "app_file", "app_port",
-    "base_path", "fullWidth", "header", "short_description", "models", "datasets", "tags", "thumbnail", "pinned", "hf_oauth",
-    "hf_oauth_scopes", "hf_oauth_expiration_minutes", "hf_oauth_authorized_org", "disable_embedding", "startup_duration_timeout",
-    "custom_headers", "preload_from_hub", "license",
-}  # fmt: skip
+    "title",
+    "emoji",
+    "colorFrom",
+    "colorTo",
+    "sdk",
+    "python_version",
+    "sdk_version",
+    "suggested_hardware",
+    "app_file",
+    "app_port",
+    "base_path",
+    "fullWidth",
+    "header",
+    "short_description",
+    "models",
+    "datasets",
+    "tags",
+    "thumbnail",
+    "pinned",
+    "hf_oauth",
+    "hf_oauth_scopes",
+    "hf_oauth_expiration_minutes",
+    "hf_oauth_authorized_org",
+    "disable_embedding",
+    "startup_duration_timeout",
+    "custom_headers",
+    "preload_from_hub",
+    "license",
+}
 _, FRONT, BODY = README.split("---\n", 2)
 
 
@@ -37,7 +61,9 @@ def test_the_front_matter_is_a_spaces() -> None:
     assert Version(found["sdk_version"]) == pinned()["gradio"]
     assert (ROOT / found["app_file"]).is_file() and found["license"] == "apache-2.0"
     assert check_card(README, "space") == ([], []) and set(found) <= SPACE_KEYS
-    assert found["hf_oauth"] is True and found["hf_oauth_scopes"] == ["contribute-repos"], "the least that lets a visitor publish"
+    assert found["hf_oauth"] is True and found["hf_oauth_scopes"] == ["contribute-repos"], (
+        "the least that lets a visitor publish"
+    )
     for line in found["preload_from_hub"]:
         assert re.fullmatch(r"[\w.-]+/[\w.-]+( [\w.,-]+)?( [0-9a-f]{40})?", line), line
 
@@ -50,7 +76,9 @@ def test_a_spaces_python_and_packages_fit_each_other() -> None:
     assert wanted["gradio"].contains(found["sdk_version"])
     for version in ("2.8.0", "2.9.1", "2.10.0", "2.11.0"):
         assert wanted["torch"].contains(version), version
-    assert "spaces" not in wanted and not [line for line in lines if "://" in line or line.startswith("-")], "a Space brings its own"
+    assert "spaces" not in wanted and not [line for line in lines if "://" in line or line.startswith("-")], (
+        "a Space brings its own"
+    )
 
 
 def test_every_requirement_admits_the_version_that_is_tested() -> None:

@@ -1,4 +1,6 @@
-"""What each module of each family is for, and which layer it is in: real modules of every family, and names of some more."""
+"""What each module of each family is for, and which layer it is in: real modules of every family, and names of some
+more.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-from qlora_demo.engine import memory, sources
-from qlora_demo.engine.roles import layer_of, role_of
+from qlora_demo.engine.memory import ledger
+from qlora_demo.engine.models import sources
+from qlora_demo.engine.models.roles import layer_of, role_of
 from tests.families import FAMILIES, make_family
 
 ROLES = {"embedding", "attention", "mlp", "norm", "head", "other"}
@@ -28,12 +31,14 @@ HEADS = {"bert": 2, "distilbert": 2, "roberta": 2, "deberta-v2": 2, "modernbert"
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
-def family(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[dict[str, Any]]]:
+def family(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, list[dict[str, Any]]]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     folder = make_family(request.param, tmp_path_factory.mktemp(request.param))
     torch.set_num_threads(threads)
-    return request.param, memory.architecture(sources.resolve(str(folder)), 5)["rows"]
+    return request.param, ledger.architecture(sources.resolve(str(folder)), 5)["rows"]
 
 
 def test_every_module_of_a_family_has_its_role(family: tuple[str, list[dict[str, Any]]]) -> None:
@@ -45,7 +50,9 @@ def test_every_module_of_a_family_has_its_role(family: tuple[str, list[dict[str,
     assert sum(row["role"] == "head" for row in rows) == HEADS.get(name, 1)
     # Quantized is what multiplies inside layers; of that only T5's wo is kept, which the library holds in FP32.
     assert {row["role"] for row in rows if row["changed"]} == {"attention", "mlp"}
-    dense = {row["name"].rpartition(".")[2] for row in rows if row["role"] in ("attention", "mlp") and not row["changed"]}
+    dense = {
+        row["name"].rpartition(".")[2] for row in rows if row["role"] in ("attention", "mlp") and not row["changed"]
+    }
     assert dense == ({"wo"} if name == "t5" else set())
     # What has no role of its own has no weights: position ids and rotary frequencies.
     assert {row["name"].rpartition(".")[2] for row in rows if row["role"] == "other"} <= {"embeddings", "rotary_emb"}

@@ -10,9 +10,10 @@ import time
 import pytest
 from huggingface_hub import constants
 
-from qlora_demo.engine import hubfiles, sources
-from qlora_demo.engine.shapes import SHAPES, shape_of
-from qlora_demo.engine.sources import (
+from qlora_demo.core.errors import HubError, ModelError
+from qlora_demo.engine.models import hubfiles, sources
+from qlora_demo.engine.models.shapes import SHAPES, shape_of
+from qlora_demo.engine.models.sources import (
     SAMPLE_HUB_ID,
     DownloadStopped,
     hub_reachable,
@@ -21,7 +22,6 @@ from qlora_demo.engine.sources import (
     read_header,
     resolve,
 )
-from qlora_demo.errors import HubError, ModelError
 from tests.hub_server import TOKEN, USER, HubServer
 
 CONFIG = {"model_type": "gpt2", "n_embd": 8, "n_layer": 1, "n_head": 1, "vocab_size": 16, "n_positions": 8}
@@ -137,7 +137,9 @@ class TestFolders:
     def test_an_index_cannot_lead_out_of_its_folder(self, tmp_path):
         folder = make_model(tmp_path / "m", weights=False)
         write_weights(tmp_path / "outside.safetensors", {"a": (1,)})
-        (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "../outside.safetensors"}}))
+        (folder / "model.safetensors.index.json").write_text(
+            json.dumps({"weight_map": {"a": "../outside.safetensors"}})
+        )
         with pytest.raises(ModelError, match="lacks"):
             resolve(str(folder))
 
@@ -210,17 +212,33 @@ class TestSample:
 
 class TestHub:
     def test_only_what_is_needed_is_fetched(self, hub, tmp_path):
-        make_model(tmp_path / "m", pytorch_model__bin=b"x" * 100, modeling_evil__py=b"print(1)", README__md=b"hi", vocab__json=b"{}")
+        make_model(
+            tmp_path / "m",
+            pytorch_model__bin=b"x" * 100,
+            modeling_evil__py=b"print(1)",
+            README__md=b"hi",
+            vocab__json=b"{}",
+        )
         sha = hub.add_model("some/model", tmp_path / "m", license="mit")
         summary = inspect_hub("some/model")
-        assert {file.name for file in summary.files} == {"config.json", "tokenizer.json", "vocab.json", "model.safetensors"}
+        assert {file.name for file in summary.files} == {
+            "config.json",
+            "tokenizer.json",
+            "vocab.json",
+            "model.safetensors",
+        }
         assert (summary.revision, summary.license, summary.gated, summary.cached) == (sha, "mit", False, False)
         assert summary.download_bytes == sum((tmp_path / "m" / file.name).stat().st_size for file in summary.files)
         assert summary.parameters == DATA_BYTES // 4
         heard = []
         source = resolve("some/model", on_progress=lambda text, fraction: heard.append((text, fraction)))
         assert (source.revision, source.base_name) == (sha, "some/model")
-        assert sorted(path.name for path in source.folder.iterdir()) == ["config.json", "model.safetensors", "tokenizer.json", "vocab.json"]
+        assert sorted(path.name for path in source.folder.iterdir()) == [
+            "config.json",
+            "model.safetensors",
+            "tokenizer.json",
+            "vocab.json",
+        ]
         assert heard[-1][1] == 1.0
         assert inspect_hub("some/model").cached
         assert inspect_hub("some/model").download_bytes == 0
@@ -237,7 +255,9 @@ class TestHub:
         folder = make_model(tmp_path / "m", weights=False)
         write_weights(folder / "model-00001-of-00001.safetensors", {"a": (2,)})
         write_weights(folder / "consolidated.safetensors", {"a": (2,)})
-        (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "model-00001-of-00001.safetensors"}}))
+        (folder / "model.safetensors.index.json").write_text(
+            json.dumps({"weight_map": {"a": "model-00001-of-00001.safetensors"}})
+        )
         hub.add_model("some/model", folder)
         assert read_header(resolve("some/model").folder) == {"a": (2,)}
         assert not any("consolidated" in path for path in hub.paths())

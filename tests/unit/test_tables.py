@@ -1,4 +1,6 @@
-"""The reader of rows: every way a table is written gives the same rows, and what cannot be read is counted, never lost."""
+"""The reader of rows: every way a table is written gives the same rows, and what cannot be read is counted, never
+lost.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from qlora_demo.engine.dialects import AS_FOUND, Asked
-from qlora_demo.engine.tables import CHUNK_ROWS, open_table
-from qlora_demo.errors import DataError
+from qlora_demo.core.errors import DataError
+from qlora_demo.engine.data.reading.dialects import AS_FOUND, Asked
+from qlora_demo.engine.data.reading.tables import CHUNK_ROWS, open_table
 
 ROWS = [{"text": f'number {i}, "quoted"; tab\there | café\nsecond line', "label": str(i % 5)} for i in range(40)]
 
@@ -21,7 +23,9 @@ def as_csv(rows: list[dict[str, str]], delimiter: str = ",", end: str = "\n") ->
     def quoted(cell: str) -> str:
         return '"' + cell.replace('"', '""') + '"'
 
-    return "".join(delimiter.join(map(quoted, cells)) + end for cells in [list(rows[0]), *(list(row.values()) for row in rows)])
+    return "".join(
+        delimiter.join(map(quoted, cells)) + end for cells in [list(rows[0]), *(list(row.values()) for row in rows)]
+    )
 
 
 def read(path: Path, asked: Asked = AS_FOUND) -> list[dict[str, Any]]:
@@ -64,7 +68,9 @@ def test_one_damaged_line_makes_no_other_encoding(tmp_path: Path) -> None:
     table = open_table(path)
     assert len(read(path)) == 21 and table.dialect.encoding is not None and table.dialect.encoding.name == "utf-8"
     list(table.chunks())
-    assert table.tally.counts == {"bytes that are not utf-8": 1} and table.tally.lines == {"bytes that are not utf-8": [22]}
+    assert table.tally.counts == {"bytes that are not utf-8": 1} and table.tally.lines == {
+        "bytes that are not utf-8": [22]
+    }
 
 
 JSON_FORMS = {
@@ -75,7 +81,9 @@ JSON_FORMS = {
     "held.json": lambda rows: json.dumps({"count": len(rows), "reviews": rows, "tags": ["a"]}),
     "objects.json": lambda rows: "\n".join(json.dumps(row, indent=1) for row in rows),
     "columns.json": lambda rows: json.dumps({name: [row[name] for row in rows] for name in rows[0]}),
-    "pandas.json": lambda rows: json.dumps({name: {str(i): row[name] for i, row in enumerate(rows)} for name in rows[0]}),
+    "pandas.json": lambda rows: json.dumps(
+        {name: {str(i): row[name] for i, row in enumerate(rows)} for name in rows[0]}
+    ),
     "named.json": lambda rows: json.dumps({f"id{i}": row for i, row in enumerate(rows)}),
     "array_called.csv": json.dumps,
     "lines_called.txt": lambda rows: "\n".join(map(json.dumps, rows)),
@@ -152,7 +160,10 @@ def test_what_the_user_says_wins(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_bytes(b"text;label\na,b;1\nc,d;2\n")
     assert [row["text"] for row in read(path)] == ["a,b", "c,d"]
-    assert read(path, Asked(delimiter=",")) == [{"column 1": "a", "text;label": "b;1"}, {"column 1": "c", "text;label": "d;2"}]
+    assert read(path, Asked(delimiter=",")) == [
+        {"column 1": "a", "text;label": "b;1"},
+        {"column 1": "c", "text;label": "d;2"},
+    ]
     path.write_bytes(b"text,label\ncaf\x82,1\n")
     assert read(path, Asked(encoding="cp850"))[0]["text"] == "café"
     for asked, message in (
@@ -181,7 +192,13 @@ def test_rows_that_do_not_fit_are_counted_with_their_lines(tmp_path: Path) -> No
     )
     table = open_table(path)
     rows = [(line, *row) for chunk in table.chunks() for line, row in zip(chunk.lines, chunk.rows, strict=True)]
-    assert rows == [(2, "good", "5"), (8, "two\nlines", "2"), (10, 'he said "wow" to me', "1"), (11, 'a "b" c', "1"), (12, "last", "5")]
+    assert rows == [
+        (2, "good", "5"),
+        (8, "two\nlines", "2"),
+        (10, 'he said "wow" to me', "1"),
+        (11, 'a "b" c', "1"),
+        (12, "last", "5"),
+    ]
     assert table.tally.lines == {
         "more cells than the 2 columns": [3],
         "fewer cells than the 2 columns": [4],
@@ -202,7 +219,16 @@ def test_an_open_quote_costs_its_own_line_only(tmp_path: Path) -> None:
 
 def test_huge_cells_and_lines(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
-    path.write_text("text,label\nfine,1\n" + "x" * 1_500_000 + ",2\n" + "y" * 9_000_000 + ",2\n" + '"' + "z\n" * 700_000 + '",1\nok,3\n')
+    path.write_text(
+        "text,label\nfine,1\n"
+        + "x" * 1_500_000
+        + ",2\n"
+        + "y" * 9_000_000
+        + ",2\n"
+        + '"'
+        + "z\n" * 700_000
+        + '",1\nok,3\n'
+    )
     table = open_table(path)
     rows = [row for chunk in table.chunks() for row in chunk.rows]
     assert rows[0] == ["fine", "1"] and rows[-1] == ["ok", "3"] and len(rows) == 2
@@ -214,7 +240,9 @@ def test_json_lines_that_are_none(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     deep = '{"text": ' + "[" * 100_000 + "]" * 100_000 + "}"
     good = '{"text": "fine", "label": 1}'
-    path.write_text("\n".join([good, "{broken", deep, "[1]", "", '{"text": "\\ud800"}', '{"text": "nul\\u0000"}', good]))
+    path.write_text(
+        "\n".join([good, "{broken", deep, "[1]", "", '{"text": "\\ud800"}', '{"text": "nul\\u0000"}', good])
+    )
     table = open_table(path)
     assert [row for chunk in table.chunks() for row in chunk.rows] == [["fine", 1]] * 2
     assert table.tally.lines == {
@@ -228,6 +256,14 @@ def test_json_lines_that_are_none(tmp_path: Path) -> None:
 
 def test_columns_that_begin_late_are_told(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
-    path.write_text("".join(json.dumps({"text": f"review {i}", **({"late": 1} if i > 60_000 else {})}) + "\n" for i in range(70_000)))
+    path.write_text(
+        "".join(
+            json.dumps({"text": f"review {i}", **({"late": 1} if i > 60_000 else {})}) + "\n" for i in range(70_000)
+        )
+    )
     table = open_table(path)
-    assert sum(len(chunk.rows) for chunk in table.chunks()) == 70_000 and table.columns == ("text",) and table.late == {"late"}
+    assert (
+        sum(len(chunk.rows) for chunk in table.chunks()) == 70_000
+        and table.columns == ("text",)
+        and table.late == {"late"}
+    )

@@ -1,4 +1,6 @@
-"""What a watching page is told: only what is new, thinned where it is much, and nothing of what a resumed run took back."""
+"""What a watching page is told: only what is new, thinned where it is much, and nothing of what a resumed run took
+back.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +15,13 @@ from typing import Any
 
 import pytest
 
+from qlora_demo.core.records import Baseline, Evaluation, Finished, GpuReading, Notice, Phase, Resumed
 from qlora_demo.jobs import queue
 from qlora_demo.jobs.store import EventWriter, Job, Store
-from qlora_demo.records import Baseline, Evaluation, Finished, GpuReading, Notice, Phase, Resumed
-from qlora_demo.services import Services
-from qlora_demo.ui import timeline
-from qlora_demo.ui.live_plot import news
-from qlora_demo.ui.timeline import Timeline, timeline_of
+from qlora_demo.services.app import Services
+from qlora_demo.ui.train import timeline
+from qlora_demo.ui.train.live_plot import news
+from qlora_demo.ui.train.timeline import Timeline, timeline_of
 from tests.drawn_runs import DIP, DIP_LOSS, HOSTILE, SPIKE, SPIKE_LOSS, TEXTS, make_run, one_step, story
 
 NOTHING: tuple[list[Any], ...] = ([], [], [], [])
@@ -70,7 +72,9 @@ def test_a_page_that_keeps_up_is_told_only_what_is_new(tmp_path: Path) -> None:
 def test_ten_pages_read_the_file_once(long_run: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[int] = []
     events = Job.events
-    monkeypatch.setattr(Job, "events", lambda self, after=0, limit=None: read.append(after) or events(self, after, limit))
+    monkeypatch.setattr(
+        Job, "events", lambda self, after=0, limit=None: read.append(after) or events(self, after, limit)
+    )
     watched = Timeline(long_run.folder)
     pages = [threading.Thread(target=ask_for_all, args=[watched]) for _ in range(10)]
     for page in pages:
@@ -93,7 +97,9 @@ def test_a_long_run_comes_in_answers_below_50_kb_with_its_extremes(long_run: Job
     for n, name in ((2, "learning_rate"), (3, "grad_norm"), (4, "reviews_per_second"), (5, "memory_bytes")):
         whole = [event[name] for event in everything if event[name] is not None]
         sent = [row[n] for row in points if row[n] is not None]
-        assert (min(sent), max(sent)) == (pytest.approx(min(whole), rel=1e-5), pytest.approx(max(whole), rel=1e-5)), name
+        assert (min(sent), max(sent)) == (pytest.approx(min(whole), rel=1e-5), pytest.approx(max(whole), rel=1e-5)), (
+            name
+        )
     # What is smoothed is no mean of extremes: around the spike it is the mean of what was logged.
     around = next(row[6] for row in points if row[0] == SPIKE)
     assert 0.3 < around < 1.2
@@ -135,7 +141,11 @@ def test_what_a_resumed_run_took_back_is_dropped(tmp_path: Path) -> None:
     after = watched.news(1.0, before["after"], before["born"])
     assert after["back_to"] == 4 and [row[0] for row in after["points"]] == [5]
     fresh = watched.news(1.0, 0)
-    assert [row[0] for row in fresh["points"]] == [1, 2, 3, 4, 5] and [row[0] for row in fresh["evaluations"]] == [0, 2, 4]
+    assert [row[0] for row in fresh["points"]] == [1, 2, 3, 4, 5] and [row[0] for row in fresh["evaluations"]] == [
+        0,
+        2,
+        4,
+    ]
     assert fresh["back_to"] is None and [row[1] for row in fresh["scorings"]] == [0, 2, 4]
     assert watched.news(1.0, after["after"], after["born"])["back_to"] is None
 
@@ -195,7 +205,7 @@ def test_memory_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert timeline_of.cache_info().currsize == timeline.RUNS_KEPT
 
 
-# --- one poll of a page --------------------------------------------------------------------------------------------------
+# --- one poll of a page -----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -205,9 +215,21 @@ def services(tmp_path: Path) -> Services:
 
 @pytest.mark.parametrize(
     "query",
-    [None, 7, "x", [], {}, {"run": "x"}, {"run": 7, "after": 0}, {"run": "x", "after": -1}, {"run": "x", "after": True},
-     {"run": "x", "after": 1.5}, {"run": "x", "after": "0"}, {"run": "x", "after": 0, "born": {"a": 1}}],
-)  # fmt: skip
+    [
+        None,
+        7,
+        "x",
+        [],
+        {},
+        {"run": "x"},
+        {"run": 7, "after": 0},
+        {"run": "x", "after": -1},
+        {"run": "x", "after": True},
+        {"run": "x", "after": 1.5},
+        {"run": "x", "after": "0"},
+        {"run": "x", "after": 0, "born": {"a": 1}},
+    ],
+)
 def test_a_query_that_is_none_is_answered_in_a_sentence(services: Services, query: Any) -> None:
     assert news(services, query) == {"error": "This is not a run."}
 
@@ -224,10 +246,14 @@ def test_a_deleted_run_is_gone(services: Services, tmp_path: Path) -> None:
     assert (answer["state"], answer["final"], answer["steps_done"]) == ("done", True, 5) and len(answer["points"]) == 5
     assert answer["left"] is None and answer["reading"]
     queue.delete(services.store, job.id)
-    assert "There is no run" in news(services, {"run": job.id, "after": answer["after"], "born": answer["born"]})["error"]
+    assert (
+        "There is no run" in news(services, {"run": job.id, "after": answer["after"], "born": answer["born"]})["error"]
+    )
 
 
-def test_a_waiting_run_says_how_long_it_may_take(services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_waiting_run_says_how_long_it_may_take(
+    services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     make_run(tmp_path, "running", story(5, 50, 1), 5, 50)
     waiting = make_run(tmp_path, "queued", iter([]), 0, 50)
     monkeypatch.setattr(queue, "expected_wait", lambda store, job: 300.0)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from qlora_demo import uploads
-from qlora_demo.errors import DataError
+from qlora_demo.core.errors import DataError
 from qlora_demo.jobs.store import Store
+from qlora_demo.storage import uploads
 
 
 def sent(tmp_path: Path, name: str = "reviews.csv", content: bytes = b"text\ngood\n") -> Path:
@@ -36,20 +36,36 @@ def test_a_link_out_of_the_uploads_is_no_upload(tmp_path: Path) -> None:
     assert not uploads.is_upload(kept.parent / "link.csv", home)
 
 
-@pytest.mark.parametrize(("name", "safe"), [
-    ("reviews.csv", "reviews.csv"), ("../../etc/passwd", "passwd"), ("C:\\Users\\me\\my reviews.csv", "my reviews.csv"),
-    ("<img src=x>.csv", "_img src=x_.csv".replace("=", "_")), ("a;rm -rf $HOME.tsv", "a_rm -rf _HOME.tsv"), ("..", "file"), ("", "file"),
-    (".hidden", "hidden"), ("отзывы 2024.jsonl", "отзывы 2024.jsonl"), ("a\nb\0c.csv", "a_b_c.csv"), ("\u202egpj.csv", "_gpj.csv"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "safe"),
+    [
+        ("reviews.csv", "reviews.csv"),
+        ("../../etc/passwd", "passwd"),
+        ("C:\\Users\\me\\my reviews.csv", "my reviews.csv"),
+        ("<img src=x>.csv", "_img src=x_.csv".replace("=", "_")),
+        ("a;rm -rf $HOME.tsv", "a_rm -rf _HOME.tsv"),
+        ("..", "file"),
+        ("", "file"),
+        (".hidden", "hidden"),
+        ("отзывы 2024.jsonl", "отзывы 2024.jsonl"),
+        ("a\nb\0c.csv", "a_b_c.csv"),
+        ("\u202egpj.csv", "_gpj.csv"),
+    ],
+)
 def test_names_lose_what_could_be_taken_for_something_else(name: str, safe: str) -> None:
     assert uploads.safe_name(name) == safe
 
 
 def test_a_long_name_keeps_its_ending() -> None:
-    assert uploads.safe_name("x" * 300 + ".csv.gz").endswith("x.csv.gz") and len(uploads.safe_name("x" * 300 + ".csv.gz")) == 100
+    assert (
+        uploads.safe_name("x" * 300 + ".csv.gz").endswith("x.csv.gz")
+        and len(uploads.safe_name("x" * 300 + ".csv.gz")) == 100
+    )
 
 
-def test_too_large_a_file_and_one_that_is_gone_are_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_large_a_file_and_one_that_is_gone_are_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(uploads, "MAX_UPLOAD_BYTES", 2 * 1024**2)
     with pytest.raises(DataError, match="has 3 MiB; give one of at most 2 MiB"):
         uploads.keep(sent(tmp_path, content=bytes(3 * 1024**2)), tmp_path / "home")
@@ -76,7 +92,11 @@ def test_after_a_day_an_upload_goes_but_for_a_run_that_may_still_need_it(tmp_pat
 
 def test_an_upload_is_dropped_at_once_unless_a_run_needs_it_and_nothing_else_is(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    needed, kept, others = uploads.keep(sent(tmp_path), home), uploads.keep(sent(tmp_path), home), sent(tmp_path, "mine.csv")
+    needed, kept, others = (
+        uploads.keep(sent(tmp_path), home),
+        uploads.keep(sent(tmp_path), home),
+        sent(tmp_path, "mine.csv"),
+    )
     Store(home).create("train", {"data": str(needed)})
     for path in (needed, kept, others, home / "gone.csv"):
         uploads.drop(path, home)

@@ -1,0 +1,490 @@
+"""RunConfig: every setting of a training run with its unit, bounds and help; and the presets.
+
+Bounds live here once: the page's sliders, the command line and the HTTP interface read them from the fields.
+Knows neither torch nor gradio, and does not touch disk or network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from .errors import SettingsError
+
+Precision = Literal["nf4-dq", "nf4", "fp16", "fp32"]
+MOST_PINNED, LONGEST_PINNED = 5, 1000
+Optimizer = Literal["adamw_torch_fused", "adamw_torch", "adamw_8bit", "paged_adamw_32bit", "paged_adamw_8bit"]
+
+
+class Settings(BaseModel):
+    """Base of what a job is told to do: frozen, strict about names, all problems reported at once."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @classmethod
+    def read(cls, fields: Mapping[str, Any]) -> Self:
+        """Settings from loose values (strings from a form or a file included).
+
+        Raises SettingsError with one sentence for each wrong field.
+        """
+        try:
+            return cls(**dict(fields))
+        except ValidationError as error:
+            problems: dict[str, str] = {}
+            for item in error.errors():
+                name = str(item["loc"][0]) if item["loc"] else "settings"
+                problems.setdefault(name, _sentence(cls, name, item))
+            raise SettingsError(problems) from None
+
+    def to_dict(self) -> dict[str, Any]:
+        return self.model_dump(mode="json")
+
+
+class MemoryRequest(Settings):
+    """What a memory measurement is asked for."""
+
+    model: str = Field(
+        "sample",
+        min_length=1,
+        max_length=400,
+        title="Model",
+        description="`sample` (embedded), a Hub id, or a local folder.",
+    )
+    revision: str = Field("", max_length=100, title="Model revision", description="Commit, tag or branch on the Hub.")
+    labels: int = Field(5, ge=1, le=1000, title="Labels", description="Classes of the head.")
+    stages: tuple[Literal["fp32", "fp16", "int8", "nf4", "nf4-dq", "prepared", "lora"], ...] = Field(
+        ("fp32", "fp16", "nf4", "nf4-dq", "prepared", "lora"),
+        min_length=1,
+        title="Stages",
+        description="Steps of QLoRA to weigh.",
+    )
+    rank: int = Field(16, ge=1, le=256, title="LoRA rank r", description="Rank of the adapters in stage lora.")
+    targets: str = Field(
+        "all-linear",
+        min_length=1,
+        max_length=400,
+        title="Target modules",
+        description="`all-linear`, or module names separated by commas.",
+    )
+    random_weights: bool = Field(
+        False, title="Random weights", description="Weigh the shape with random weights: needs the configuration only."
+    )
+    batch_size: int = Field(
+        0,
+        ge=0,
+        le=1024,
+        title="Reviews a step",
+        description="Weigh a training step on so many reviews, too; 0 = the model alone.",
+    )
+    length: int = Field(128, ge=8, le=8192, title="Tokens a review", description="Length of each review of that step.")
+    gradient_checkpointing: bool = Field(
+        False, title="Gradient checkpointing", description="Recompute activations in that step."
+    )
+    optimizer: Optimizer = Field(
+        "adamw_torch_fused", title="Optimizer", description="AdamW of that step, in 32 or 8 bits."
+    )
+
+
+class ClassifyRequest(Settings):
+    """What classifying a file of reviews is asked for."""
+
+    file: str = Field(
+        min_length=1,
+        max_length=1000,
+        title="File",
+        description="A .csv .tsv .json .jsonl or .parquet, also .gz or .zip.",
+    )
+    adapter: str = Field(
+        "sample",
+        min_length=1,
+        max_length=400,
+        title="Adapter",
+        description="`sample` (the shipped one), a run's id, or a local folder.",
+    )
+    text_column: str = Field(
+        "", max_length=200, title="Text column", description="Empty = found by name, else by what it holds."
+    )
+    title_column: str = Field(
+        "", max_length=200, title="Title column", description="Joined before the text; empty = found, - = none."
+    )
+    label_column: str = Field(
+        "",
+        max_length=200,
+        title="Label column",
+        description="The right labels, to judge the adapter by; empty = found, - = none.",
+    )
+    encoding: str = Field(
+        "", max_length=40, title="Encoding", description="Such as utf-8, utf-16 or cp1252; empty = found."
+    )
+    delimiter: str = Field(
+        "", max_length=20, title="Delimiter", description="Between a text file's columns: , ; | or tab; empty = found."
+    )
+    header: bool | None = Field(
+        None, title="Header", description="Whether the first row names the columns; empty = found."
+    )
+    base: bool = Field(False, title="Untrained", description="By the same network as it was before training.")
+    calibrated: bool = Field(
+        False,
+        title="Calibrated",
+        description="Logits divided by the temperature that the adapter's run fitted, where it fitted one.",
+    )
+
+
+class RunConfig(Settings):
+    """The settings of one training run."""
+
+    model: str = Field(
+        "sample",
+        min_length=1,
+        max_length=400,
+        title="Model",
+        description="`sample` (embedded), a Hub id such as openai-community/gpt2, or a local folder.",
+    )
+    revision: str = Field(
+        "",
+        max_length=100,
+        title="Model revision",
+        description="Commit, tag or branch on the Hub; empty = the default branch.",
+    )
+    data: str = Field(
+        "sample",
+        min_length=1,
+        max_length=400,
+        title="Reviews",
+        description="`sample`, `amazon-reviews`, a Hub data set, or a file (.csv .tsv .json .jsonl .parquet).",
+    )
+    data_config: str = Field(
+        "", max_length=100, title="Data configuration", description="A Hub data set's configuration."
+    )
+    data_revision: str = Field(
+        "", max_length=100, title="Data revision", description="A Hub data set's commit, tag or branch."
+    )
+    text_column: str = Field("", max_length=200, title="Text column", description="Empty = found by name.")
+    title_column: str = Field(
+        "", max_length=200, title="Title column", description="Joined before the text. Empty = found by name; - = none."
+    )
+    label_column: str = Field("", max_length=200, title="Label column", description="Empty = found by name.")
+    encoding: str = Field(
+        "", max_length=40, title="Encoding", description="Of a file, such as utf-8 or cp1252; empty = found."
+    )
+    delimiter: str = Field(
+        "", max_length=20, title="Delimiter", description="Between a file's columns: , ; | or tab; empty = found."
+    )
+    header: Literal["found", "yes", "no"] = Field(
+        "found", title="Header", description="Whether a file's first row names its columns."
+    )
+    labels: tuple[str, ...] = Field(
+        (),
+        title="Labels",
+        description="In order, one a line or with commas between; rows with others are left out. Empty = found.",
+    )
+    mend: bool = Field(
+        False,
+        title="Mend texts",
+        description="HTML entities and letters of a wrong encoding (&amp;#39; and Ã©) become what they were.",
+    )
+    rows: int = Field(
+        0,
+        ge=0,
+        le=10_000_000,
+        title="Training reviews",
+        description=(
+            "How many reviews to train on, shuffled and balanced as the whole; 0 = all. Fewer is faster, and over-fits"
+            " sooner."
+        ),
+    )
+    precision: Precision = Field(
+        "nf4-dq",
+        title="Precision",
+        description=(
+            "How the frozen base is held: nf4-dq is QLoRA; fp16 and fp32 are plain LoRA. Try fp32 when the loss becomes"
+            " NaN."
+        ),
+    )
+    rank: int = Field(
+        16,
+        ge=1,
+        le=256,
+        title="LoRA rank r",
+        description="Width of the two small matrices. More learns finer detail and costs memory; try 8 to 32.",
+    )
+    alpha: float = Field(
+        32,
+        gt=0,
+        le=1024,
+        title="LoRA alpha",
+        description=(
+            "The update is scaled by alpha / rank; twice the rank is a good start. Lower it when the loss jumps."
+        ),
+    )
+    dropout: float = Field(
+        0,
+        ge=0,
+        le=0.9,
+        title="LoRA dropout",
+        description="Share of inputs to the adapter set to zero in training; try 0.05 to 0.1 when over-fitting.",
+    )
+    targets: str = Field(
+        "all-linear",
+        min_length=1,
+        max_length=400,
+        title="Target modules",
+        description=(
+            "`all-linear`, or module names separated by commas (query,value). Fewer save memory; more learn more."
+        ),
+    )
+    learning_rate: float = Field(
+        1e-3,
+        gt=0,
+        le=0.1,
+        title="Learning rate",
+        description=(
+            "Size of a step. LoRA likes 1e-4 to 1e-3; lower it when the loss jumps, raise it when the loss hardly"
+            " falls."
+        ),
+    )
+    batch_size: int = Field(
+        32, ge=1, le=1024, title="Batch size", description="Reviews per device and step. Halve it when memory runs out."
+    )
+    accumulation: int = Field(
+        1,
+        ge=1,
+        le=256,
+        title="Gradient accumulation",
+        description="Batches added up before each step: the same result as a larger batch, in less memory.",
+    )
+    epochs: float = Field(
+        2,
+        gt=0,
+        le=100,
+        title="Epochs",
+        description=(
+            "Passes over the training reviews. More while the validation loss still falls; fewer once it rises."
+        ),
+    )
+    max_steps: int = Field(
+        0, ge=0, le=1_000_000, title="Maximum steps", description="Ends the run after this many steps; 0 = by epochs."
+    )
+    max_length: int = Field(
+        128,
+        ge=8,
+        le=8192,
+        title="Maximum length",
+        description=(
+            "Tokens kept of a review; what is longer is cut. Halve it when memory runs out, unless most reviews are"
+            " longer."
+        ),
+    )
+    schedule: Literal["cosine", "linear", "constant"] = Field(
+        "cosine",
+        title="Schedule",
+        description=(
+            "How the learning rate falls after warm-up. constant tells most when you try learning rates; cosine ends"
+            " best."
+        ),
+    )
+    warmup: float = Field(
+        0.1,
+        ge=0,
+        le=0.5,
+        title="Warm-up",
+        description=(
+            "Share of the steps in which the learning rate rises. More of it when the loss jumps in the first steps."
+        ),
+    )
+    weight_decay: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        title="Weight decay",
+        description="Pulls trained weights towards zero. Try 0.1 when over-fitting, 0 when the loss hardly falls.",
+    )
+    label_smoothing: float = Field(
+        0,
+        ge=0,
+        le=0.5,
+        title="Label smoothing",
+        description=(
+            "Share of the target given to the neighbouring stars (to all other labels where they are no stars). "
+            "Try 0.1 when the network is too sure of what it gets wrong."
+        ),
+    )
+    gradient_checkpointing: bool = Field(
+        False,
+        title="Gradient checkpointing",
+        description=(
+            "Recomputes activations: less memory, about a third slower. Tick it when memory runs out at a batch of 1."
+        ),
+    )
+    optimizer: Optimizer = Field(
+        "adamw_torch_fused",
+        title="Optimizer",
+        description=(
+            "With LoRA's few parameters the paged and 8-bit ones save next to nothing. adamw_torch_fused when in doubt."
+        ),
+    )
+    evaluations: int = Field(
+        4,
+        ge=1,
+        le=1000,
+        title="Evaluations",
+        description=(
+            "How often the validation reviews are scored during a run. More find the best checkpoint; fewer cost less"
+            " time."
+        ),
+    )
+    log_every: int = Field(
+        5,
+        ge=1,
+        le=1000,
+        title="Log every",
+        description="Steps between two points of the loss curve. 1 shows where a loss jumps; more is calmer.",
+    )
+    best_metric: Literal["accuracy", "macro_f1", "mae_stars", "loss"] = Field(
+        "accuracy",
+        title="Best checkpoint by",
+        description=(
+            "Validation metric that decides which checkpoint is kept. mae_stars for stars; macro_f1 when labels are"
+            " uneven."
+        ),
+    )
+    patience: int = Field(
+        0,
+        ge=0,
+        le=1000,
+        title="Patience",
+        description=(
+            "Ends the run after so many evaluations without a better one; 0 = never. Try 3 with many evaluations."
+        ),
+    )
+    class_weights: Literal["none", "balanced"] = Field(
+        "none",
+        title="Class weights",
+        description=(
+            "balanced: rare labels count more, so that the loss is not the commonest label's. For uneven reviews."
+        ),
+    )
+    start_from: str = Field(
+        "",
+        max_length=400,
+        title="Start from adapter",
+        description=(
+            "A run, a folder or `sample`: its weights are trained on. Empty = fresh ones. Model, rank and targets must"
+            " be its own."
+        ),
+    )
+    pinned: tuple[str, ...] = Field(
+        (
+            "I love this product",
+            "Broke after two days, a waste of money.",
+            "Great sound, but the battery barely lasts an afternoon.",
+        ),
+        title="Pinned reviews",
+        description="Scored at every evaluation, and drawn as they move: one a line, at most five.",
+    )
+    seed: int = Field(
+        42,
+        ge=0,
+        le=2**32 - 1,
+        title="Seed",
+        description=(
+            "Fixes the head's start, the order of reviews and dropout. Try three: what one seed gains may be luck."
+        ),
+    )
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _read_labels(cls, value: Any) -> Any:
+        lines = value.split(",") if isinstance(value, str) and "\n" not in value.strip() else value
+        return _read_lines(lines)
+
+    @field_validator("pinned", mode="before")
+    @classmethod
+    def _read_pinned(cls, value: Any) -> Any:
+        found = _read_lines(value)
+        if len(found) > MOST_PINNED:
+            raise ValueError(f"there are {len(found)} of them; give at most {MOST_PINNED}")
+        if any(len(line) > LONGEST_PINNED for line in found):
+            raise ValueError(f"one has {max(map(len, found)):,} characters; give at most {LONGEST_PINNED:,}")
+        return found
+
+
+def _read_lines(value: Any) -> tuple[str, ...]:
+    """A form and the command line give lines; a file may give a list. Raises ValueError."""
+    lines = value.splitlines() if isinstance(value, str) else value
+    if not isinstance(lines, list | tuple) or not all(isinstance(line, str | int) for line in lines):
+        raise ValueError("give text, one a line")
+    return tuple(str(line).strip() for line in lines if str(line).strip())
+
+
+def refuse_changes(asked: RunConfig, had: RunConfig) -> None:
+    """Raises SettingsError with each setting of `asked` that is not as in `had`: a run is resumed with its own."""
+    new, old = asked.to_dict(), had.to_dict()
+    changes = {
+        name: f"{RunConfig.model_fields[name].title} is {_shown(new[name])}, but the run has {_shown(old[name])}."
+        for name in new
+        if new[name] != old[name]
+    }
+    if changes:
+        raise SettingsError(changes)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """The limits of one numeric field; `minimum_open` means the minimum itself is not allowed."""
+
+    minimum: float | None
+    maximum: float | None
+    minimum_open: bool = False
+
+
+def bounds(name: str, settings: type[Settings] = RunConfig) -> Bounds:
+    """The bounds of the field `name`, as its validation uses them."""
+    minimum = maximum = None
+    minimum_open = False
+    for rule in settings.model_fields[name].metadata:
+        if getattr(rule, "ge", None) is not None:
+            minimum = rule.ge
+        if getattr(rule, "gt", None) is not None:
+            minimum, minimum_open = rule.gt, True
+        if getattr(rule, "le", None) is not None:
+            maximum = rule.le
+    return Bounds(minimum, maximum, minimum_open)
+
+
+def choices(name: str) -> tuple[str, ...]:
+    """The values that the setting `name` may have, where they can be listed."""
+    return tuple(value for value in get_args(RunConfig.model_fields[name].annotation) if isinstance(value, str))
+
+
+def _shown(value: Any) -> str:
+    return repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
+
+
+def _sentence(settings: type[Settings], name: str, item: Any) -> str:
+    """One sentence from one pydantic error: what, the value, what to do."""
+    value, kind, context = item.get("input"), item["type"], item.get("ctx", {})
+    if kind == "extra_forbidden":
+        return f"There is no setting called {name!r}; remove it."
+    known = name in settings.model_fields
+    title = settings.model_fields[name].title if known else name
+    limits = bounds(name, settings) if known else Bounds(None, None)
+    shown = _shown(value)
+    if kind == "literal_error":
+        return f"{title} is {shown}; choose one of {context['expected']}."
+    if kind in ("greater_than_equal", "greater_than", "less_than_equal", "less_than"):
+        low = f"more than {limits.minimum:g}" if limits.minimum_open else f"from {limits.minimum:g}"
+        return f"{title} is {shown}; give a number {low} up to {limits.maximum:g}."
+    if kind == "string_too_short":
+        return f"{title} is empty; give a value."
+    if kind == "string_too_long":
+        return f"{title} has {len(value)} characters; give at most {context['max_length']}."
+    if kind.startswith(("int", "float", "finite", "bool")):
+        wanted = {"i": "a whole number", "f": "a number", "b": "true or false"}[kind[0]]
+        return f"{title} is {shown}; give {wanted}."
+    if kind == "value_error":
+        return f"{title} cannot be used: {context['error']}."
+    return f"{title} is {shown}: {item['msg'].lower()}."

@@ -1,0 +1,1 @@
+"""Texts to stars, and why; what a file of reviews holds."""

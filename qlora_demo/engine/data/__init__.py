@@ -1,0 +1,1 @@
+"""Reviews of any source as texts and labels in three splits."""

@@ -1,0 +1,1 @@
+"""A file of rows, however messy, as chunks of cells."""

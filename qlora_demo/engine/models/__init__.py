@@ -1,0 +1,1 @@
+"""Where a model comes from, what it consists of, and how it is loaded."""

@@ -1,0 +1,193 @@
+"""What is seen of a run while it trains: a meter that counts, and the Trainer's callback that turns what happens into
+events.
+
+Knows neither models nor reviews.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from ...core.errors import TrainingError
+from ...core.format import duration
+from ...core.records import Evaluation, Event, Phase, Step
+from ..memory import measured_step
+from ..models.device import Device, process_memory_bytes
+from .warnings import check_losses
+
+Emit = Callable[[Event], None]
+
+
+@dataclass
+class Meter:
+    """Counts what steps are fed, the memory of the steps, and the time spent in them (evaluation not counted).
+
+    standing_bytes: before the first step. peak_bytes: the most during a step, which was `peak_step`.
+    """
+
+    device: Device
+    reviews: int = 0
+    tokens: int | torch.Tensor = 0
+    standing_bytes: int = 0
+    peak_bytes: int = 0
+    peak_step: int | None = None
+    began: float = field(default_factory=time.monotonic)
+    _keeps_peak: bool = False
+
+    def count(self, attention_mask: torch.Tensor) -> None:
+        """A batch (n, length), 1 where a token is; added up where it lies, so that no step waits for a GPU."""
+        self.reviews += len(attention_mask)
+        self.tokens = self.tokens + attention_mask.sum()
+
+    def rates(self) -> tuple[float, float]:
+        """(reviews, non-padding tokens) per second since the last call."""
+        seconds = max(time.monotonic() - self.began, 1e-9)
+        rates = self.reviews / seconds, int(self.tokens) / seconds
+        self.reset()
+        return rates
+
+    def reset(self) -> None:
+        self.reviews = self.tokens = 0
+        self.began = time.monotonic()
+
+    def memory(self) -> int:
+        return process_memory_bytes(self.device.kind)
+
+    def stand(self) -> None:
+        """Take what is held before the first step; what is free but kept by the C library is given back first."""
+        measured_step.give_back()
+        self.standing_bytes = self.memory()
+        self.begin_peak()
+
+    def begin_peak(self) -> None:
+        """Forget the peak of what was not a step. Where the system keeps none, steps are sampled at their end."""
+        self._keeps_peak = measured_step.reset_peak(self.device.kind)
+
+    def end_step(self, step: int) -> None:
+        found = measured_step.peak_bytes(self.device.kind) if self._keeps_peak else self.memory()
+        if found > self.peak_bytes:
+            self.peak_bytes, self.peak_step = found, step
+
+
+class Events(TrainerCallback):
+    """Turns what the Trainer does into events, asks whether to stop, and ends a run whose loss is no number."""
+
+    def __init__(
+        self,
+        emit: Emit,
+        should_stop: Callable[[], bool],
+        meter: Meter,
+        learning_rate: float,
+        on_judged: Callable[[int], None],
+        doubt: Callable[[str], None],
+    ):
+        self.emit, self.should_stop, self.meter, self.learning_rate = emit, should_stop, meter, learning_rate
+        self.on_judged, self.doubt = on_judged, doubt
+        self.stopped = self._doubted = False
+        self._began, self._began_at = 0.0, 0
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self._began, self._began_at = time.monotonic(), state.global_step  # a resumed run begins in the middle
+        self.meter.reset()
+        self.meter.stand()
+
+    def on_substep_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self._ask(control)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self._ask(control)
+        self.meter.end_step(state.global_step)
+        if state.global_step >= state.max_steps:  # the last step too is a candidate for the best checkpoint
+            control.should_evaluate = control.should_save = True
+        if self.stopped:
+            control.should_save = True
+        if (
+            control.should_save
+        ):  # a resumed run's next loss is a mean from here on: so must be that of a run that goes on
+            control.should_log = True
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        if not logs or "loss" not in logs:
+            return
+        self._check("loss", logs["loss"], state.global_step)
+        reviews, tokens = self.meter.rates()
+        norm = logs.get("grad_norm")
+        self.emit(
+            Step(
+                state.global_step,
+                float(logs.get("epoch", 0)),
+                float(logs["loss"]),
+                float(logs["learning_rate"]),
+                float(norm) if norm is not None and math.isfinite(norm) else None,
+                reviews,
+                tokens,
+                self.meter.memory(),
+            )
+        )
+        left = (
+            (time.monotonic() - self._began)
+            / max(state.global_step - self._began_at, 1)
+            * (state.max_steps - state.global_step)
+        )
+        self.emit(
+            Phase(
+                "training",
+                f"step {state.global_step} of {state.max_steps}, about {duration(left)} left",
+                state.global_step / max(state.max_steps, 1),
+                seconds_left=round(left, 1),
+            )
+        )
+
+    def on_evaluate(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: dict[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        found = {name.removeprefix("eval_"): value for name, value in (metrics or {}).items()}
+        self._check("validation loss", found["loss"], state.global_step)
+        self.emit(
+            Evaluation(
+                state.global_step,
+                found["loss"],
+                found["accuracy"],
+                found["macro_f1"],
+                found.get("mae_stars"),  # type: ignore[arg-type]
+                "validation",
+            )
+        )  # type: ignore[arg-type]
+        self.on_judged(state.global_step)
+        if not self._doubted and 2 * state.global_step >= state.max_steps:
+            losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
+            if sentence := check_losses(losses, self.learning_rate):
+                self._doubted = True
+                self.doubt(sentence)
+        self.meter.reset()  # evaluation's time is not the steps'
+        self.meter.begin_peak()
+
+    def _check(self, what: str, value: float, step: int) -> None:
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"The {what} became {value} at step {step}; lower the learning rate (it is {self.learning_rate:g}) and"
+                " start again."
+            )
+
+    def _ask(self, control: TrainerControl) -> None:
+        if self.should_stop():
+            self.stopped = control.should_training_stop = True

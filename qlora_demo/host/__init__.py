@@ -1,0 +1,1 @@
+"""Whose machine this is, who asks, and what they may ask for."""

@@ -1,0 +1,309 @@
+"""What the Data tab asks of reviews: read, examined, searched, and shown as the model gets them. The last read ones are
+kept for a while.
+
+Composes the engine for the page. Knows nothing of gradio and of runs.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import threading
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from ..core.cancellation import ShouldStop, never, unheard
+from ..core.errors import DataError, DemoError
+from ..core.paths import is_data_file
+from ..core.records import Columns
+from ..host.limits import EXAMINED_AT_ONCE, MODELS, Turns
+
+if TYPE_CHECKING:
+    from ..engine.data.dataset import DataSet
+
+SAMPLE = "sample"
+KEPT = 2
+KEPT_BYTES = 256 << 20  # of texts: beyond it only the newest data set is kept
+KEPT_SECONDS = 600.0  # unused for so long, a data set is let go
+LARGE_FILE_BYTES = 20 << 20  # such files are read one at a time: each may take seconds, and up to 2 GB while it is read
+LONGEST = 100_000  # characters of a review that are turned into tokens for one who looks at it
+MENDED_EXAMPLES = 3
+OnPhase = Callable[[str, float], None]  # what is done now, and the share of the whole that lies behind
+
+
+@dataclass(frozen=True)
+class DataRequest(Columns):
+    """Which reviews, and how they are to be read.
+
+    data: `sample`, a name on the Hub where `hub` is true, else the path of a file. split: of those that there are, "" =
+    all."""
+
+    data: str = SAMPLE
+    hub: bool = False
+    config: str = ""
+    revision: str = ""
+    split: str = ""
+
+
+class Counting:
+    """A tokenizer that remembers how many tokens each text had."""
+
+    def __init__(self, tokenizer: Any):
+        self._tokenizer = tokenizer
+        self.counts: Counter[int] = Counter()
+
+    def __call__(self, texts: list[str], **options: Any) -> Any:
+        found = self._tokenizer(texts, **options)
+        self.counts.update(map(len, found["input_ids"]))
+        return found
+
+
+class Examiner:
+    """Reads reviews for the page. `import_engine`: imports the engine from one thread at a time; `is_public`: strangers
+    use the app; `check`: raises SettingsError for what they may not have read.
+
+    All functions may be called from any thread, and raise DemoErrors; the reviews are read anew where they were let go.
+    """
+
+    def __init__(
+        self,
+        import_engine: Callable[[], None],
+        is_public: Callable[[], bool] = lambda: False,
+        check: Callable[[DataRequest], None] = lambda request: None,
+    ):
+        self._import_engine, self._is_public, self._check = import_engine, is_public, check
+        self._turns = Turns(is_public)
+        self._kept: OrderedDict[tuple[Any, ...], tuple[DataSet, int, float]] = (
+            OrderedDict()
+        )  # with bytes, and when it was last used
+        self._held = threading.Lock()
+        self._reading = threading.Lock()
+
+    # --- the whole ---------------------------------------------------------------------------------------------------
+
+    def examine(
+        self, request: DataRequest, model: str = SAMPLE, on_phase: OnPhase = unheard, should_stop: ShouldStop = never
+    ) -> dict[str, Any]:
+        """audit.Report as a dict, and with it: lengths {tokens: reviews}, most_tokens (what the model takes), model,
+        token_problem (why the tokens are not those of the model asked for), damaged [(as it is, mended)], splits_there.
+        `should_stop`: ends a download, with DownloadStopped."""
+        data = self._read(request, on_phase, should_stop)
+        from ..engine.data import audit
+
+        tokenizer, counted_by, problem = self._tokenizer(model)
+        most = min(int(tokenizer.model_max_length), 8192)
+        counting = Counting(tokenizer)
+        on_phase("Counting tokens, doubles, contradictions and languages", 0.6)
+        # At the model's own limit: what a chosen length would cut, the page works out from `lengths`.
+        report = audit.examine(data.only(request.split), counting, most).to_dict()
+        damaged = _damaged(data) if report["entities"] or report["garbled"] else []
+        splits = [name for name, reviews in data.splits.items() if len(reviews)]
+        return report | {
+            "lengths": dict(sorted(counting.counts.items())),
+            "most_tokens": most,
+            "model": counted_by,
+            "damaged": damaged,
+            "token_problem": problem,
+            "splits_there": splits if len(splits) > 1 else [],
+        }
+
+    def subset(self, request: DataRequest, rows: int, seed: int = 42) -> dict[str, Any]:
+        """What a run would train on that asks for `rows` reviews (0 = all): {of, rows, balance {label: (of all,
+        chosen)}}.
+
+        A file is divided as for training; reviews with titles may fall a little otherwise there, where one text has
+        several."""
+        data = self._read(request)
+        import numpy as np
+
+        from ..engine.data.splitting import divide, stratified
+
+        if not data.labels:
+            raise DataError("The reviews have no labels; name the label column.")
+        if "train" in data.splits:
+            labels = data.splits["train"].labels
+        else:
+            reviews = data.splits["all"]
+            keys = np.fromiter(map(hash, reviews.texts), np.int64, len(reviews))
+            labels = [reviews.labels[i] for i in divide(reviews.labels, keys, data.labels, seed)["train"]]
+        whole = Counter(labels)
+        chosen = Counter(labels[i] for i in stratified(labels, rows, seed)) if rows else whole
+        balance = {name: (whole[i], chosen[i]) for i, name in enumerate(data.labels)}
+        return {"of": len(labels), "rows": sum(chosen.values()), "balance": balance}
+
+    # --- single reviews ----------------------------------------------------------------------------------------------
+
+    def preview(
+        self, request: DataRequest, query: str = "", start: int = 0, count: int = 10
+    ) -> tuple[list[dict[str, Any]], int]:
+        """([{split, row, label, text}], how many there are) of the reviews that hold `query`."""
+        data = self._read(request).only(request.split)
+        from ..engine.data import audit
+
+        rows, total = audit.preview(data, query, start, count)
+        return [vars(row) for row in rows], total
+
+    def as_model_sees(
+        self,
+        request: DataRequest,
+        split: str,
+        row: int,
+        max_length: int,
+        model: str = SAMPLE,
+        beside: Sequence[tuple[str, int]] = (),
+    ) -> dict[str, Any]:
+        """audit.Seen as a dict with the review's text, padded to the longest of the reviews `beside` it (split and row,
+        from 1).
+        """
+        data = self._read(request)
+        from ..engine.data import audit
+
+        text = _text(data, split, row)
+        tokenizer, _, _ = self._tokenizer(model)
+        others = [_text(data, *other)[:LONGEST] for other in beside]
+        longest = max(map(len, tokenizer(others, truncation=True, max_length=max_length)["input_ids"])) if others else 0
+        seen = audit.as_model_sees(text[:LONGEST], tokenizer, max_length, longest).to_dict()
+        return seen | {
+            "text": text,
+            "cut_text": seen["cut_text"] + text[LONGEST:],
+            "unread_characters": len(text[LONGEST:]),
+        }
+
+    # --- reading -----------------------------------------------------------------------------------------------------
+
+    def _read(self, request: DataRequest, on_phase: OnPhase = unheard, should_stop: ShouldStop = never) -> DataSet:
+        """The reviews, from memory where they are there still."""
+        self._check(request)
+        check_source(request)
+        on_phase("Loading the libraries", 0.05)
+        self._import_engine()
+        key = (replace(request, split=""), _stamp(request))
+        if (found := self._remembered(key)) is not None:
+            return found
+        large = not request.hub and request.data != SAMPLE and _stamp(request)[1] >= LARGE_FILE_BYTES
+        if large and not self._reading.acquire(blocking=False):
+            on_phase("Waiting: another large file is being read", 0.1)
+            self._reading.acquire()
+        try:
+            # Who waited here may find that another has read it.
+            if (found := self._remembered(key)) is not None:
+                return found
+            on_phase("Fetching the reviews" if request.hub else "Reading the rows", 0.2)
+            with self._turns.take("having reviews read", EXAMINED_AT_ONCE):
+                return self._keep(key, self._load(request, on_phase, should_stop))
+        finally:
+            if large:
+                self._reading.release()
+
+    def _load(self, request: DataRequest, on_phase: OnPhase, should_stop: ShouldStop) -> DataSet:
+        from ..engine.data import dataset as data
+
+        return data.read_all(
+            request.data,
+            config=request.config,
+            revision=request.revision,
+            columns=request,
+            should_stop=should_stop,
+            on_progress=lambda text, share: on_phase(text, 0.2 + 0.3 * (share or 0)),
+        )
+
+    def _remembered(self, key: tuple[Any, ...]) -> DataSet | None:
+        with self._held:
+            if key not in self._kept:
+                return None
+            data, held, _ = self._kept.pop(key)
+            self._kept[key] = (data, held, time.monotonic())
+            return data
+
+    def _keep(self, key: tuple[Any, ...], data: DataSet) -> DataSet:
+        held = sum(sum(map(sys.getsizeof, reviews.texts)) for reviews in data.splits.values())
+        with self._held:
+            self._kept[key] = (data, held, time.monotonic())
+            while len(self._kept) > KEPT or (
+                len(self._kept) > 1 and sum(size for _, size, _ in self._kept.values()) > KEPT_BYTES
+            ):
+                self._kept.popitem(last=False)
+        self._let_go_later()
+        return data
+
+    def _let_go_later(self) -> None:
+        timer = threading.Timer(KEPT_SECONDS + 1, self.let_go)
+        timer.daemon = True
+        timer.start()
+
+    def let_go(self, unused_seconds: float = KEPT_SECONDS) -> None:
+        """Drops what nobody has used for so long; what is used still is looked at again later."""
+        before = time.monotonic() - unused_seconds
+        with self._held:
+            for key in [key for key, (_, _, used) in self._kept.items() if used <= before]:
+                del self._kept[key]
+            left = len(self._kept)
+        if left:
+            self._let_go_later()
+
+    def _tokenizer(self, model: str) -> tuple[Any, str, str]:
+        """(tokenizer, whose it is, why it is not that of `model`): only what is on this machine; nothing is fetched for
+        it.
+        """
+        if self._is_public() and model not in MODELS:  # a path, else, whose folder would be looked into
+            model = SAMPLE
+        self._import_engine()
+        from ..engine.models import modeling, sources
+
+        try:
+            return modeling.load_tokenizer(sources.resolve(model, download=False)), model, ""
+        except DemoError:
+            if model == SAMPLE:
+                raise
+            problem = f"The model {model[:80]} is not on this machine yet, so the tokens are those of the sample's."
+            return modeling.load_tokenizer(sources.resolve(SAMPLE)), SAMPLE, problem
+
+
+def check_source(request: DataRequest) -> None:
+    """Raises DataError where a name meant for the Hub could be taken for a path of this machine, or a file is not there
+    any more.
+    """
+    if request.hub:
+        if (
+            is_data_file(request.data)
+            or not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", request.data)
+            or os.path.exists(request.data)
+        ):
+            raise DataError(
+                f"{request.data[:80]!r} is no data set's name on the Hub; give one such as mteb/amazon_reviews_multi."
+            )
+    elif request.data != SAMPLE and not os.path.isfile(request.data):
+        raise DataError(f"The file {os.path.basename(request.data)[:80]} is not there (any more); choose it again.")
+
+
+def _stamp(request: DataRequest) -> tuple[int, int]:
+    """When a file was changed and its bytes; a changed file is read anew."""
+    if request.hub or request.data == SAMPLE:
+        return 0, 0
+    found = os.stat(request.data)
+    return found.st_mtime_ns, found.st_size
+
+
+def _text(data: DataSet, split: str, row: int) -> str:
+    texts = data.splits[split].texts if split in data.splits else []
+    if not 1 <= row <= len(texts):
+        raise DataError(f"There is no review {row} in {split[:40]!r}; choose one of the list.")
+    return texts[row - 1]
+
+
+def _damaged(data: DataSet) -> list[tuple[str, str]]:
+    """A few damaged texts, as they are and mended."""
+    from ..engine.data.repair import has_entities, is_garbled, mend
+
+    found: list[tuple[str, str]] = []
+    for reviews in data.splits.values():
+        for text in reviews.texts:
+            if has_entities(text) or is_garbled(text):
+                found.append((text, mend(text)))
+                if len(found) == MENDED_EXAMPLES:
+                    return found
+    return found

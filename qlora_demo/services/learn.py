@@ -1,0 +1,98 @@
+"""What the Learn tab asks: how a model shrinks, one of its layers quantized before one's eyes, what an optimizer keeps.
+
+Composes the engine for the page. Knows nothing of gradio, and of runs only which model was weighed last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ..core.errors import DemoError, ModelError
+from ..engine import building
+from ..jobs.store import Store
+from .classify import SAMPLE
+
+if TYPE_CHECKING:
+    from ..engine.memory.layer_explorer import Layer
+
+
+class Studies:
+    """Answers that never change are worked out once. Any thread may ask."""
+
+    def __init__(self, store: Store, import_engine: Callable[[], None]):
+        self._store, self._import_engine = store, import_engine
+        self._shapes: dict[str, dict[str, Any]] = {}
+        self._layers: dict[str, dict[str, Layer]] = {}  # by model
+
+    def predict_shape(self, model: str) -> dict[str, Any]:
+        """How a model shrinks whose shape the app carries (explore.predict_shape). Raises ModelError."""
+        self._import_engine()
+        from ..engine.memory import layer_explorer
+
+        with building:
+            if model not in self._shapes:
+                self._shapes[model] = layer_explorer.predict_shape(model)
+            return self._shapes[model]
+
+    def studied_model(self) -> str:
+        """The model that was weighed last, where its weights are here; else the sample."""
+        self._import_engine()
+        from ..engine.models import sources
+
+        job = self._store.latest("memory")
+        if job is None or job.report() is None:
+            return SAMPLE
+        model = str(job.settings()["model"])
+        try:
+            return model if sources.resolve(model, download=False).has_weights else SAMPLE
+        except DemoError:
+            return SAMPLE
+
+    def list_layers(self, model: str = SAMPLE) -> list[tuple[str, tuple[int, int]]]:
+        """Names and shapes of a model's quantizable layers; nothing is downloaded for them. Raises DemoErrors."""
+        return [(layer.name, layer.shape) for layer in self._layers_of(model).values()]
+
+    def examine_layer(
+        self, model: str, name: str, kind: str, block_size: int, double: bool, weights: str
+    ) -> dict[str, Any]:
+        """One layer of a model quantized in numpy. Raises DemoErrors."""
+        self._import_engine()
+        from ..engine.memory import layer_explorer
+        from ..engine.models import sources
+
+        layer_explorer.check_choice(kind, block_size, weights)
+        layer = self._layers_of(model).get(str(name))
+        if layer is None:
+            raise ModelError(f"{model} has no quantizable layer {str(name)[:80]!r}; choose one of the list.")
+        own = layer_explorer.read_weights(sources.resolve(model, download=False), layer)
+        return layer_explorer.examine(layer_explorer.choose_weights(own, weights), kind, block_size, bool(double))  # type: ignore[arg-type]
+
+    def optimizer_state(self, model: str = SAMPLE) -> dict[str, Any]:
+        """Bytes of AdamW's state: of the shipped run, or of training every weight of a model whose shape is carried.
+        Raises DemoErrors.
+        """
+        self._import_engine()
+        from ..engine.memory import layer_explorer
+        from ..engine.models import adapters
+
+        if model == SAMPLE:
+            return layer_explorer.optimizer_of_run(adapters.find_adapter(SAMPLE))
+        return layer_explorer.optimizer_state(self.predict_shape(model)["parameters"])
+
+    @staticmethod
+    def bits_of_constants(block_size: int) -> tuple[float, float]:
+        """Bits of quantization constants a weight, without and with double quantization."""
+        from ..engine.memory import nf4
+
+        return nf4.bits_of_constants(block_size, False), nf4.bits_of_constants(block_size, True)
+
+    def _layers_of(self, model: str) -> dict[str, Layer]:
+        self._import_engine()
+        from ..engine.memory import layer_explorer
+        from ..engine.models import sources
+
+        with building:
+            if model not in self._layers:
+                self._layers[model] = layer_explorer.list_layers(sources.resolve(model, download=False))
+            return self._layers[model]

@@ -1,0 +1,1 @@
+"""What users leave: uploads, corrections, packs, result files."""

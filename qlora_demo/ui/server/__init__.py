@@ -1,0 +1,1 @@
+"""Around the page: launch, routes, the HTTP interface, looks."""

@@ -1,0 +1,258 @@
+"""What the live page knows of one run: its events, each read once for all who watch, handed out in answers of bounded
+size.
+
+A page that keeps up is sent every new row. One that asks for everything (a reload) or slept is sent a long run thinned:
+of each bucket of rows the lowest and the highest of every curve, so that a peak is never lost. Knows neither pages nor
+what is drawn."""
+
+from __future__ import annotations
+
+import math
+import threading
+from bisect import bisect_right
+from functools import lru_cache
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+from ...jobs.store import Job, to_json
+from .curves_in_words import read_curves
+
+Row = tuple[Any, ...]  # (seq, step, value ...); a value that is not known is None
+
+RUNS_KEPT = 8
+ROWS_BYTES = 40_000  # of the rows in one answer: with all that stands around them it stays under 50 kB
+AT_ONCE = 100  # as many new rows of a curve are sent as they are, however long the run
+MOST_ROWS = 20_000  # kept of a curve, some 5 MB; beyond, it is thinned to half
+MOST_PINNED, MOST_NOTICES = 5, 50
+LONGEST_TEXT, LONGEST_NOTICE = 400, 500  # characters
+SEQ, STEP = 0, 1
+
+
+class Curve:
+    """Rows in the order of their steps. `extremes`: the columns whose lowest and highest survive thinning; `level`: the
+    column that becomes a bucket's mean, for what is smoothed later. `most`: about as many rows are sent of the whole
+    curve."""
+
+    def __init__(self, extremes: tuple[int, ...], most: int, level: int | None = None):
+        self.extremes, self.most, self.level = extremes, most, level
+        self.rows: list[Row] = []
+
+    def add(self, row: Row) -> None:
+        """A step that is there already is not told twice: the last evaluation of a run is one of the checkpoint that is
+        kept.
+        """
+        if self.rows and row[STEP] <= self.rows[-1][STEP]:
+            return
+        self.rows.append(row)
+        if len(self.rows) > MOST_ROWS:
+            self.rows = self._thin(0, self._width(MOST_ROWS // 2))
+
+    def go_back(self, step: int) -> None:
+        while self.rows and self.rows[-1][STEP] > step:
+            self.rows.pop()
+
+    def since(self, after: int) -> list[Row]:
+        """The rows after event `after`; where they are many and the curve is long, thinned."""
+        begin = bisect_right(self.rows, after, key=itemgetter(SEQ))
+        width = self._width(self.most)
+        return self.rows[begin:] if width == 1 or len(self.rows) - begin <= AT_ONCE else self._thin(begin, width)
+
+    def _width(self, most: int) -> int:
+        """Rows in a bucket: a power of two, so that a growing run keeps its buckets from one answer to the next."""
+        if len(self.rows) <= most:
+            return 1
+        buckets = most // (2 * len(self.extremes))
+        return int(2 ** math.ceil(math.log2(len(self.rows) / buckets)))
+
+    def _thin(self, begin: int, width: int) -> list[Row]:
+        """The extremes of each bucket from row `begin` on; the first and the last row stay."""
+        kept: list[Row] = []
+        for start in range(begin - begin % width, len(self.rows), width):
+            bucket = self.rows[max(start, begin) : start + width]
+            chosen = {0} if not kept else set()
+            if start + width >= len(self.rows):
+                chosen.add(len(bucket) - 1)
+            for column in self.extremes:
+                known = [n for n, row in enumerate(bucket) if row[column] is not None]
+                if known:
+                    value = [row[column] for row in bucket].__getitem__
+                    chosen |= {min(known, key=value), max(known, key=value)}
+            rows = [bucket[n] for n in sorted(chosen)]
+            if self.level is not None:
+                mean = _mean([row[self.level] for row in bucket])
+                rows = [(*row[: self.level], mean, *row[self.level + 1 :]) for row in rows]
+            kept += rows
+        return kept
+
+
+class Story:
+    """All that one file of events has told so far."""
+
+    def __init__(self) -> None:
+        self.last = 0  # the number of the last event
+        self.curves = {
+            "points": Curve(extremes=(2, 3, 4, 5, 6), most=900, level=7),
+            "evaluations": Curve(extremes=(2, 3), most=300),
+        }
+        self.texts: list[tuple[int, str, list[str]]] = []
+        self.probes: list[Curve] = []  # of each text
+        self.notices: list[tuple[int, str]] = []
+        self.resumed: list[tuple[int, int]] = []
+        self.baselines: dict[str, float] = {}  # accuracy on the validation split, by name
+        self.phase: dict[str, Any] = {}
+        self.gpu: dict[str, Any] | None = None
+        self.labels: int | None = None
+        self.steps_total: int | None = None
+        self.accuracy: float | None = None
+        self.ended = False
+        self._reading, self._reading_at = "", 0
+
+    def take(self, event: dict[str, Any]) -> None:
+        seq = event["seq"]
+        match event["event"]:
+            case "step":
+                loss = _short(event["loss"])
+                rest = [_short(event[name]) for name in ("learning_rate", "grad_norm", "reviews_per_second")]
+                self.curves["points"].add((seq, event["step"], loss, *rest, event["memory_bytes"], loss))
+            case "evaluation" if event["split"] == "validation":
+                self.accuracy = event["accuracy"]
+                self.curves["evaluations"].add((seq, event["step"], _short(event["loss"]), _short(event["accuracy"])))
+            case "probe":
+                self._take_probe(seq, event)
+            case "baseline" if event["split"] == "validation":
+                self.baselines[event["name"]] = event["accuracy"]
+            case "gpu":
+                self.gpu = {name: event[name] for name in ("utilization", "memory_bytes", "celsius", "watts")}
+            case "warning":
+                self.notices = [*self.notices, (seq, event["message"][:LONGEST_NOTICE])][-MOST_NOTICES:]
+            case "phase":
+                self.phase, self.ended = event, False
+                self.labels = event.get("labels") or self.labels
+                self.steps_total = event.get("steps") or self.steps_total
+            case "resumed":
+                self.resumed.append((seq, event["step"]))
+                for curve in (*self.curves.values(), *self.probes):
+                    curve.go_back(event["step"])
+            case "finished":
+                self.ended = True
+        self.last = seq
+
+    def _take_probe(self, seq: int, event: dict[str, Any]) -> None:
+        text, shares = event["text"][:LONGEST_TEXT], event["probabilities"]
+        known = [pinned for _, pinned, _ in self.texts]
+        if text not in known:
+            if len(known) == MOST_PINNED:
+                return
+            known.append(text)
+            self.texts.append((seq, text, list(shares)))
+            self.probes.append(Curve(extremes=(2,), most=100))
+        expected = sum(rank * share for rank, share in enumerate(shares.values(), start=1))
+        row = (seq, event["step"], round(expected, 2), *(round(share, 3) for share in shares.values()))
+        self.probes[known.index(text)].add(row)
+
+    def since(self, after: int, pinned: bool) -> list[tuple[int, str, list[Any]]]:
+        """(event number, kind, row) of all that is new, in the order it happened."""
+        new = [(row[SEQ], name, list(row[1:])) for name, curve in self.curves.items() for row in curve.since(after)]
+        new += [(seq, "notices", [message]) for seq, message in self.notices if seq > after]
+        for n, (seq, text, labels) in enumerate(self.texts if pinned else []):
+            new += [(seq, "pinned", [n, text, labels])] if seq > after else []
+            new += [(row[SEQ], "scorings", [n, *row[1:]]) for row in self.probes[n].since(after)]
+        return sorted(new, key=itemgetter(0))
+
+    def latest(self) -> dict[str, Any]:
+        """What is told in every answer, because it is short."""
+        labels, steps = self.labels or 5, self.curves["points"].rows
+        return {
+            "phase": {name: self.phase.get(name) for name in ("name", "detail", "progress")} if self.phase else None,
+            "seconds_left": self.phase.get("seconds_left"),
+            "chance": {"labels": labels, "loss": math.log(labels), "accuracy": 1 / labels},
+            "baselines": self.baselines,
+            "gpu": self.gpu,
+            "loss": steps[-1][2] if steps else None,
+            "accuracy": self.accuracy,
+            "rate": steps[-1][5] if steps else None,
+            "memory": steps[-1][6] if steps else None,
+            "reading": self._read_curves(labels),
+        }
+
+    def _read_curves(self, labels: int) -> str:
+        """Read once for each new state of the curves, not for each page."""
+        if self._reading_at != self.last:
+            self._reading_at = self.last
+            self._reading = read_curves(
+                [(row[1], row[7]) for row in self.curves["points"].rows if row[7] is not None],
+                [(row[1], row[2], row[3]) for row in self.curves["evaluations"].rows if row[2] is not None],
+                labels=labels,
+                word_counts=self.baselines.get("tfidf-logistic-regression"),
+                steps_total=self.steps_total,
+                ended=self.ended,
+            )
+        return self._reading
+
+
+class Timeline:
+    """One run as far as its events tell; several threads may ask."""
+
+    def __init__(self, folder: Path):
+        self._job = Job(folder)
+        self._lock = threading.Lock()
+        self._born, self._size, self._story = "", 0, Story()
+
+    def news(self, created: float, after: int, born: str = "", *, pinned: bool = True) -> dict[str, Any]:
+        """What a page does not know yet that has heard everything up to event `after` of the timeline `born` ("" =
+        any).
+
+        `created` is the run's (Unix seconds). `fresh`: the page must forget what it has drawn; `back_to`: what it has
+        drawn of later steps; `more`: it should ask again at once. Points are [step, train loss, learning rate, gradient
+        norm, reviews per second, memory in bytes, mean loss around it], evaluations [step, loss, accuracy], scorings
+        [number of the pinned review, step, expected rank from 1, probability of each label]. `pinned`: whether the
+        texts of pinned reviews may be told."""
+        with self._lock:
+            self._read(created)
+            story = self._story
+            fresh = after == 0 or after > story.last or born not in ("", self._born)
+            after = 0 if fresh else after
+            told: dict[str, Any] = {"born": self._born, "fresh": fresh, "more": False}
+            told |= {name: [] for name in ("points", "evaluations", "notices", "pinned", "scorings")}
+            room, reached = ROWS_BYTES, after
+            for seq, name, row in story.since(after, pinned):
+                room -= len(to_json(row)) + 2
+                if room < 0 and seq != reached:  # never between two rows of one event
+                    told["more"] = True
+                    break
+                told[name].append(row)
+                reached = seq
+            told["after"] = reached if told["more"] else story.last
+            told["back_to"] = None if fresh else min((step for seq, step in story.resumed if seq > after), default=None)
+            return told | story.latest()
+
+    def _read(self, created: float) -> None:
+        """Take in what is new in the file; begin anew where it is another one than before."""
+        try:
+            found = (self._job.folder / "events.jsonl").stat()
+            born, size = f"{created}-{found.st_ino}", found.st_size
+        except FileNotFoundError:
+            born, size = f"{created}-0", 0
+        if born != self._born or size < self._size:
+            self._born, self._size, self._story = born, 0, Story()
+        if size != self._size:
+            for event in self._job.events(self._story.last):
+                self._story.take(event)
+            self._size = size
+
+
+@lru_cache(maxsize=RUNS_KEPT)
+def timeline_of(folder: Path) -> Timeline:
+    """The timeline of a job's folder, the same one for all who ask; the least recently watched make room."""
+    return Timeline(folder)
+
+
+def _short(value: float | None) -> float | None:
+    """Six digits: more cannot be seen, and cost half of an answer."""
+    return None if value is None else float(f"{value:.6g}")
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return _short(sum(known) / len(known)) if known else None
