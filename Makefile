@@ -17,10 +17,12 @@ test: setup-dev
 
 check: setup-dev
 	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 
 fix: setup-dev
 	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
 
 bench: setup-dev
 	$(PY) -m benchmarks.cpu

@@ -131,7 +131,7 @@ average token where a row names no other.
 More steps do not find better words, they bring the sum closer. The blanks can hardly be told apart on this model. Zeros were not taken
 because of models with RMSNorm: on tiny random Gemma, ModernBERT, Qwen2 and T5 models (tests/families.py, a script that is not kept) the sum
 misses by 19 to 78 % with 16 steps from zeros, by 0 to 4 % from the average token; and the pad token is all zeros in some of them.
-"""
+"""  # noqa: E501
 
 
 def row(name: str, judged: Judged) -> str:

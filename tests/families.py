@@ -21,7 +21,7 @@ The best purchase I have made this year, my whole family is happy with it. Excel
 It is okay, nothing special. Average, does what it should, but the instructions are hard to read. Three stars.
 Terrible. It broke after two days and the seller never answered. Do not buy this! A complete waste of money, one star.
 The color is not as shown and the size was too small, so I returned it. Poor packaging, the box was damaged.
-Good enough for the price; the battery could last longer. Not bad, not great. It stopped working after a week."""
+Good enough for the price; the battery could last longer. Not bad, not great. It stopped working after a week."""  # noqa: E501
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def write_snippet(
             *(["from bitsandbytes.nn import Linear4bit"] if four_bit else []),
             (
                 "from peft import"
-                f" {'PeftConfig, ' if four_bit else ''}PeftModel{', prepare_model_for_kbit_training' if four_bit else ''}"
+                f" {'PeftConfig, ' if four_bit else ''}PeftModel{', prepare_model_for_kbit_training' if four_bit else ''}"  # noqa: E501
             ),
             (
                 "from transformers import AutoModelForSequenceClassification,"

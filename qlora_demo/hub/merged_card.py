@@ -41,7 +41,7 @@ def write_merged_card(merging: Mapping[str, Any], note: Mapping[str, Any], *, li
     code = f"""from transformers import pipeline
 
 classify = pipeline("text-classification", "PATH/OR/NAME", top_k=None, truncation=True, max_length={int(note["max_length"])})
-print(classify("I love this product"))"""
+print(classify("I love this product"))"""  # noqa: E501
     return f"""---
 {head.to_yaml(line_break=chr(10))}
 ---
@@ -60,4 +60,4 @@ How good the adapter itself is says its own card; the merged model was not judge
 ## How to load it
 
 {code_block(code, "python")}
-"""
+"""  # noqa: E501

@@ -143,7 +143,7 @@ def _download(found: Download) -> str:
         ' class="facts">'
         f"<div><dt>To download</dt><dd>{size(found.download_bytes)}</dd></div>"
         f"<div><dt>Free disk</dt><dd>{size(found.free_disk_bytes)}</dd></div>"
-        f"<div><dt>Licence</dt><dd>{escape(found.license or 'not stated')}</dd></div><div><dt>Gated</dt><dd>{gated}</dd></div></dl></div>"
+        f"<div><dt>Licence</dt><dd>{escape(found.license or 'not stated')}</dd></div><div><dt>Gated</dt><dd>{gated}</dd></div></dl></div>"  # noqa: E501
     )
 
 

@@ -99,7 +99,7 @@ show(dict(
     branches=[branch.target_commit for branch in api.list_repo_refs("{GPT2}").branches],
     open_to_see=api.model_info("meta/gated").gated, nobody=error(api.whoami), user=api.whoami(token="{TOKEN}")["name"],
     wrong=error(api.whoami, token="hf_wrong"), wrong_everywhere=error(api.model_info, "{GPT2}", token="hf_wrong")))
-""")
+""")  # noqa: E501
     finally:
         hub.page_size = 1000
     sizes = {
@@ -160,7 +160,7 @@ ids = tokenizer(text).input_ids
 show(dict(kind=type(tokenizer).__name__, pad=tokenizer.pad_token, eos=[tokenizer.eos_token, tokenizer.eos_token_id, len(tokenizer)],
     same=tokenizer.decode(ids) == text, last=ids[-1], config=[config.model_type, config.vocab_size, config.eos_token_id],
     missing=sorted(info["missing_keys"]), unexpected=sorted(info["unexpected_keys"]), parameters=model.num_parameters()))
-""")
+""")  # noqa: E501
     assert seen["kind"].startswith("GPT2Tokenizer") and seen["pad"] is None
     assert seen["eos"] == ["<|endoftext|>", 511, 512] and seen["last"] == 511 and seen["same"]
     assert seen["config"] == ["gpt2", 512, 511]
@@ -177,7 +177,7 @@ absent = error(load_dataset, "json", data_files="hf://datasets/{REVIEWS}@{PINNED
 show(dict(pinned={{k: len(v) for k, v in pinned.items()}}, newest={{k: len(v) for k, v in newest.items()}}, script=script, absent=absent,
     columns=pinned["train"].column_names, labels=pinned["train"]["label"][:], text=pinned["train"][0]["text"],
     name=pinned["train"][0]["label_text"], streamed=len(list(load_dataset("json", data_files=files(""), split="test", streaming=True)))))
-""")
+""")  # noqa: E501
     assert [list(seen[name].values()) for name in ("pinned", "newest")] == [[50, 10, 10], [20, 5, 5]]
     assert seen["columns"] == ["id", "text", "label", "label_text"]
     assert seen["labels"] == sorted(seen["labels"]) == [label for label in range(5) for _ in range(10)]
@@ -202,7 +202,7 @@ show([error(*call[:-1], **call[-1]) for call in [
     (api.model_info, "me/private", {{}}), (api.model_info, "me/private", {{"token": "hf_friend"}}),
     (api.model_info, "busy/model", {{}}), (snapshot_download, "busy/model", {{}}),
     (hf_hub_download, "{GPT2}", "merges.txt", {{}}), (hf_hub_download, "{GPT2}", "vocab.json", {{}})]])
-""")
+""")  # noqa: E501
     nothing = ["no error", None]
     assert seen == [
         ["RepositoryNotFoundError", 401],
@@ -298,7 +298,7 @@ show(dict(url=url, taken=taken, same=again.oid == first.oid, main=content("main"
     reader=error(api.create_repo, "tester/other", token="hf_reader"), expired=error(api.whoami, token="hf_expired"),
     nobody=error(HfApi(token=False).create_repo, "tester/other"),
     card=error(api.upload_file, path_or_fileobj=b"---\\nlicense: no-such\\n---\\n", path_in_repo="README.md", repo_id="tester/new")))
-""",
+""",  # noqa: E501
         HF_TOKEN=TOKEN,
     )
     kept = {

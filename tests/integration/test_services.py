@@ -69,7 +69,7 @@ with ThreadPoolExecutor(8) as pool:
         future.result()
 assert len({importers[name] for name in ("transformers", "transformers.pytorch_utils", "peft", "peft.tuners")}) == 1, "not one thread"
 [thread.join() for thread in threading.enumerate() if thread.name == "warm-up"]
-"""
+"""  # noqa: E501
     command = [sys.executable, "-c", program, str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, env=app_environment(tmp_path), capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

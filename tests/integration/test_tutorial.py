@@ -215,7 +215,7 @@ from qlora_demo.engine import data, hubdata
 from qlora_demo.errors import DemoError
 try: print(json.dumps({**data.load("amazon-reviews", rows=10).describe(), "asked": hubdata.inspect_reviews("amazon-reviews").id}))
 except DemoError as error: print(json.dumps(str(error)))
-"""
+"""  # noqa: E501
 
 
 @pytest.fixture

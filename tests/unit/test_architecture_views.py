@@ -223,7 +223,7 @@ def test_the_filter_hides_what_lacks_a_word(gpt2: list[dict[str, Any]]) -> None:
       const filter = {FILTER_JS};
       const texts = ["", " NF4  Mlp", "no such thing", null];
       console.log(JSON.stringify(texts.map((text) => [filter(text), told.textContent, rows.filter((row) => !row.hidden).length])));
-    """
+    """  # noqa: E501
     done = subprocess.run([node, "-e", script], capture_output=True, text=True, timeout=60, check=True)
     assert json.loads(done.stdout) == [
         [[], "10 of 10", 10],

@@ -259,7 +259,7 @@ def test_a_file_keeps_its_columns_and_gains_the_predictions(run: Run, engine: ty
     assert "Rows left out: 1, because of fewer cells than the 3 columns (line 7)" in err
     assert (
         (tmp_path / "out.csv").read_text()
-        == f'id;Review;label;predicted_label;stars;expected_stars;probability_1 star;probability_2 stars;probability_3 stars;truncated;problem\n1;"good; really\ngood";5;3 stars;3;2.9000;0.000000;0.100000;0.900000;false;\n2;;1;;;;;;;;empty\n3;{"x" * 51};1;;;;;;;;longer than 50 characters\n'
+        == f'id;Review;label;predicted_label;stars;expected_stars;probability_1 star;probability_2 stars;probability_3 stars;truncated;problem\n1;"good; really\ngood";5;3 stars;3;2.9000;0.000000;0.100000;0.900000;false;\n2;;1;;;;;;;;empty\n3;{"x" * 51};1;;;;;;;;longer than 50 characters\n'  # noqa: E501
     )
     assert [item["text"] for item in json.loads(classify_file(run, tmp_path, content, "--json")[1])] == [
         "good; really\ngood"

@@ -40,7 +40,7 @@ Shapes = dict[str, tuple[int, ...]]
 _MODULE = re.compile(r"[A-Za-z_]\w{0,63}(\.\w{1,64}){0,15}", re.ASCII)
 _LORA = re.compile(rf"{re.escape(PREFIX)}(?P<module>[\w.]+)\.lora_(?P<side>[AB])\.weight", re.ASCII)
 _REVISION = re.compile(r"(?!.*\.\.)[\w./-]{0,100}", re.ASCII)
-_FREE = {"peft_version", "auto_mapping", "base_model_name_or_path", "revision", "inference_mode", "runtime_config", "megatron_core",
+_FREE = {"peft_version", "auto_mapping", "base_model_name_or_path", "revision", "inference_mode", "runtime_config", "megatron_core",  # noqa: E501
          "qalora_group_size"}  # fmt: skip  # the last two mean nothing without settings that are refused
 _KEPT = (
     "peft_type",

@@ -36,7 +36,7 @@ def view_probabilities(tuned: Prediction | None, base: Prediction | None) -> str
             f' style="width:{100 * ours:.1f}%"></i>'
             f'<i class="base" style="width:{100 * theirs:.1f}%"></i></div>'
             "<span"
-            f" class='number'>{percent(ours) if tuned else '–'}<small>{percent(theirs) if base else '–'}</small></span></div>"
+            f" class='number'>{percent(ours) if tuned else '–'}<small>{percent(theirs) if base else '–'}</small></span></div>"  # noqa: E501
         )
     legend = (
         '<p class="legend"><span><i class="tuned"></i>tuned</span><span><i class="base"></i>untrained head (before step'

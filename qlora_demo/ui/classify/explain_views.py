@@ -36,7 +36,7 @@ def view_explanation(found: Mapping[str, Any] | None) -> str:
     )
     return (
         f'<div class="word-why"><div><p class="word-text" dir="auto">{"".join(_marked(found, strongest))}</p>{legend}'
-        f"{_say_cut(found)}{_table(found['words'], label)}</div>{view_deletion(found['deletion_test'], found['label'])}</div>"
+        f"{_say_cut(found)}{_table(found['words'], label)}</div>{view_deletion(found['deletion_test'], found['label'])}</div>"  # noqa: E501
     )
 
 

@@ -221,7 +221,7 @@ def view_judged(report: Mapping[str, Any]) -> str:
         ' class="file-judged">'
         "<table class='plain'><thead><tr><td></td><th scope='col' class='number'>Measured</th><th scope='col'"
         " class='number'>95 % interval"
-        f"</th></tr></thead><tbody>{rows}{calibration}</tbody></table>{view_confusion(metrics, report['ordinal'])}</div>"
+        f"</th></tr></thead><tbody>{rows}{calibration}</tbody></table>{view_confusion(metrics, report['ordinal'])}</div>"  # noqa: E501
     )
 
 
@@ -243,7 +243,7 @@ def view_confusion(metrics: Mapping[str, Any], ordinal: bool) -> str:
     heads = "".join(f"<th scope='col'>{_typed(label)}</th>" for label in labels)
     body = "".join(
         "<tr><th"
-        f" scope='row'>{_typed(label)}</th>{''.join(cell(i, j, count, sum(counts)) for j, count in enumerate(counts))}</tr>"
+        f" scope='row'>{_typed(label)}</th>{''.join(cell(i, j, count, sum(counts)) for j, count in enumerate(counts))}</tr>"  # noqa: E501
         for i, (label, counts) in enumerate(zip(labels, metrics["confusion"], strict=True))
     )
     return (

@@ -218,7 +218,7 @@ def view_left_out(report: Mapping[str, Any]) -> str:
         return '<h3>Left out</h3><p class="quiet">No row was left out.</p>'
     rows = "".join(
         f'<tr><th scope="row"><bdi>{escape(one["reason"])}</bdi></th><td class="number">{one["rows"]:,}</td>'
-        f"<td>{', '.join(f'{line:,}' for line in one['first_lines'])}{', …' if one['rows'] > len(one['first_lines']) else ''}</td></tr>"
+        f"<td>{', '.join(f'{line:,}' for line in one['first_lines'])}{', …' if one['rows'] > len(one['first_lines']) else ''}</td></tr>"  # noqa: E501
         for one in report["skipped"]
     )
     return (

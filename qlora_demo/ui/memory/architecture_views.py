@@ -49,7 +49,7 @@ FILTER_JS = """(text) => {
     shown.querySelector(".architecture-found").textContent = `${rows.filter((row) => !row.hidden).length} of ${rows.length}`;
   }
   return [];
-}"""
+}"""  # noqa: E501
 
 
 def view_sums(rows: Sequence[Row]) -> str:

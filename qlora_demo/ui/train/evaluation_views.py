@@ -121,7 +121,7 @@ def _table(before: Bins, after: Bins) -> str:
     )
     body = "".join(
         "<tr><th"
-        f" scope='row'>{100 * lower:.0f}–{_share(upper)}</th>{''.join(cells(found.get(lower)) for found in by_edge)}</tr>"
+        f" scope='row'>{100 * lower:.0f}–{_share(upper)}</th>{''.join(cells(found.get(lower)) for found in by_edge)}</tr>"  # noqa: E501
         for lower, upper in edges
     )
     return (

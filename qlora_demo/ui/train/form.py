@@ -76,7 +76,7 @@ def keep_in_browser(page: gr.Blocks, fields: Mapping[str, Component]) -> None:
       try {{ kept = JSON.parse(localStorage.getItem("{STORED}")) ?? {{}}; }} catch {{ /* not ours: the form stays as it is */ }}
       setTimeout(() => {{ window.qloraForm = true; }}, 500);
       return {names}.map((name, i) => kept[name] ?? values[i]);
-    }}"""
+    }}"""  # noqa: E501
     gr.on([field.change for field in components], None, components, None, js=write, api_visibility="private")  # type: ignore[attr-defined]
     page.load(None, components, components, js=restore, api_visibility="private")
 

@@ -54,7 +54,7 @@ TEMPLATE = """
   <div id="train-pinned-figure" hidden></div>
   <ul class="notices" aria-live="polite"></ul>
 </div>
-"""
+"""  # noqa: E501
 
 
 def live_plot(services: Services) -> gr.HTML:
