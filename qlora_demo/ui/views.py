@@ -12,6 +12,7 @@ from typing import Any
 from ..core.format import duration, number, percent, size
 from ..core.records import Download, Machine
 from ..host.redaction import without_paths
+from .templating import render
 
 STAGE_NAMES = {
     "fp32": ("FP32", "4 bytes a parameter"),
@@ -40,10 +41,7 @@ PARTS = (
 
 def view_machine(machine: Machine) -> str:
     """One line: what works here."""
-    kind = f"GPU, {size(machine.gpu_bytes)}" if machine.gpu_bytes else f"CPU, {size(machine.memory_bytes)} of memory"
-    hub = "the Hub is reachable" if machine.hub_reachable else "no Hub: everything embedded works"
-    said = f"{machine.reason} {machine.storage}".strip()
-    return f'<p class="machine"><strong>{escape(kind)}</strong> · {escape(hub)}<br><span>{escape(said)}</span></p>'
+    return render("shared/machine.html.jinja", machine=machine)
 
 
 def view_memory(stages: Sequence[dict[str, Any]], note: str = "") -> str:

@@ -19,8 +19,8 @@ from ...jobs.store import Job
 from ...services.app import Services
 from ...storage.uploads import is_upload
 from ..handlers import shown, visitor
+from ..queries import as_keys
 from ..server.downloads import link_to, there_are
-from ..train.run_tools import as_keys
 from ..views import view_limits, view_problems
 from .file_rows import EVERY, NONE, find_rows
 from .file_views import (

@@ -17,9 +17,9 @@ from ...core.errors import DataError, DemoError
 from ...core.records import NO_COLUMN
 from ...services.app import Services
 from ...services.data import SAMPLE, DataRequest
+from ..fields import CHOICES
 from ..handlers import shown
 from ..queries import number_of, text_of
-from ..train.form import CHOICES
 from ..views import view_problems
 from .data_reviews import view_reviews, view_seen, view_subset
 from .data_views import (

@@ -21,8 +21,8 @@ from ...services.app import Services
 from ...services.data import SAMPLE, DataRequest, check_source
 from ...storage import uploads
 from ..cancellations import Stops
+from ..fields import CHOICES
 from ..handlers import AT_ONCE, shown
-from ..train.form import CHOICES
 from ..views import view_downloads, view_limits, view_problems
 from .data_sections import (
     LENGTH,

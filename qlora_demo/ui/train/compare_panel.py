@@ -8,8 +8,8 @@ import gradio as gr
 
 from ...services.app import Services
 from ..handlers import shown
+from ..queries import as_keys
 from .compare_views import view_compared
-from .run_tools import as_keys
 
 
 def build_compare_panel(services: Services, live: gr.HTML, run: gr.Dropdown, keys: gr.BrowserState) -> None:

@@ -14,15 +14,11 @@ import gradio as gr
 from gradio.components import Component
 
 from ...core.config import RunConfig, bounds, choices
-from ...core.presets import PRESETS
+from ..fields import CHOICES
 
 FIRST = ("epochs", "max_steps", "rank", "learning_rate", "batch_size", "max_length")
 STORED = "qlora-demo-form"
 TYPED = f"() => [localStorage.getItem('{STORED}') !== null]"  # whether the browser keeps a form
-CHOICES = {
-    "model": list(dict.fromkeys(preset.config.model for preset in PRESETS.values())),
-    "data": list(dict.fromkeys(preset.config.data for preset in PRESETS.values())),
-}
 
 
 def build_form() -> dict[str, Component]:

@@ -12,6 +12,7 @@ from gradio.components import Component
 from ...jobs.queue import LONGEST_NAME
 from ...services.app import Services
 from ..handlers import shown
+from ..queries import key_of
 from ..views import view_doomed
 
 Changes = dict[Any, Any]
@@ -77,13 +78,3 @@ def run_choices(services: Services) -> list[tuple[str, str]]:
         )
 
     return [(words(run), run["run"]) for run in services.runs()]
-
-
-def as_keys(known: Any) -> dict[str, str]:
-    """The keys of runs that a browser sends; none where it sends something else."""
-    return {run: key for run, key in known.items() if isinstance(key, str)} if isinstance(known, dict) else {}
-
-
-def key_of(known: Any, run: Any) -> str:
-    """The browser's key of a run; "" where it has none."""
-    return as_keys(known).get(run, "") if isinstance(run, str) else ""

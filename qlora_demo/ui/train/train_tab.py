@@ -22,12 +22,13 @@ from ...host.limits import describe
 from ...jobs.store import Job
 from ...services.app import Services
 from ..handlers import shown, visitor
+from ..queries import as_keys, key_of
 from ..views import view_downloads, view_limits, view_problems, view_report
 from .compare_panel import build_compare_panel
 from .evaluation_report import judgement
 from .form import TYPED, build_form, form_values, keep_in_browser, problems_list
 from .live_plot import live_plot
-from .run_tools import Changes, as_keys, build_run_tools, key_of, run_choices
+from .run_tools import Changes, build_run_tools, run_choices
 
 # What a fresh adapter must have in common with the one it starts from, and what goes with it.
 INHERITED = ("model", "revision", "precision", "rank", "alpha", "targets", "max_length")
