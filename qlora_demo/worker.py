@@ -18,9 +18,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from .core.config import ClassifyRequest, MemoryRequest, RunConfig
+from .core.config import RunConfig
 from .core.errors import DemoError, MemoryRanOut, is_disk_full, is_out_of_memory
 from .core.records import Columns, Evaluation, Event, Phase, Resumed, Step
+from .core.requests import ClassifyRequest, MemoryRequest
 from .engine import importing, quiet
 from .jobs import queue
 from .jobs.state import Heartbeat, StateWriter, to_json

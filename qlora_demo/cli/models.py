@@ -16,10 +16,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from ..core.config import MemoryRequest
 from ..core.errors import DataError, SettingsError
 from ..core.format import shorten
-from ..core.records import STAGES, Columns, Event
+from ..core.names import STAGES
+from ..core.records import Columns, Event
+from ..core.requests import MemoryRequest
 from ..engine import importing
 from ..host.environment import default_home
 from ..services.memory import weigh

@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..core.config import RunConfig, bounds, choices, refuse_changes
+from ..core.config import RunConfig, refuse_changes
 from ..core.errors import RunError, SettingsError
 from ..core.paths import absolute_settings
 from ..core.presets import PRESETS
@@ -164,7 +164,7 @@ def _add_settings(parser: argparse.ArgumentParser, summary: str = "") -> None:
     length = settings.add_mutually_exclusive_group()
     for name, field in RunConfig.model_fields.items():
         flag = f"--{name.replace('_', '-')}"
-        limits = bounds(name)
+        limits = RunConfig.bounds(name)
         span = (
             f"{limits.minimum:g} to {limits.maximum:g}; "
             if limits.maximum is not None and limits.minimum is not None
@@ -175,7 +175,9 @@ def _add_settings(parser: argparse.ArgumentParser, summary: str = "") -> None:
             settings.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
         else:
             group = length if name in ("epochs", "max_steps") else settings
-            group.add_argument(flag, metavar="|".join(choices(name)) or name.rpartition("_")[2].upper(), help=text)
+            group.add_argument(
+                flag, metavar="|".join(RunConfig.choices(name)) or name.rpartition("_")[2].upper(), help=text
+            )
 
 
 def _read_file(path: Path) -> dict[str, Any]:

@@ -1,136 +1,20 @@
-"""RunConfig: every setting of a training run with its unit, bounds and help; and the presets.
+"""RunConfig: every setting of a training run with its unit, bounds and help.
 
-Bounds live here once: the page's sliders, the command line and the HTTP interface read them from the fields.
 Knows neither torch nor gradio, and does not touch disk or network.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
 from .errors import SettingsError
+from .settings import Settings, quoted
 
 Precision = Literal["nf4-dq", "nf4", "fp16", "fp32"]
 MOST_PINNED, LONGEST_PINNED = 5, 1000
 Optimizer = Literal["adamw_torch_fused", "adamw_torch", "adamw_8bit", "paged_adamw_32bit", "paged_adamw_8bit"]
-
-
-class Settings(BaseModel):
-    """Base of what a job is told to do: frozen, strict about names, all problems reported at once."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    @classmethod
-    def read(cls, fields: Mapping[str, Any]) -> Self:
-        """Settings from loose values (strings from a form or a file included).
-
-        Raises SettingsError with one sentence for each wrong field.
-        """
-        try:
-            return cls(**dict(fields))
-        except ValidationError as error:
-            problems: dict[str, str] = {}
-            for item in error.errors():
-                name = str(item["loc"][0]) if item["loc"] else "settings"
-                problems.setdefault(name, _sentence(cls, name, item))
-            raise SettingsError(problems) from None
-
-    def to_dict(self) -> dict[str, Any]:
-        return self.model_dump(mode="json")
-
-
-class MemoryRequest(Settings):
-    """What a memory measurement is asked for."""
-
-    model: str = Field(
-        "sample",
-        min_length=1,
-        max_length=400,
-        title="Model",
-        description="`sample` (embedded), a Hub id, or a local folder.",
-    )
-    revision: str = Field("", max_length=100, title="Model revision", description="Commit, tag or branch on the Hub.")
-    labels: int = Field(5, ge=1, le=1000, title="Labels", description="Classes of the head.")
-    stages: tuple[Literal["fp32", "fp16", "int8", "nf4", "nf4-dq", "prepared", "lora"], ...] = Field(
-        ("fp32", "fp16", "nf4", "nf4-dq", "prepared", "lora"),
-        min_length=1,
-        title="Stages",
-        description="Steps of QLoRA to weigh.",
-    )
-    rank: int = Field(16, ge=1, le=256, title="LoRA rank r", description="Rank of the adapters in stage lora.")
-    targets: str = Field(
-        "all-linear",
-        min_length=1,
-        max_length=400,
-        title="Target modules",
-        description="`all-linear`, or module names separated by commas.",
-    )
-    random_weights: bool = Field(
-        False, title="Random weights", description="Weigh the shape with random weights: needs the configuration only."
-    )
-    batch_size: int = Field(
-        0,
-        ge=0,
-        le=1024,
-        title="Reviews a step",
-        description="Weigh a training step on so many reviews, too; 0 = the model alone.",
-    )
-    length: int = Field(128, ge=8, le=8192, title="Tokens a review", description="Length of each review of that step.")
-    gradient_checkpointing: bool = Field(
-        False, title="Gradient checkpointing", description="Recompute activations in that step."
-    )
-    optimizer: Optimizer = Field(
-        "adamw_torch_fused", title="Optimizer", description="AdamW of that step, in 32 or 8 bits."
-    )
-
-
-class ClassifyRequest(Settings):
-    """What classifying a file of reviews is asked for."""
-
-    file: str = Field(
-        min_length=1,
-        max_length=1000,
-        title="File",
-        description="A .csv .tsv .json .jsonl or .parquet, also .gz or .zip.",
-    )
-    adapter: str = Field(
-        "sample",
-        min_length=1,
-        max_length=400,
-        title="Adapter",
-        description="`sample` (the shipped one), a run's id, or a local folder.",
-    )
-    text_column: str = Field(
-        "", max_length=200, title="Text column", description="Empty = found by name, else by what it holds."
-    )
-    title_column: str = Field(
-        "", max_length=200, title="Title column", description="Joined before the text; empty = found, - = none."
-    )
-    label_column: str = Field(
-        "",
-        max_length=200,
-        title="Label column",
-        description="The right labels, to judge the adapter by; empty = found, - = none.",
-    )
-    encoding: str = Field(
-        "", max_length=40, title="Encoding", description="Such as utf-8, utf-16 or cp1252; empty = found."
-    )
-    delimiter: str = Field(
-        "", max_length=20, title="Delimiter", description="Between a text file's columns: , ; | or tab; empty = found."
-    )
-    header: bool | None = Field(
-        None, title="Header", description="Whether the first row names the columns; empty = found."
-    )
-    base: bool = Field(False, title="Untrained", description="By the same network as it was before training.")
-    calibrated: bool = Field(
-        False,
-        title="Calibrated",
-        description="Logits divided by the temperature that the adapter's run fitted, where it fitted one.",
-    )
 
 
 class RunConfig(Settings):
@@ -424,67 +308,9 @@ def refuse_changes(asked: RunConfig, had: RunConfig) -> None:
     """Raises SettingsError with each setting of `asked` that is not as in `had`: a run is resumed with its own."""
     new, old = asked.to_dict(), had.to_dict()
     changes = {
-        name: f"{RunConfig.model_fields[name].title} is {_shown(new[name])}, but the run has {_shown(old[name])}."
+        name: f"{RunConfig.model_fields[name].title} is {quoted(new[name])}, but the run has {quoted(old[name])}."
         for name in new
         if new[name] != old[name]
     }
     if changes:
         raise SettingsError(changes)
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """The limits of one numeric field; `minimum_open` means the minimum itself is not allowed."""
-
-    minimum: float | None
-    maximum: float | None
-    minimum_open: bool = False
-
-
-def bounds(name: str, settings: type[Settings] = RunConfig) -> Bounds:
-    """The bounds of the field `name`, as its validation uses them."""
-    minimum = maximum = None
-    minimum_open = False
-    for rule in settings.model_fields[name].metadata:
-        if getattr(rule, "ge", None) is not None:
-            minimum = rule.ge
-        if getattr(rule, "gt", None) is not None:
-            minimum, minimum_open = rule.gt, True
-        if getattr(rule, "le", None) is not None:
-            maximum = rule.le
-    return Bounds(minimum, maximum, minimum_open)
-
-
-def choices(name: str) -> tuple[str, ...]:
-    """The values that the setting `name` may have, where they can be listed."""
-    return tuple(value for value in get_args(RunConfig.model_fields[name].annotation) if isinstance(value, str))
-
-
-def _shown(value: Any) -> str:
-    return repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
-
-
-def _sentence(settings: type[Settings], name: str, item: Any) -> str:
-    """One sentence from one pydantic error: what, the value, what to do."""
-    value, kind, context = item.get("input"), item["type"], item.get("ctx", {})
-    if kind == "extra_forbidden":
-        return f"There is no setting called {name!r}; remove it."
-    known = name in settings.model_fields
-    title = settings.model_fields[name].title if known else name
-    limits = bounds(name, settings) if known else Bounds(None, None)
-    shown = _shown(value)
-    if kind == "literal_error":
-        return f"{title} is {shown}; choose one of {context['expected']}."
-    if kind in ("greater_than_equal", "greater_than", "less_than_equal", "less_than"):
-        low = f"more than {limits.minimum:g}" if limits.minimum_open else f"from {limits.minimum:g}"
-        return f"{title} is {shown}; give a number {low} up to {limits.maximum:g}."
-    if kind == "string_too_short":
-        return f"{title} is empty; give a value."
-    if kind == "string_too_long":
-        return f"{title} has {len(value)} characters; give at most {context['max_length']}."
-    if kind.startswith(("int", "float", "finite", "bool")):
-        wanted = {"i": "a whole number", "f": "a number", "b": "true or false"}[kind[0]]
-        return f"{title} is {shown}; give {wanted}."
-    if kind == "value_error":
-        return f"{title} cannot be used: {context['error']}."
-    return f"{title} is {shown}: {item['msg'].lower()}."

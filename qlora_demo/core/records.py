@@ -13,8 +13,6 @@ State = Literal["queued", "starting", "running", "stopping", "done", "stopped", 
 ACTIVE_STATES: frozenset[str] = frozenset({"starting", "running", "stopping"})
 FINAL_STATES: frozenset[str] = frozenset({"done", "stopped", "failed", "interrupted"})
 
-STAGES = ("fp32", "fp16", "int8", "nf4", "nf4-dq", "prepared", "lora")
-
 
 class Event:
     """One line of events.jsonl, less the `seq`, `time`, `run` that the writer adds."""

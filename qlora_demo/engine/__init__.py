@@ -17,6 +17,7 @@ from contextlib import contextmanager
 # Held while a model is built, or a meta model: PEFT and transformers patch torch's modules for the whole process
 # meanwhile, and a build in another thread would fail.
 building = threading.RLock()
+_import_lock, _loaded = threading.RLock(), threading.Event()
 
 
 class _Unhelpful(logging.Filter):
@@ -57,17 +58,27 @@ def quiet() -> None:
 
 @contextmanager
 def importing() -> Iterator[None]:
-    """Around the import of engine modules: the garbage collector rests.
+    """Around the import of engine modules: one thread imports, everybody else waits, and the garbage collector rests.
 
-    What a library defines stays, and the collector would look through all of it again and again: a fifth of the time.
+    transformers and PEFT import themselves in circles: two threads that begin at different ends break each other's
+    import. What a library defines stays, and the collector would scan all of it repeatedly: a fifth of the time.
     """
-    collected = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collected:
-            gc.enable()
+    with _import_lock:
+        collected = gc.isenabled()
+        gc.disable()
+        try:
+            yield
+        finally:
+            if collected:
+                gc.enable()
+
+
+def load() -> None:
+    """Imports the engine, and with it torch, transformers and PEFT, once; from any thread."""
+    if not _loaded.is_set():
+        with importing():
+            from .classify import classifier  # noqa: F401 - it imports all that is heavy
+        _loaded.set()
 
 
 quiet()

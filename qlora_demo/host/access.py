@@ -14,11 +14,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..core.config import ClassifyRequest, MemoryRequest, RunConfig
+from .. import engine
+from ..core.config import RunConfig
 from ..core.errors import RunError, SettingsError
+from ..core.names import SAMPLE
+from ..core.requests import ClassifyRequest, DataRequest, MemoryRequest
 from ..jobs import queue
 from ..jobs.store import Job, Store
-from ..services.data import DataRequest
 from ..storage import packs, uploads
 from . import limits
 from .redaction import clean
@@ -40,14 +42,8 @@ class Strangers:
     All functions may be called from any thread.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        is_public: Callable[[], bool],
-        adapters: Callable[[], set[str]],
-        import_engine: Callable[[], None],
-    ):
-        self._store, self._is_public, self._adapters, self._import_engine = store, is_public, adapters, import_engine
+    def __init__(self, store: Store, is_public: Callable[[], bool], adapters: Callable[[], set[str]]):
+        self._store, self._is_public, self._adapters = store, is_public, adapters
         self._entering = threading.Lock()
         self._visitors: dict[str, str] = {}  # by run
 
@@ -79,7 +75,7 @@ class Strangers:
 
     def check_data(self, request: DataRequest) -> None:
         """As `check`, for what the Data tab reads."""
-        if not self._is_public() or request.data == limits.SAMPLE:
+        if not self._is_public() or request.data == SAMPLE:
             return
         if request.hub:
             limits.check_data(request.data, request.revision)
@@ -88,7 +84,7 @@ class Strangers:
 
     def _weigh(self, model: str, revision: str) -> None:
         """A model that is not of the list: what the Hub says of its size, then its configuration."""
-        self._import_engine()
+        engine.load()
         from ..engine.models import sources
 
         name = sources.canonical(model)

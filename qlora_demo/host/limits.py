@@ -13,12 +13,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from ..core.config import ClassifyRequest, MemoryRequest, RunConfig
+from ..core.config import RunConfig
 from ..core.errors import DataError, DeviceError, SettingsError
 from ..core.format import GiB, MiB, size
 from ..core.paths import is_hub_id
+from ..core.requests import ClassifyRequest, MemoryRequest
 
-SAMPLE = "sample"
 RUNS_EACH = 2  # of one visitor: one runs, and the next is in line
 RUNS_IN_ALL = 20  # a longer line is one that nobody waits for
 STEPS = 600  # three of the sample's runs: some six minutes on two cores

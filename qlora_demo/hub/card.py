@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..core.format import size
+from ..core.names import BASELINES, METRICS
 from .figures import Drawing
 from .history import PinnedReview
 from .loading import write_snippet
@@ -16,12 +17,7 @@ from .markdown import code_block, one_line, plain, table
 from .metadata import AMAZON, SAMPLES, hub_base, hub_data, write_metadata
 from .script import write_command
 
-METRICS = ("accuracy", "macro_f1", "mae_stars", "within_one", "quadratic_kappa")
-_HEAD = ("", "accuracy", "macro-F1", "mean error, stars", "within one star", "quadratic kappa")
-_NAMES = {
-    "majority": "always the commonest label",
-    "tfidf-logistic-regression": "word counts (TF-IDF, logistic regression)",
-}
+_HEAD = ("", *(title for title, _ in METRICS.values()))
 _MOST_LABELS = 12  # of a confusion matrix that is still read
 _PARTS = (
     ("weights", "weights_bytes"),
@@ -97,7 +93,7 @@ def _quality(report: dict[str, Any]) -> str:
     data, test = report["data"], report["final"]["test"]
     rows = [("this adapter", test), ("untrained head", report["base"])]
     rows += [("the adapter it started from", report["start"])] if report.get("start") else []
-    rows += [(_NAMES.get(name, plain(name)), found) for name, found in report["baselines"].items()]
+    rows += [(BASELINES.get(name, plain(name)), found) for name, found in report["baselines"].items()]
     parts = [
         "## How good it is",
         f"{test['rows']:,} test reviews of {plain(data['name'])}, none of them trained on:",
@@ -115,7 +111,7 @@ def _measured_again(measured: Mapping[str, Mapping[str, Any]]) -> str:
         ),
         "sample test": " Word counts learnt here from all training reviews of the sample.",
     }
-    names, parts = {"adapter": "this adapter", **_NAMES}, []
+    names, parts = {"adapter": "this adapter", **BASELINES}, []
     for name, found in measured.items():
         rows = [(names.get(who, plain(who)), metrics) for who, metrics in found.items()]
         parts.append(

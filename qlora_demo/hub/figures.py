@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from ..core.format import cut
+from ..core.names import BASELINES
 from .markdown import one_line
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"  # of Okabe and Ito's palette
 CURVES, CONFUSION, RELIABILITY = FIGURES = ("curves.png", "confusion.png", "reliability.png")
 MOST_LABELS = 20  # of a confusion matrix that can be drawn small
-_BASELINES = {"majority": "commonest label", "tfidf-logistic-regression": "word counts"}
 _DOTS = 100  # an inch
 
 
@@ -89,7 +89,7 @@ def _baselines(events: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, An
         for event in events
         if event.get("event") == "baseline" and event.get("split") == "validation"
     }
-    return {_BASELINES.get(name, name): event for name, event in found.items()}
+    return {BASELINES.get(name, name): event for name, event in found.items()}
 
 
 def _curves(

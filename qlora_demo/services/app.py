@@ -17,11 +17,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..core.config import ClassifyRequest, MemoryRequest, RunConfig, refuse_changes
+from .. import engine
+from ..core.config import RunConfig, refuse_changes
 from ..core.errors import HubError, RunError
 from ..core.paths import absolute_settings
 from ..core.presets import choose_preset
 from ..core.records import Columns, Download, Event, Fit, Machine, Prediction
+from ..core.requests import ClassifyRequest, MemoryRequest
 from ..engine import building, importing
 from ..host import limits
 from ..host.access import Strangers, hash_key
@@ -60,16 +62,12 @@ class Services:
         self.public = public
         self._launch = launch
         self._machine: Future[Machine] = Future()
-        # They import themselves in circles, too: two threads that begin at different ends break each other's import.
-        self._importing = threading.Lock()
-        self.strangers = Strangers(
-            store, lambda: self.public, lambda: {name for _, name in self.adapters()}, self._import_engine
-        )
-        self.classifiers = Classifiers(store, lambda: self.public, self._import_engine, self.strangers.check_base)
-        self.examiner = Examiner(self._import_engine, lambda: self.public, self.strangers.check_data)
+        self.strangers = Strangers(store, lambda: self.public, lambda: {name for _, name in self.adapters()})
+        self.classifiers = Classifiers(store, lambda: self.public, self.strangers.check_base)
+        self.examiner = Examiner(lambda: self.public, self.strangers.check_data)
         self.feedback = Feedback(store.home)
-        self.publisher = Publisher(store.home, self.strangers.owns, self._import_engine)
-        self.studies = Studies(store, self._import_engine)
+        self.publisher = Publisher(store.home, self.strangers.owns)
+        self.studies = Studies(store)
         self._swept = -SWEEP_SECONDS
         self._fits: dict[tuple[Any, ...], list[Fit]] = {}
 
@@ -85,9 +83,7 @@ class Services:
 
     def _warm_up(self) -> None:
         try:
-            with self._importing, importing():  # the machine first: the page's head waits for it, and torch is enough
-                found = _look(self.store.home)
-            self._machine.set_result(found)
+            self._machine.set_result(_look(self.store.home))
         except Exception as error:  # handed to whoever asks
             log.exception("The machine could not be looked at")
             self._machine.set_exception(error)
@@ -97,10 +93,6 @@ class Services:
         except Exception:
             log.exception("The shipped adapter could not be loaded")
 
-    def _import_engine(self) -> None:
-        with self._importing, importing():
-            from ..engine.classify import classifier  # noqa: F401 - with them come torch, transformers and peft
-
     # --- memory ------------------------------------------------------------------------------------------------------
 
     def predict_memory(self, request: MemoryRequest) -> dict[str, Any]:
@@ -108,14 +100,14 @@ class Services:
         DemoErrors.
         """
         self.strangers.check(request, loaded=False)
-        self._import_engine()
+        engine.load()
         with building:
             return weigh(request.model_copy(update={"batch_size": 0}), _unheard, lambda: False, ways=("predicted",))
 
     def predict_step(self, request: MemoryRequest) -> dict[str, Any]:
         """What a training step takes, as `weigh` reports it. Raises DemoErrors."""
         self.strangers.check(request, loaded=False)
-        self._import_engine()
+        engine.load()
         with building:
             return predict_step(request)
 
@@ -124,7 +116,7 @@ class Services:
         DemoErrors.
         """
         self.strangers.check(request, loaded=False)
-        self._import_engine()
+        engine.load()
         from ..engine.memory import fitting
         from ..engine.models import sources
 
@@ -147,7 +139,7 @@ class Services:
         self.strangers.check(request)
         if self.public:  # random weights may be as many as their configuration likes
             limits.check_size(request.model, predicted["parameters"], 0)
-        self._import_engine()
+        engine.load()
         from ..engine.models.device import free_memory_bytes
 
         largest = max(stage["total_bytes"] for stage in predicted["stages"])
@@ -159,7 +151,7 @@ class Services:
     def needed_downloads(self, request: MemoryRequest | RunConfig) -> list[Download]:
         """What the Hub would have to send before the job can begin: model, reviews. Raises DemoErrors."""
         self.strangers.check_names(request)
-        self._import_engine()
+        engine.load()
         from ..engine.data import dataset, hub
         from ..engine.models import sources
 
@@ -194,7 +186,7 @@ class Services:
         Raises DemoErrors, RunError where runs cannot be kept, or where the visitor may have no more.
         """
         self.strangers.check(config)
-        self._import_engine()
+        engine.load()
         from ..engine.models import adapters, sources
 
         config = self._with_places(config)
@@ -234,7 +226,7 @@ class Services:
         """How a file would be read, with its first rows (filing.preview); columns as named, "" = found. Raises
         DataError.
         """
-        self._import_engine()
+        engine.load()
         from ..engine.classify import classify_file
 
         return classify_file.preview(Path(path), Columns(text=text, title=title, label=label))
@@ -246,7 +238,7 @@ class Services:
         Raises DemoErrors.
         """
         self.strangers.check(request)
-        self._import_engine()
+        engine.load()
         from ..engine.data.reading import tables
         from ..engine.models import adapters
         from ..engine.models.device import free_memory_bytes
@@ -367,8 +359,9 @@ class Services:
 
 
 def _look(home: Path) -> Machine:
-    from ..engine.models import sources
-    from ..engine.models.device import choose_device
+    with importing():  # the page's head waits for the machine, and torch is enough for it
+        from ..engine.models import sources
+        from ..engine.models.device import choose_device
 
     # On ZeroGPU there is a GPU inside a call alone; what torch tells of one here is played.
     device = replace(choose_device("cpu"), reason=zero_gpu_words()) if on_zero_gpu() else choose_device()

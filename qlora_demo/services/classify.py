@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .. import engine
 from ..core.errors import AdapterError, DataError, DemoError, DeviceError, RunError, SettingsError
+from ..core.names import PRECISIONS, SAMPLE
 from ..core.records import Prediction
 from ..engine import building
 from ..host.limits import EXPLAINED_AT_ONCE, TEACH_STEPS, Turns, check_text
@@ -27,11 +29,9 @@ if TYPE_CHECKING:
     from ..engine.classify.classifier import Classifier, Scores
     from ..engine.classify.teaching import Taught
 
-SAMPLE = "sample"
 CLASSIFIERS_KEPT = 3
 TAUGHT_KEPT = 4
 TYPED_LIMIT_PARAMETERS = 1_500_000_000  # above, a typed review takes seconds on a CPU
-PRECISIONS = ("fp32", "fp16", "nf4", "nf4-dq")
 ANSWER_SECONDS = 30.0  # a typed review that waited longer is nobody's any more
 MOST_ROWS = 400
 
@@ -79,7 +79,7 @@ class Classifiers:
     """The classifiers of one app, loaded at their first use. Adapters are named as in `find_adapter`, precisions as in
     PRECISIONS, "" being that of the adapter's training.
 
-    `is_public`: strangers use the app. `import_engine`: imports the engine from one thread at a time.
+    `is_public`: strangers use the app.
     `check_base(model, revision)`: raises a DemoError for a base that strangers may not have loaded. All functions may
     be called from any thread, and raise DemoErrors."""
 
@@ -87,10 +87,9 @@ class Classifiers:
         self,
         store: Store,
         is_public: Callable[[], bool],
-        import_engine: Callable[[], None],
         check_base: Callable[[str, str], None] = lambda model, revision: None,
     ):
-        self._store, self._is_public, self._import_engine = store, is_public, import_engine
+        self._store, self._is_public = store, is_public
         self._check_base = check_base
         self._lines: OrderedDict[str, Line] = OrderedDict()
         self._taught: OrderedDict[str, Line] = OrderedDict()
@@ -203,7 +202,7 @@ class Classifiers:
             raise SettingsError(
                 {"steps": f"On this public page a review is taught in {TEACH_STEPS} steps; {steps:,} are too many."}
             )
-        self._import_engine()
+        engine.load()
         from ..engine.classify import classifier as inference
         from ..engine.classify import teaching
 
@@ -261,7 +260,7 @@ class Classifiers:
         adapter, precision = adapter.strip(), precision.strip()
         if precision and precision not in PRECISIONS:
             raise SettingsError(
-                {"precision": f"There is no precision {precision[:20]!r}; give {', '.join(PRECISIONS)}."}
+                {"precision": f"There is no precision {precision[:20]!r}; give {', '.join(filter(None, PRECISIONS))}."}
             )
         if adapter.startswith("taught-"):
             return self._taught_line(adapter, precision)
@@ -308,7 +307,7 @@ class Classifiers:
         """The adapter's folder, its base at hand; strangers may have those of the list, and of the Hub such as rest on
         a base of theirs.
         """
-        self._import_engine()
+        engine.load()
         from ..engine.models import adapters, hubadapters, modeling, sources
 
         offered = not self._is_public() or adapter in {name for _, name in self.adapters()}

@@ -13,19 +13,20 @@ import threading
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from .. import engine
 from ..core.cancellation import ShouldStop, never, unheard
 from ..core.errors import DataError, DemoError
+from ..core.names import SAMPLE
 from ..core.paths import is_data_file
-from ..core.records import Columns
+from ..core.requests import DataRequest
 from ..host.limits import EXAMINED_AT_ONCE, MODELS, Turns
 
 if TYPE_CHECKING:
     from ..engine.data.dataset import DataSet
 
-SAMPLE = "sample"
 KEPT = 2
 KEPT_BYTES = 256 << 20  # of texts: beyond it only the newest data set is kept
 KEPT_SECONDS = 600.0  # unused for so long, a data set is let go
@@ -33,20 +34,6 @@ LARGE_FILE_BYTES = 20 << 20  # such files are read one at a time: each may take 
 LONGEST = 100_000  # characters of a review that are turned into tokens for one who looks at it
 MENDED_EXAMPLES = 3
 OnPhase = Callable[[str, float], None]  # what is done now, and the share of the whole that lies behind
-
-
-@dataclass(frozen=True)
-class DataRequest(Columns):
-    """Which reviews, and how they are to be read.
-
-    data: `sample`, a name on the Hub where `hub` is true, else the path of a file. split: of those that there are, "" =
-    all."""
-
-    data: str = SAMPLE
-    hub: bool = False
-    config: str = ""
-    revision: str = ""
-    split: str = ""
 
 
 class Counting:
@@ -63,19 +50,16 @@ class Counting:
 
 
 class Examiner:
-    """Reads reviews for the page. `import_engine`: imports the engine from one thread at a time; `is_public`: strangers
-    use the app; `check`: raises SettingsError for what they may not have read.
+    """Reads reviews for the page. `is_public`: strangers use the app; `check`: raises SettingsError for what they may
+    not have read.
 
     All functions may be called from any thread, and raise DemoErrors; the reviews are read anew where they were let go.
     """
 
     def __init__(
-        self,
-        import_engine: Callable[[], None],
-        is_public: Callable[[], bool] = lambda: False,
-        check: Callable[[DataRequest], None] = lambda request: None,
+        self, is_public: Callable[[], bool] = lambda: False, check: Callable[[DataRequest], None] = lambda request: None
     ):
-        self._import_engine, self._is_public, self._check = import_engine, is_public, check
+        self._is_public, self._check = is_public, check
         self._turns = Turns(is_public)
         self._kept: OrderedDict[tuple[Any, ...], tuple[DataSet, int, float]] = (
             OrderedDict()
@@ -180,7 +164,7 @@ class Examiner:
         self._check(request)
         check_source(request)
         on_phase("Loading the libraries", 0.05)
-        self._import_engine()
+        engine.load()
         key = (replace(request, split=""), _stamp(request))
         if (found := self._remembered(key)) is not None:
             return found
@@ -251,7 +235,7 @@ class Examiner:
         """
         if self._is_public() and model not in MODELS:  # a path, else, whose folder would be looked into
             model = SAMPLE
-        self._import_engine()
+        engine.load()
         from ..engine.models import modeling, sources
 
         try:

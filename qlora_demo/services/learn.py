@@ -5,9 +5,9 @@ Composes the engine for the page. Knows nothing of gradio, and of runs only whic
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from .. import engine
 from ..core.errors import DemoError, ModelError
 from ..engine import building
 from ..jobs.store import Store
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 class Studies:
     """Answers that never change are worked out once. Any thread may ask."""
 
-    def __init__(self, store: Store, import_engine: Callable[[], None]):
-        self._store, self._import_engine = store, import_engine
+    def __init__(self, store: Store):
+        self._store = store
         self._shapes: dict[str, dict[str, Any]] = {}
         self._layers: dict[str, dict[str, Layer]] = {}  # by model
 
     def predict_shape(self, model: str) -> dict[str, Any]:
         """How a model shrinks whose shape the app carries (explore.predict_shape). Raises ModelError."""
-        self._import_engine()
+        engine.load()
         from ..engine.memory import layer_explorer
 
         with building:
@@ -37,7 +37,7 @@ class Studies:
 
     def studied_model(self) -> str:
         """The model that was weighed last, where its weights are here; else the sample."""
-        self._import_engine()
+        engine.load()
         from ..engine.models import sources
 
         job = self._store.latest("memory")
@@ -57,7 +57,7 @@ class Studies:
         self, model: str, name: str, kind: str, block_size: int, double: bool, weights: str
     ) -> dict[str, Any]:
         """One layer of a model quantized in numpy. Raises DemoErrors."""
-        self._import_engine()
+        engine.load()
         from ..engine.memory import layer_explorer
         from ..engine.models import sources
 
@@ -72,7 +72,7 @@ class Studies:
         """Bytes of AdamW's state: of the shipped run, or of training every weight of a model whose shape is carried.
         Raises DemoErrors.
         """
-        self._import_engine()
+        engine.load()
         from ..engine.memory import layer_explorer
         from ..engine.models import adapters
 
@@ -88,7 +88,7 @@ class Studies:
         return nf4.bits_of_constants(block_size, False), nf4.bits_of_constants(block_size, True)
 
     def _layers_of(self, model: str) -> dict[str, Layer]:
-        self._import_engine()
+        engine.load()
         from ..engine.memory import layer_explorer
         from ..engine.models import sources
 

@@ -10,10 +10,10 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 from ..core.cancellation import DownloadStopped
-from ..core.config import MemoryRequest
 from ..core.errors import DemoError, DeviceError
 from ..core.format import size
 from ..core.records import Event, MemoryReading, MemoryStage, Notice, Phase, ProcessReading
+from ..core.requests import MemoryRequest
 from ..engine import importing
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from .. import engine
 from ..core.cancellation import DownloadStopped, OnProgress, ShouldStop, never, unheard
 from ..core.errors import AdapterError, DemoError, HubError, RunError, is_disk_full
 from ..host.environment import ROOT
@@ -29,11 +30,11 @@ class Publisher:
     """Publications of one app's adapters, which lie in `home`. `owns(run, key)`: whether who has this key may take away
     a run's adapter.
 
-    `import_engine`: imports the engine from one thread at a time. All functions raise DemoErrors.
+    All functions raise DemoErrors.
     """
 
-    def __init__(self, home: Path, owns: Callable[[str, str], bool], import_engine: Callable[[], None]):
-        self._home, self._owns, self._import_engine = home, owns, import_engine
+    def __init__(self, home: Path, owns: Callable[[str, str], bool]):
+        self._home, self._owns = home, owns
 
     def check_takeable(self, adapter: str, key: str) -> str:
         """The adapter, where who has this key may take it away: a run's pinned reviews go with it. Raises RunError."""
@@ -46,7 +47,7 @@ class Publisher:
 
     def hub_user(self) -> str | None:
         """Who is logged in to the Hub on this machine; asks the Hub, for a few seconds at most."""
-        self._import_engine()
+        engine.load()
         from ..engine.models.hubfiles import hub_user
 
         return hub_user()
@@ -148,7 +149,7 @@ class Publisher:
                     shutil.rmtree(place, ignore_errors=True)
 
     def _adapter(self, adapter: str) -> Path:
-        self._import_engine()
+        engine.load()
         from ..engine.models.adapters import find_adapter
 
         return find_adapter(adapter.strip(), self._home)

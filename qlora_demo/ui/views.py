@@ -10,27 +10,11 @@ from html import escape
 from typing import Any
 
 from ..core.format import duration, number, percent, size
+from ..core.names import BASELINES, METRICS, STAGES
 from ..core.records import Download, Machine
 from ..host.redaction import without_paths
 from .templating import render
 
-STAGE_NAMES = {
-    "fp32": ("FP32", "4 bytes a parameter"),
-    "fp16": ("FP16", "2 bytes a parameter"),
-    "int8": ("Int8", "1 byte a quantized weight, the rest FP16"),
-    "nf4": ("NF4", "4 bits a quantized weight, the rest FP16"),
-    "nf4-dq": ("NF4 + double quantization", "the constants quantized too"),
-    "prepared": ("Prepared for training", "what is not quantized cast to FP32"),
-    "lora": ("With LoRA", "adapters and a trainable head added"),
-}
-# By their name in a report: the title of the column, and the form of its numbers.
-METRICS = {
-    "accuracy": ("Accuracy", "%"),
-    "macro_f1": ("Macro-F1", ".3f"),
-    "mae_stars": ("Stars off", ".2f"),
-    "within_one": ("Within one star", "%"),
-    "quadratic_kappa": ("Quadratic kappa", ".3f"),
-}
 PARTS = (
     ("weights", "weights"),
     ("constants", "quantization constants"),
@@ -65,7 +49,7 @@ def view_memory(stages: Sequence[dict[str, Any]], note: str = "") -> str:
 
 
 def _stage_row(name: str, sources: dict[str, dict[str, Any]], widest: int) -> str:
-    title, what = STAGE_NAMES[name]
+    title, what = STAGES[name]
     shown = sources.get("measured") or sources["predicted"]
     counts = [(part, words, shown[f"{part}_bytes"]) for part, words in PARTS if shown[f"{part}_bytes"]]
     parts = "".join(
@@ -180,7 +164,7 @@ def view_report(report: dict[str, Any] | None) -> str:
         return ""
     test, training = report["final"]["test"], report["training"]
     begun = [("The adapter it started from", report["start"])] if report.get("start") else []
-    baselines = [(_baseline(name), metrics) for name, metrics in report["baselines"].items()]
+    baselines = [(BASELINES.get(name, name), metrics) for name, metrics in report["baselines"].items()]
     judged = [("This run", test), *begun, ("Untrained head", report["base"]), *baselines]
     rows = "".join(
         f"<tr><th scope='row'>{escape(name)}</th>"
@@ -236,10 +220,4 @@ def _receipt(memory: dict[str, Any]) -> str:
         f"{told}; predicted {size(predicted)} ({predicted / memory['peak_bytes'] - 1:+.0%})."
         if predicted
         else f"{told}."
-    )
-
-
-def _baseline(name: str) -> str:
-    return {"majority": "Always the commonest label", "tfidf-logistic-regression": "TF-IDF + logistic regression"}.get(
-        name, name
     )

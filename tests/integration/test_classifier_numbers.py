@@ -47,7 +47,7 @@ def shares(predictions: list[Prediction]) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def classifiers(tmp_path_factory: pytest.TempPathFactory) -> Classifiers:
-    return Classifiers(Store(tmp_path_factory.mktemp("runs")), lambda: False, lambda: None)
+    return Classifiers(Store(tmp_path_factory.mktemp("runs")), lambda: False)
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from pyarrow import parquet
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from qlora_demo.core.config import ClassifyRequest
+from qlora_demo.core.requests import ClassifyRequest
 from qlora_demo.engine.classify.classifier import Classifier
 from qlora_demo.jobs import queue
 from qlora_demo.jobs.store import Job, Store

@@ -106,7 +106,7 @@ def test_by_command(tmp_path: Path) -> None:
 
 
 def test_packs_are_kept_for_a_day(tmp_path: Path) -> None:
-    publisher = Publisher(tmp_path, lambda run, key: True, lambda: None)
+    publisher = Publisher(tmp_path, lambda run, key: True)
     pack = publisher.pack("sample")
     path = find_pack(tmp_path, pack.place, pack.name)
     assert path is not None and path.stat().st_size == pack.size_bytes

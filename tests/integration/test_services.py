@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from qlora_demo.core.config import MemoryRequest, RunConfig
+from qlora_demo.core.config import RunConfig
 from qlora_demo.core.errors import AdapterError, ModelError, RunError, SettingsError
+from qlora_demo.core.requests import MemoryRequest
 from qlora_demo.jobs.store import Store
 from qlora_demo.services.app import Services
 from tests.serving import ROOT, app_environment

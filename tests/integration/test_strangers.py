@@ -15,14 +15,14 @@ import pytest
 from gradio.context import LocalContext
 from starlette.requests import Request
 
-from qlora_demo.core.config import ClassifyRequest, MemoryRequest, RunConfig
+from qlora_demo.core.config import RunConfig
 from qlora_demo.core.errors import DataError, DeviceError, HubError, RunError, SettingsError
 from qlora_demo.core.records import Notice, Phase, Probe
+from qlora_demo.core.requests import ClassifyRequest, DataRequest, MemoryRequest
 from qlora_demo.host import limits
 from qlora_demo.jobs.state import read_state, write_state
 from qlora_demo.jobs.store import EventWriter, Job, Store
 from qlora_demo.services.app import SWEEP_SECONDS, Services, Started
-from qlora_demo.services.data import DataRequest
 from qlora_demo.storage import packs, uploads
 from qlora_demo.ui.handlers import visitor
 from qlora_demo.ui.train.evaluation_report import find, look

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from qlora_demo.core.config import MemoryRequest
 from qlora_demo.core.errors import DemoError, DeviceError
+from qlora_demo.core.requests import MemoryRequest
 from qlora_demo.engine.memory import ledger, measured_step
 from qlora_demo.engine.models import device
 from qlora_demo.services import memory as weighing

@@ -174,7 +174,7 @@ class FakeClassifier:
 
 @pytest.fixture
 def classifiers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Classifiers:
-    found = Classifiers(Store(tmp_path), lambda: False, lambda: None)
+    found = Classifiers(Store(tmp_path), lambda: False)
     found.loaded = []  # type: ignore[attr-defined]
 
     def load(folder: Path, adapter: str, precision: str) -> Any:

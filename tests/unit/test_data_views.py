@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from qlora_demo.core.errors import DataError
+from qlora_demo.core.requests import DataRequest
 from qlora_demo.engine.data import audit, dataset
-from qlora_demo.services.data import DataRequest
 from qlora_demo.ui.data.data_reviews import CUT_SHOWN, LONGEST_SHOWN, MOST_TOKENS, view_reviews, view_seen, view_subset
 from qlora_demo.ui.data.data_sections import Looked, changed_request, read_value
 from qlora_demo.ui.data.data_tab import run_settings

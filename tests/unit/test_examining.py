@@ -12,15 +12,16 @@ from pathlib import Path
 import pytest
 
 from qlora_demo.core.errors import DataError
+from qlora_demo.core.requests import DataRequest
 from qlora_demo.engine.data import dataset
 from qlora_demo.engine.data.columns import Columns
-from qlora_demo.services.data import KEPT, DataRequest, Examiner
+from qlora_demo.services.data import KEPT, Examiner
 from tests.reviews import first_reviews
 
 
 @pytest.fixture(scope="module")
 def examiner() -> Examiner:
-    return Examiner(lambda: None)
+    return Examiner()
 
 
 @pytest.fixture
@@ -82,7 +83,7 @@ def test_reviews_are_searched_and_shown_as_the_model_gets_them(examiner: Examine
 
 
 def test_few_data_sets_are_kept_and_unused_ones_let_go(file: Path) -> None:
-    examiner = Examiner(lambda: None)
+    examiner = Examiner()
     for title in ("", "-", "title", "note"):
         examiner.preview(DataRequest(str(file), title=title))
     assert len(examiner._kept) == KEPT

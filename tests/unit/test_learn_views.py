@@ -18,8 +18,8 @@ from huggingface_hub import constants
 from safetensors.torch import save_file
 from transformers import GPT2Config
 
-from qlora_demo.core.config import MemoryRequest
 from qlora_demo.core.errors import AdapterError, ModelError, SettingsError
+from qlora_demo.core.requests import MemoryRequest
 from qlora_demo.engine.memory import layer_explorer, nf4
 from qlora_demo.engine.models import sources
 from qlora_demo.services.learn import Studies

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...core.names import MAJORITY, TFIDF
 from ...core.records import Metrics
 from ..data import dataset as reviews_of
 
@@ -166,11 +167,11 @@ def fit_baselines(
 
     def judged(reviews: reviews_of.Reviews) -> dict[str, Metrics]:
         began = time.monotonic()
-        found = {"majority": judge(reviews.labels, np.tile(share, (len(reviews), 1)), names, ordinal)}
+        found = {MAJORITY: judge(reviews.labels, np.tile(share, (len(reviews), 1)), names, ordinal)}
         if counting is not None:
             logits = np.full((len(reviews), len(names)), np.log(1e-9))
             logits[:, counting.classes_] = np.log(np.maximum(counting.predict_proba(reviews.texts), 1e-9))
-            found["tfidf-logistic-regression"] = judge(reviews.labels, logits, names, ordinal, time.monotonic() - began)
+            found[TFIDF] = judge(reviews.labels, logits, names, ordinal, time.monotonic() - began)
         return found
 
     return judged

@@ -23,7 +23,8 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from ...core.cancellation import DownloadStopped
 from ...core.errors import DeviceError, ModelError
-from ...core.records import STAGES, MemoryStage, ProcessReading
+from ...core.names import STAGES
+from ...core.records import MemoryStage, ProcessReading
 from ..models.device import Kind, choose_device, free_memory_bytes
 from ..models.layers import (
     LayerPlan,
@@ -67,7 +68,7 @@ def packed_bytes(weights: int, stage: str) -> int:
 
 
 def predict(
-    source: Source, labels: int, stages: Sequence[str] = STAGES, rank: int = 16, targets: str = "all-linear"
+    source: Source, labels: int, stages: Sequence[str] = tuple(STAGES), rank: int = 16, targets: str = "all-linear"
 ) -> list[MemoryStage]:
     """The ledger of each stage, from the configuration (and the checkpoint's header, where it is there); no weight is
     read.
@@ -114,7 +115,7 @@ def count_base_parameters(source: Source) -> int:
 def measure(
     source: ModelSource,
     labels: int,
-    stages: Sequence[str] = STAGES,
+    stages: Sequence[str] = tuple(STAGES),
     rank: int = 16,
     targets: str = "all-linear",
     on_stage: Callable[[MemoryStage], None] | None = None,

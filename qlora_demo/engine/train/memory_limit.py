@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 
-from ...core.config import RunConfig, bounds
+from ...core.config import RunConfig
 from ...core.errors import DemoError, MemoryRanOut
 from ...core.format import describe_changes, size
 from ..memory import training_step
@@ -122,7 +122,7 @@ def _smaller_batches(config: RunConfig, stage: dict[str, Any], rows: int) -> Ite
     kept.
     """
     first = batch = min(config.batch_size, rows)
-    most = int(bounds("accumulation").maximum or 1)
+    most = int(RunConfig.bounds("accumulation").maximum or 1)
     if stage:
         yield stage
     while batch > 1:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean, variance
 
+from ...core.names import BASELINES
 from ...core.records import Metrics
 from ..data.dataset import DataSet
 
@@ -47,12 +48,11 @@ def check_losses(losses: Sequence[float], learning_rate: float) -> str | None:
 
 def check_result(test: Metrics, baselines: Mapping[str, Metrics]) -> list[str]:
     """Where the adapter is no better on the test reviews than what needs no network."""
-    names = {"majority": "always giving the commonest label", "tfidf-logistic-regression": "counting words (TF-IDF)"}
     found = []
     for name, other in baselines.items():
         if test.accuracy <= other.accuracy:
             found.append(
-                f"The adapter is no better than {names.get(name, name)}: test accuracy {test.accuracy:.3f}, that has"
-                f" {other.accuracy:.3f}."
+                f"The adapter is no better than the baseline {BASELINES.get(name, name)!r}: test accuracy"
+                f" {test.accuracy:.3f}, the baseline's {other.accuracy:.3f}."
             )
     return found

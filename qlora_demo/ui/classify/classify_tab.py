@@ -12,10 +12,11 @@ from typing import Any
 import gradio as gr
 
 from ...core.errors import DemoError
-from ...services.app import SAMPLE, Services
+from ...core.names import PRECISIONS, SAMPLE
+from ...services.app import Services
 from ..handlers import shown
 from ..views import view_problems
-from .classify_views import PRECISIONS, view_certainty, view_probabilities, view_remark, view_stars, view_temperature
+from .classify_views import view_certainty, view_probabilities, view_remark, view_stars, view_temperature
 from .file_panel import build_file_panel
 from .precision_panel import build_precision_panel
 from .teach_panel import build_teach_panel

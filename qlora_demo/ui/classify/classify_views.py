@@ -11,9 +11,8 @@ from html import escape
 from typing import Any
 
 from ...core.format import percent, shorten, size
+from ...core.names import PRECISIONS
 from ...core.records import Prediction
-
-PRECISIONS = {"": "as trained", "fp32": "FP32", "fp16": "FP16", "nf4": "NF4", "nf4-dq": "NF4 + double quantization"}
 
 
 def view_stars(prediction: Prediction | None) -> str:

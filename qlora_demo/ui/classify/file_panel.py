@@ -10,9 +10,9 @@ from typing import Any
 
 import gradio as gr
 
-from ...core.config import ClassifyRequest
 from ...core.errors import DemoError
 from ...core.records import NO_COLUMN
+from ...core.requests import ClassifyRequest
 from ...host.limits import describe_uploads
 from ...host.redaction import without_paths
 from ...jobs.store import Job

@@ -11,8 +11,9 @@ from html import escape
 from typing import Any
 
 from ...core.format import cut, duration, number, percent, shorten, size
+from ...core.names import METRICS
 from ...storage.result_files import PROBABILITY, Layout
-from ..views import METRICS, metric_word
+from ..views import metric_word
 
 SHOWN_CHARACTERS, CELL_CHARACTERS = 600, 60
 MOST_CONFUSED = 20  # labels; more make no matrix that one could read

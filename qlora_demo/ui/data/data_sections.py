@@ -14,9 +14,10 @@ from typing import Any
 import gradio as gr
 
 from ...core.errors import DataError, DemoError
+from ...core.names import SAMPLE
 from ...core.records import NO_COLUMN
+from ...core.requests import DataRequest
 from ...services.app import Services
-from ...services.data import SAMPLE, DataRequest
 from ..fields import CHOICES
 from ..handlers import shown
 from ..queries import number_of, text_of

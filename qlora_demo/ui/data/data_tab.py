@@ -15,10 +15,12 @@ from gradio.components import Component
 from ...core.cancellation import ShouldStop
 from ...core.config import RunConfig
 from ...core.errors import DataError, DemoError
+from ...core.names import SAMPLE
 from ...core.records import NO_COLUMN
+from ...core.requests import DataRequest
 from ...host.limits import describe_uploads
 from ...services.app import Services
-from ...services.data import SAMPLE, DataRequest, check_source
+from ...services.data import check_source
 from ...storage import uploads
 from ..cancellations import Stops
 from ..fields import CHOICES

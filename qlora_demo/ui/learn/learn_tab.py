@@ -12,7 +12,8 @@ from typing import Any
 import gradio as gr
 
 from ...core.errors import SettingsError
-from ...services.app import SAMPLE, Services
+from ...core.names import SAMPLE
+from ...services.app import Services
 from ..handlers import shown
 from .learn_views import (
     KIND_NAMES,

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from ...core.names import STAGES
 from ...core.records import Estimate, Fit
-from ..views import STAGE_NAMES
 
 NEAR = 0.05  # an error up to here is no fault of a rule of thumb
 
@@ -60,7 +60,7 @@ def view_calculators(estimates: Sequence[Estimate | Mapping[str, Any]], stages: 
     """
     records = [one if isinstance(one, Estimate) else Estimate(**one) for one in estimates]
     actual = _ledger(stages)
-    order = list(STAGE_NAMES)
+    order = list(STAGES)
     shown = sorted((one for one in records if actual.get(one.quantity)), key=lambda one: order.index(one.quantity))
     if not shown:
         return ""
@@ -93,7 +93,7 @@ def _calculator_row(estimate: Estimate, really: int) -> str:
     return (
         f'<tr><th scope="row">{escape(estimate.name)}<small>{escape(estimate.formula)}</small><small'
         f' class="fit-source">{escape(estimate.source)};'
-        f" {escape(estimate.read)}</small></th><td>{escape(STAGE_NAMES[estimate.quantity][0])}</td><td"
+        f" {escape(estimate.read)}</small></th><td>{escape(STAGES[estimate.quantity][0])}</td><td"
         f' class="number">{_amount(estimate.weights_bytes)}{extra}</td><td class="number">{_amount(really)}</td><td'
         f' class="number {kind}"><strong>{100 * round(error, 3) + 0.0:+.1f} %</strong><small>{size}</small></td><td'
         f' class="fit-why">{escape(estimate.why)}</td></tr>'

@@ -12,8 +12,8 @@ from typing import Any
 
 import gradio as gr
 
-from ...core.config import MemoryRequest
 from ...core.errors import DemoError
+from ...core.requests import MemoryRequest
 from ...host.redaction import without_paths
 from ...jobs.store import Job
 from ...services.app import Services

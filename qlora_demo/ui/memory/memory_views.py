@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from ...core.format import duration, percent, size
-from ..views import STAGE_NAMES
+from ...core.names import STAGES
 
 GAPS = "what the C library holds in gaps between blocks"
 ON_GPU, ON_CPU = "allocated on the GPU", "resident in memory"
@@ -99,7 +99,7 @@ def view_process(report: Mapping[str, Any]) -> str:
     ledger = {stage["name"]: stage["total_bytes"] for stage in report["stages"]}
     on_gpu = process[0]["reserved_bytes"] is not None
     rows = "".join(
-        f"<tr><td>{STAGE_NAMES[item['stage']][0]}</td><td class='number'>{size(ledger[item['stage']])}</td>"
+        f"<tr><td>{STAGES[item['stage']][0]}</td><td class='number'>{size(ledger[item['stage']])}</td>"
         f"<td class='number'>{size(max(0, item['held_bytes'] - item['before_bytes']))}</td>"
         f"<td class='number'>{size(max(0, item['peak_bytes'] - item['before_bytes']))}</td>"
         f"<td class='number'>{size(_own_peak(item))}</td></tr>"

@@ -13,8 +13,9 @@ from typing import Any
 import gradio as gr
 
 from ...core.errors import AlreadyThere, DemoError, HubError
+from ...core.names import SAMPLE
 from ...host.environment import on_space
-from ...services.app import SAMPLE, Services
+from ...services.app import Services
 from ...storage.packs import LICENCES
 from ..cancellations import Stops
 from ..handlers import AT_ONCE, shown

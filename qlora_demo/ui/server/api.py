@@ -10,8 +10,10 @@ from typing import Any
 
 import gradio as gr
 
-from ...core.config import MemoryRequest, RunConfig
-from ...services.app import SAMPLE, Services
+from ...core.config import RunConfig
+from ...core.names import SAMPLE
+from ...core.requests import MemoryRequest
+from ...services.app import Services
 from ..handlers import shown, visitor
 
 NO_TOOLS = ("start_run", "stop_run")

@@ -13,7 +13,7 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from ...core.config import RunConfig, bounds, choices
+from ...core.config import RunConfig
 from ..fields import CHOICES
 
 FIRST = ("epochs", "max_steps", "rank", "learning_rate", "batch_size", "max_length")
@@ -90,8 +90,8 @@ def _build_field(name: str) -> Component:
         return gr.Dropdown(CHOICES[name], allow_custom_value=True, **common)
     if field.annotation is bool:
         return gr.Checkbox(**common)
-    if choices(name):
-        return gr.Dropdown(list(choices(name)), **common)
+    if RunConfig.choices(name):
+        return gr.Dropdown(list(RunConfig.choices(name)), **common)
     if isinstance(field.default, tuple):
         return gr.Textbox(lines=3, max_lines=5, **common)
     return gr.Textbox(max_lines=1, **common) if field.annotation is str else gr.Number(**common)
@@ -104,7 +104,7 @@ def _shown(value: Any) -> Any:
 
 def _span(name: str) -> str:
     """The bounds in words, from where they are checked."""
-    limits = bounds(name)
+    limits = RunConfig.bounds(name)
     if limits.minimum is None or limits.maximum is None:
         return ""
     return f"({'more than ' if limits.minimum_open else ''}{limits.minimum:,g} to {limits.maximum:,.12g})"

@@ -15,6 +15,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from ...core.names import TFIDF
 from ...jobs.store import Job, to_json
 from .curves_in_words import read_curves
 
@@ -184,7 +185,7 @@ class Story:
                 [(row[1], row[7]) for row in self.curves["points"].rows if row[7] is not None],
                 [(row[1], row[2], row[3]) for row in self.curves["evaluations"].rows if row[2] is not None],
                 labels=labels,
-                word_counts=self.baselines.get("tfidf-logistic-regression"),
+                word_counts=self.baselines.get(TFIDF),
                 steps_total=self.steps_total,
                 ended=self.ended,
             )
