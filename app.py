@@ -28,7 +28,11 @@ def main() -> int:
 
     services = Services(Store(default_home()), public=is_public(), launch=launcher())
     page = build_app(services)
-    launch(page, address, [files_route(services.store)])
+    try:
+        launch(page, address, [files_route(services.store)])
+    except DemoError as error:
+        print(error, file=sys.stderr)
+        return 2
     services.warm_up()
     page.block_thread()
     return 0

@@ -5,7 +5,7 @@ A header that says what this is and where it runs, then a tab for each thing one
 
 from __future__ import annotations
 
-from .server import fast_import  # noqa: F401
+from .server import compat  # noqa: F401 - it imports Gradio the fast way, before anything else does
 
 # isort: split
 import gradio as gr
@@ -36,7 +36,7 @@ def build_app(services: Services) -> gr.Blocks:
         with gr.Row(elem_id="header", equal_height=True):
             gr.HTML(INTRODUCTION, elem_id="header-introduction")
             machine = gr.HTML(
-                '<p class="machine"><strong>Looking at this machine …</strong></p>', elem_id="header-machine"
+                '<p class="machine"><strong>Checking this machine …</strong></p>', elem_id="header-machine"
             )
         # A fixed key and secret: by default both change at each start, and the browser would forget its runs.
         keys = gr.BrowserState({}, storage_key="qlora-demo-keys", secret="runs that this browser started")

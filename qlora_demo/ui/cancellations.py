@@ -1,6 +1,6 @@
-"""Stop buttons of work that runs in a handler: what one session has begun, and asks to end.
+"""Stop buttons of work that runs in a handler: what a session has started, and may cancel.
 
-A closed page asks for nothing: the work goes on.
+A closed page cancels nothing: the work goes on.
 """
 
 from __future__ import annotations
@@ -12,24 +12,24 @@ from contextlib import contextmanager
 import gradio as gr
 
 
-class Stops:
+class Cancellations:
     """For one kind of work, of which a session does one at a time."""
 
     def __init__(self) -> None:
-        self._asked: dict[str, threading.Event] = {}
+        self._events: dict[str, threading.Event] = {}
 
     @contextmanager
-    def heard(self, request: gr.Request) -> Iterator[Callable[[], bool]]:
-        """While it lasts, the session's button is heard; yields what tells whether it was pressed."""
-        session, asked = str(request.session_hash), threading.Event()
-        self._asked[session] = asked
+    def watch(self, request: gr.Request) -> Iterator[Callable[[], bool]]:
+        """Around the session's work; yields a function that says whether it was cancelled."""
+        session, event = str(request.session_hash), threading.Event()
+        self._events[session] = event
         try:
-            yield asked.is_set
+            yield event.is_set
         finally:
-            if self._asked.get(session) is asked:
-                del self._asked[session]
+            if self._events.get(session) is event:
+                del self._events[session]
 
-    def ask(self, request: gr.Request) -> None:
-        """The session's work is to end, where there is any."""
-        if found := self._asked.get(str(request.session_hash)):
-            found.set()
+    def cancel(self, request: gr.Request) -> None:
+        """Cancels the session's work, where there is any."""
+        if event := self._events.get(str(request.session_hash)):
+            event.set()

@@ -12,35 +12,40 @@ from html import escape
 from typing import Any, TypeVar
 
 import gradio as gr
-from gradio.context import LocalContext
 
 from ..core.errors import DemoError
 from ..host.environment import on_space
 from ..host.redaction import without_paths
+from .server.compat import current_request
 
-# Requests for slow work that a public host hears at once: those beyond limits.Turns get a sentence, which must not wait
-# in line.
+# Requests for slow work that a public host takes at once: those beyond its limits get a sentence, which must not wait
+# in the queue.
 AT_ONCE = 8
 log = logging.getLogger("qlora_demo")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def shown(handler: F) -> F:
-    """The handler, its errors shown as one sentence. Raises gr.Error alone."""
+def handler(function: F) -> F:
+    """A function or method that answers an event of the page: its errors are shown as one sentence. Raises gr.Error
+    alone.
+    """
 
-    @functools.wraps(handler)
+    @functools.wraps(function)
     def handle(*args: Any, **fields: Any) -> Any:
         try:
-            return handler(*args, **fields)
+            return function(*args, **fields)
         except DemoError as error:
             sentence = escape(without_paths(str(error)), quote=False)
-            raise gr.Error(sentence, duration=15, title="Please look again", print_exception=False) from None
+            raise gr.Error(sentence, duration=15, title="Please check", print_exception=False) from None
         except Exception as error:
-            log.exception("Unexpected, in %s", handler.__name__)
+            log.exception("Unexpected, in %s", function.__name__)
             sentence = f"Unexpected: {type(error).__name__}. The app's log has the details; nothing you typed is lost."
             raise gr.Error(sentence, title="Unexpected", print_exception=False) from None
 
     return handle  # type: ignore[return-value]
+
+
+shown = handler
 
 
 def visitor() -> str:
@@ -50,7 +55,7 @@ def visitor() -> str:
     On a Space every request comes from the platform's proxy, which adds the address that it was asked from at the end
     of X-Forwarded-For; what stands before it the visitor may have written. Elsewhere nobody vouches for that header,
     and it is not read."""
-    request = LocalContext.request.get(None)
+    request = current_request()
     if request is None:
         return ""
     forwarded = str(request.headers.get("x-forwarded-for", "")) if on_space() else ""

@@ -22,7 +22,7 @@ from ...host.limits import describe_uploads
 from ...services.app import Services
 from ...services.data import check_source
 from ...storage import uploads
-from ..cancellations import Stops
+from ..cancellations import Cancellations
 from ..fields import CHOICES
 from ..handlers import AT_ONCE, shown
 from ..views import view_downloads, view_limits, view_problems
@@ -164,7 +164,7 @@ def build_data_tab(
         except DemoError as error:
             return tell(error)
 
-    progress, stops = gr.Progress(), Stops()
+    progress, cancellations = gr.Progress(), Cancellations()
 
     @shown
     def on_look(progress: gr.Progress = progress, **form: Any) -> Changes:
@@ -172,7 +172,7 @@ def build_data_tab(
 
     @shown
     def on_fetch(request: gr.Request, progress: gr.Progress = progress, **form: Any) -> Changes:
-        with stops.heard(request) as should_stop:
+        with cancellations.watch(request) as should_stop:
             return {
                 **look_or_ask(form, progress, confirmed=True, should_stop=should_stop),
                 refuse: gr.Button("Do not download"),
@@ -181,7 +181,7 @@ def build_data_tab(
     @shown
     def on_refuse(request: gr.Request) -> Any:
         """Before the download it is a no, during it an end."""
-        stops.ask(request)
+        cancellations.cancel(request)
         return gr.Group(visible=False)
 
     @shown

@@ -17,7 +17,7 @@ from ...core.names import SAMPLE
 from ...host.environment import on_space
 from ...services.app import Services
 from ...storage.packs import LICENCES
-from ..cancellations import Stops
+from ..cancellations import Cancellations
 from ..handlers import AT_ONCE, shown
 from ..server.downloads import link_to_pack
 from ..views import view_problems
@@ -40,7 +40,7 @@ Progress = Callable[..., Any]
 
 def build_publish_tab(services: Services, tab: gr.Tab, keys: gr.BrowserState) -> None:
     """Layout, then events. `keys`: run to key, of the runs that this browser started."""
-    stops = Stops()
+    cancellations = Cancellations()
     with gr.Row():
         with gr.Column(min_width=320):
             adapter = gr.Dropdown(
@@ -155,7 +155,7 @@ def build_publish_tab(services: Services, tab: gr.Tab, keys: gr.BrowserState) ->
         try:
             if services.public and token is None:
                 raise HubError(SIGN_IN if on_space() else TAKE_IT)
-            with stops.heard(request) as should_stop:
+            with cancellations.watch(request) as should_stop:
                 found = services.publisher.publish(
                     owned(adapter, keys),
                     (repo or "").strip(),
@@ -206,7 +206,7 @@ def build_publish_tab(services: Services, tab: gr.Tab, keys: gr.BrowserState) ->
 
     @shown
     def on_stop(request: gr.Request) -> Any:
-        stops.ask(request)
+        cancellations.cancel(request)
         return gr.Button("Stopping …", interactive=False)
 
     @shown

@@ -84,14 +84,3 @@ def build_api(services: Services) -> None:
 
     for endpoint, limit in ((classify, 64), (memory, 2), (start_run, 20), (run, 20), (stop_run, 20), (runs, 20)):
         gr.api(endpoint, api_name=endpoint.__name__, concurrency_limit=limit)
-
-
-def close_tools(page: gr.Blocks) -> None:
-    """Takes NO_TOOLS from the MCP tools of a page that was launched: Gradio offers every endpoint that its
-    documentation names.
-    """
-    server = page.mcp_server_obj
-    if server is not None:
-        server.tool_to_endpoint = {
-            tool: name for tool, name in server.tool_to_endpoint.items() if name.strip("/") not in NO_TOOLS
-        }

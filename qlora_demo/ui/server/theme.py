@@ -14,23 +14,24 @@ from starlette.staticfiles import StaticFiles
 from ...host.environment import Address, is_public
 from ...host.limits import ROOM_BYTES, UPLOAD_BYTES
 from ...storage.uploads import MAX_UPLOAD_BYTES
-from .allow_list import Gate, refuse_addresses
-from .api import close_tools
+from .allow_list import AllowList
+from .api import NO_TOOLS
+from .compat import calm_queue, hide_tools, refuse_addresses
 
 HERE = Path(__file__).parent
 PLOTLY = Path(plotly.__file__).parent / "package_data"
-QUEUE_LOOKS_SECONDS = 0.01  # how long an event waits at most until the queue sees it
 FONTS = ("system-ui", "sans-serif")
 
 
 def launch(page: gr.Blocks, address: Address, routes: Sequence[BaseRoute] = ()) -> None:
-    """Serves the page and returns once it is up. `routes`: what it links to beside itself; they ask for no login."""
+    """Serves the page and returns once it is up. `routes`: what it links to beside itself; they ask for no login.
+    Raises DemoError where this Gradio cannot be made safe.
+    """
     upload_bytes = UPLOAD_BYTES if is_public() else MAX_UPLOAD_BYTES
-    gate = Middleware(Gate, upload_bytes=upload_bytes, room_bytes=ROOM_BYTES if is_public() else None)
+    gate = Middleware(AllowList, upload_bytes=upload_bytes, all_uploads_bytes=ROOM_BYTES if is_public() else None)
+    refuse_addresses()
     page.queue(max_size=200)
-    # Gradio looks a thousand times a second whether anybody waits: a tenth of a processor, which a run on the CPU would
-    # have to wait for.
-    page._queue.sleep_when_free = QUEUE_LOOKS_SECONDS
+    calm_queue(page)
     page.launch(
         server_name=address.host,
         server_port=address.port,
@@ -53,7 +54,6 @@ def launch(page: gr.Blocks, address: Address, routes: Sequence[BaseRoute] = ()) 
         quiet=True,
     )
     if is_public():
-        close_tools(page)
-    refuse_addresses()
+        hide_tools(page, NO_TOOLS)
     host = "127.0.0.1" if address.host == "0.0.0.0" else address.host
     print(f"The page is at http://{host}:{address.port}/ (Ctrl-C ends it; runs go on).", flush=True)
