@@ -71,13 +71,13 @@ def measure(rows: int, short: bool) -> dict[str, float]:
         written = time.monotonic() - began
         return {
             "rows": rows,
-            "seconds": report["seconds"],
+            "seconds": report.seconds,
             "worked_seconds": worked,
             "written_seconds": written,
             "before_mib": before / MiB,
             "peak_mib": peak.end() / MiB,
             "result_mib": (folder / "predictions.jsonl").stat().st_size / MiB,
-            "accuracy": report["final"]["test"]["accuracy"],
+            "accuracy": report.final["test"].accuracy,
         }
 
 

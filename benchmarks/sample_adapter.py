@@ -22,7 +22,8 @@ import torch
 from qlora_demo.core.config import RunConfig
 from qlora_demo.core.errors import DemoError
 from qlora_demo.core.malloc import TUNABLES, with_compact_heap
-from qlora_demo.core.records import Evaluation, Event, Metrics, Step
+from qlora_demo.core.records import Evaluation, Event, Step
+from qlora_demo.core.run_report import Metrics
 from qlora_demo.engine import quiet
 from qlora_demo.engine.classify.classifier import Classifier
 from qlora_demo.engine.classify.metrics import fit_baselines, judge

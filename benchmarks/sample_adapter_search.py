@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from qlora_demo.core.config import RunConfig
-from qlora_demo.core.records import Metrics
+from qlora_demo.core.run_report import Metrics
 from qlora_demo.engine import quiet
 from qlora_demo.engine.classify.classifier import Classifier
 from qlora_demo.engine.classify.metrics import judge

@@ -218,7 +218,8 @@ def _train(job: Job, recorder: Recorder) -> str:
 
 
 def _measure(job: Job, recorder: Recorder) -> str:
-    _write_report(job, weigh(MemoryRequest.read(job.settings()), recorder.emit, recorder.should_stop))
+    report = weigh(MemoryRequest.read(job.settings()), recorder.emit, recorder.should_stop)
+    _write_report(job, to_json(report) + "\n")
     return "done"
 
 
@@ -246,17 +247,18 @@ def _classify(job: Job, recorder: Recorder) -> str:
         calibrated=asked.calibrated,
         emit=recorder.emit,
         should_stop=recorder.should_stop,
+        adapter=asked.adapter,
     )
     recorder.emit(Phase("write", "writing the result as CSV and Parquet"))
     exporting.write_csv(job.folder, job.folder / result_files.CSV, mark=True)
     exporting.write_parquet(job.folder, job.folder / result_files.PARQUET)
-    _write_report(job, {"adapter": asked.adapter, **report})
-    return "stopped" if report["stopped"] else "done"
+    _write_report(job, report.to_json())
+    return "stopped" if report.stopped else "done"
 
 
-def _write_report(job: Job, report: dict[str, Any]) -> None:
+def _write_report(job: Job, report: str) -> None:
     draft = job.folder / ".report.json"
-    draft.write_text(to_json(report) + "\n", encoding="utf-8")
+    draft.write_text(report, encoding="utf-8")
     draft.replace(job.folder / "report.json")
 
 

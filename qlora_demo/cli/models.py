@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import DataError, SettingsError
+from ..core.file_report import FileReport
 from ..core.format import shorten
 from ..core.names import STAGES
 from ..core.records import Columns, Event
@@ -194,23 +195,22 @@ def _classify_file(options: argparse.Namespace, out: Output) -> int:
         (folder / f"result.{kind}").replace(target)
     for note in _notes(report):
         out.note(note)
-    out.show(shown, lambda: f"Wrote {report['done']:,} rows to {options.output}.")
+    out.show(shown, lambda: f"Wrote {report.done:,} rows to {options.output}.")
     return 0
 
 
-def _notes(report: dict[str, Any]) -> list[str]:
+def _notes(report: FileReport) -> list[str]:
     """What one should know of a classified file."""
-    missing = report["without_prediction"]
+    missing = report.without_prediction
     why = ", ".join(f"{rows:,} {reason}" for reason, rows in missing.items())
     return [
-        *([f"{sum(missing.values()):,} of {report['done']:,} rows have no prediction: {why}."] if missing else []),
+        *([f"{sum(missing.values()):,} of {report.done:,} rows have no prediction: {why}."] if missing else []),
         *(
-            f"Rows left out: {item['rows']:,}, because of {item['reason']} (line"
-            f" {', '.join(map(str, item['first_lines']))})."
-            for item in report["skipped"]
+            f"Rows left out: {item.rows:,}, because of {item.reason} (line {', '.join(map(str, item.first_lines))})."
+            for item in report.skipped
         ),
-        *report["notes"],
-        *([report["judged"], lines.metrics(report["final"]["test"])] if report["final"] else []),
+        *report.notes,
+        *([report.judged, lines.metrics(report.final["test"].to_dict())] if report.final else []),
     ]
 
 

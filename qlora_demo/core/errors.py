@@ -10,6 +10,7 @@ DemoError
 ├── HubError          the Hub cannot be reached, or refuses
 │   └── AlreadyThere  a model of this app is where another is to be published; whether it is to go is asked first
 ├── RunError          an unknown run, or one in a state that does not allow what was asked
+│   └── ReportError   a run whose report cannot be read; other runs are none the worse
 └── TrainingError     a run that must end: loss not finite, one class only, nothing to train on
 
 Anything that is not a DemoError is unexpected: it is logged with its traceback and shown as "unexpected".
@@ -72,6 +73,10 @@ class AlreadyThere(HubError):
 
 class RunError(DemoError):
     """The run does not exist, or its state does not allow what was asked."""
+
+
+class ReportError(RunError):
+    """The run's report cannot be read: it is damaged, or of another kind."""
 
 
 class TrainingError(DemoError):

@@ -6,7 +6,7 @@ Plain frozen dataclasses; they know neither torch nor gradio. Sizes are bytes, t
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal
 
 State = Literal["queued", "starting", "running", "stopping", "done", "stopped", "failed", "interrupted"]
@@ -64,7 +64,7 @@ class Evaluation(Event):
     loss: float
     accuracy: float
     macro_f1: float
-    mae_stars: float
+    mae_stars: float | None
     split: str
 
 
@@ -321,31 +321,6 @@ class Prediction:
     expected_stars: float | None
     probabilities: dict[str, float]
     truncated: bool
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class Metrics:
-    """A classifier judged on `rows` reviews. `confusion[true][predicted]` counts, labels in order.
-
-    mae_stars, within_one and quadratic_kappa are None where labels are not ordinal. intervals: 95 % by bootstrap, of
-    each metric that has one. calibration: {ece, bins: [{lower, upper, rows, confidence, accuracy}]}, confidence being
-    the likeliest label's probability."""
-
-    rows: int
-    loss: float
-    accuracy: float
-    macro_f1: float
-    mae_stars: float | None
-    within_one: float | None
-    quadratic_kappa: float | None
-    confusion: list[list[int]]
-    labels: list[str] = field(default_factory=list)
-    seconds: float = 0.0
-    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
-    calibration: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

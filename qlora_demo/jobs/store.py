@@ -7,6 +7,7 @@ Knows how to read and write one job; which job runs when is the queue's, and wha
 from __future__ import annotations
 
 import fcntl
+import functools
 import json
 import os
 import re
@@ -20,16 +21,20 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 
-from ..core.errors import RunError, is_disk_full
+from ..core.errors import ReportError, RunError, is_disk_full
 from ..core.records import Finished
 from .events import EventWriter, last_event, read_events
 from .state import Heartbeat, JobState, StateWriter, read_state, to_json, write_state
 
+if TYPE_CHECKING:
+    from ..core.report import Report  # brings pydantic, which who only reads states does not need
+
 __all__ = ["EventWriter", "Heartbeat", "Job", "JobState", "Kind", "StateWriter", "Store", "to_json"]
 
 Kind = Literal["train", "memory", "classify"]
+AnyReport = TypeVar("AnyReport", bound="Report")
 
 _ID = re.compile(r"\d{8}-\d{6}-[a-z0-9]{4,12}")
 _LOCK_SECONDS = 10.0
@@ -82,9 +87,24 @@ class Job:
             return None
         return max(0.0, float(said["seconds_left"]) - (time.time() - said["time"]))
 
-    def report(self) -> dict[str, Any] | None:
-        """report.json, None before there is one."""
-        return _read_json(self.folder / "report.json")
+    @overload
+    def report(self) -> dict[str, Any] | None: ...
+    @overload
+    def report(self, kind: type[AnyReport]) -> AnyReport | None: ...
+    def report(self, kind: type[AnyReport] | None = None) -> dict[str, Any] | AnyReport | None:
+        """report.json as the job's kind of report, None before there is one. Raises ReportError where it is none.
+
+        Pages ask for the reports of all runs again and again: each version of a file is parsed once."""
+        path = self.folder / "report.json"
+        if kind is None:
+            return _read_json(path)
+        try:
+            file = path.stat()
+            return cast(AnyReport, _parse_once(kind, path, file.st_ino, file.st_mtime_ns, file.st_size))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise ReportError(f"The report of run {self.id} cannot be read: {error.strerror}.") from error
 
     def answers(self) -> list[dict[str, Any]]:
         """answers.jsonl, a line for each validation and test review; [] where the run wrote none (yet)."""
@@ -352,6 +372,11 @@ def _flock(descriptor: int, path: Path) -> None:
             time.sleep(0.01)
         except OSError as error:
             raise RunError(f"{path} cannot be locked: {error.strerror}; {_ELSEWHERE}.") from error
+
+
+@functools.lru_cache(maxsize=500)
+def _parse_once(kind: type[Report], path: Path, *_version: int) -> Report:
+    return kind.parse(path.read_bytes(), f"The report of run {path.parent.name}")
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

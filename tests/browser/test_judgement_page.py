@@ -69,7 +69,7 @@ def write_run(store: Store, name: str, calibrated: bool = True) -> Job:
                 test.labels, judged + guessing, sample.labels, True
             ).to_dict(),
         }
-        report["calibration"] = calibration.calibrate(validation.labels, fitted, test.labels, judged)
+        report["calibration"] = calibration.calibrate(validation.labels, fitted, test.labels, judged).to_dict()
         evaluation.write_answers(job.folder / "answers.jsonl", looked)
     else:
         report.pop("calibration", None)

@@ -47,23 +47,23 @@ def test_where_there_is_no_best_temperature_it_stays_within_bounds() -> None:
 def test_calibration_is_judged_on_other_reviews() -> None:
     (labels, logits), (test_labels, test_logits) = draw(2.5), draw(2.5, seed=1)
     found = calibration.calibrate(labels, logits, test_labels, test_logits)
-    assert found["split"] == "validation" and found["temperature"] == calibration.fit_temperature(labels, logits)
-    assert found["ece_before"] > 0.1 > 0.03 > found["ece_after"] and found["loss_after"] < found["loss_before"]
+    assert found.split == "validation" and found.temperature == calibration.fit_temperature(labels, logits)
+    assert found.ece_before > 0.1 > 0.03 > found.ece_after and found.loss_after < found.loss_before
     before = metrics.judge(test_labels, test_logits, "12345", True)
-    assert found["loss_before"] == pytest.approx(before.loss) and found["ece_before"] == before.calibration["ece"]
-    assert sum(one["rows"] for one in found["bins_after"]) == len(test_labels)
+    assert found.loss_before == pytest.approx(before.loss) and found.ece_before == before.calibration.ece
+    assert sum(one.rows for one in found.bins_after) == len(test_labels)
 
 
 def test_bins_by_hand() -> None:
     shares = np.array([[0.7, 0.3], [0.7, 0.3], [0.62, 0.38], [1.0, 0.0]])
     found = metrics.reliability([0, 1, 1, 0], shares)
-    assert [(round(15 * one["lower"]), one["rows"], one["accuracy"]) for one in found["bins"]] == [
+    assert [(round(15 * one.lower), one.rows, one.accuracy) for one in found.bins] == [
         (9, 1, 0.0),
         (10, 2, 0.5),
         (14, 1, 1.0),
     ]
-    assert found["bins"][1]["confidence"] == pytest.approx(0.7)
-    assert found["ece"] == pytest.approx((1 * 0.62 + 2 * 0.2 + 1 * 0) / 4)
+    assert found.bins[1].confidence == pytest.approx(0.7)
+    assert found.ece == pytest.approx((1 * 0.62 + 2 * 0.2 + 1 * 0) / 4)
 
 
 def test_a_classifier_divides_by_its_runs_temperature(tmp_path: Path) -> None:

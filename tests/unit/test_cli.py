@@ -21,7 +21,8 @@ from qlora_demo.cli.runs import read_config
 from qlora_demo.core.config import RunConfig
 from qlora_demo.core.errors import DataError, DemoError
 from qlora_demo.core.presets import PRESETS
-from qlora_demo.core.records import Metrics, Prediction
+from qlora_demo.core.records import Prediction
+from qlora_demo.core.run_report import Metrics
 from qlora_demo.jobs.store import Store
 
 ROOT = Path(__file__).parents[2]
@@ -216,7 +217,18 @@ def _check_texts(texts: list[str]) -> None:
 
 def _evaluate(adapter: str, data: str, **options: Any) -> Metrics:
     assert options["split"] == "test" and options["base"] is True
-    return Metrics(2, float("nan"), 0.5, 0.5, 0.5, 1.0, 0.0, [[1, 0], [1, 0]], ["1", "2"], 0.1)
+    return Metrics(
+        rows=2,
+        loss=float("nan"),
+        accuracy=0.5,
+        macro_f1=0.5,
+        mae_stars=0.5,
+        within_one=1.0,
+        quadratic_kappa=0.0,
+        confusion=((1, 0), (1, 0)),
+        labels=("1", "2"),
+        seconds=0.1,
+    )
 
 
 def test_classify_prints_one_json_line(run: Run, engine: types.ModuleType) -> None:

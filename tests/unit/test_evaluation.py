@@ -27,7 +27,7 @@ def test_metrics_by_hand() -> None:
     assert found.rows == 4 and found.accuracy == 0.5
     assert found.mae_stars == pytest.approx((0 + 0 + 1 + 3) / 4) and found.within_one == 0.75
     assert found.loss == pytest.approx(-(2 * math.log(0.6) + 2 * math.log(0.1)) / 4)
-    assert found.confusion[3][2] == 1 and found.confusion[4] == [0, 1, 0, 0, 1] and sum(map(sum, found.confusion)) == 4
+    assert found.confusion[3][2] == 1 and found.confusion[4] == (0, 1, 0, 0, 1) and sum(map(sum, found.confusion)) == 4
     # F1 of the classes that occur: 1 for star 1, 2 * (1 * .5) / 1.5 for star 5, 0 for star 4.
     assert found.macro_f1 == pytest.approx((1 + 2 / 3 + 0) / 3)
 

@@ -17,6 +17,7 @@ import pytest
 from pyarrow import parquet
 
 from qlora_demo.core.errors import DataError
+from qlora_demo.core.file_report import SkippedRows
 from qlora_demo.core.records import Phase, Prediction
 from qlora_demo.engine.classify import classify_file
 from qlora_demo.engine.classify.exporting import WRITERS, harmless
@@ -159,11 +160,7 @@ def test_the_three_files_hold_the_same_and_only_the_csv_is_changed(tmp_path: Pat
         "string",
     ]
     assert (tmp_path / "out.tsv").read_text(encoding="utf-8").startswith("id\ttext\tlabel\t'=x\tpredicted_label")
-    assert report["without_prediction"] == {"empty": 1} and (report["rows"], report["done"], report["classified"]) == (
-        4,
-        4,
-        3,
-    )
+    assert report.without_prediction == {"empty": 1} and (report.rows, report.done, report.classified) == (4, 4, 3)
 
 
 def test_json_and_parquet_keep_their_types(tmp_path: Path) -> None:
@@ -192,7 +189,7 @@ def test_json_and_parquet_keep_their_types(tmp_path: Path) -> None:
         first = next(csv.DictReader(file))
     assert [first[name] for name in rows[0]] == ["good", "3", "1.5", "true", '{"a": [1, null]}', "1", str(2**70)]
     again, _, folder = classify(tmp_path / "out.parquet")
-    assert again["rows"] == 2 and next(read_rows(folder))["price"] == 1.5
+    assert again.rows == 2 and next(read_rows(folder))["price"] == 1.5
     assert "predicted_predicted" not in "".join(read_layout(folder).names), (
         "what was classified before is a column as any"
     )
@@ -202,7 +199,7 @@ def test_half_characters_break_nothing(tmp_path: Path) -> None:
     path = tmp_path / "in.jsonl"
     path.write_text('{"text": "good", "k\\ud800": {"deep": ["\\udc00"]}}\n{"text": "bad \\ud800", "k\\ud800": 1}\n')
     report, _, folder = classify(path)
-    assert [row["k?"] for row in read_rows(folder)] == [{"deep": ["?"]}] and report["skipped"][0]["first_lines"] == [2]
+    assert [row["k?"] for row in read_rows(folder)] == [{"deep": ["?"]}] and report.skipped[0].first_lines == (2,)
     for kind, write in WRITERS.items():
         write(folder, tmp_path / f"out.{kind}")
 
@@ -234,10 +231,10 @@ def test_the_order_stays_and_windows_are_bounded(tmp_path: Path, monkeypatch: py
     assert [phase.progress for phase in told] == [0, 128 / 6000, 2176 / 6000, 4224 / 6000, 1]
     assert "4,224 of 6,000 rows" in told[3].detail and told[3].seconds_left is not None
     assert (
-        report["by_label"] == {"bad": 2000, "fair": 2000, "good": 2000}
-        and sum(one["rows"] for one in report["certainty"]) == 6000
+        report.by_label == {"bad": 2000, "fair": 2000, "good": 2000}
+        and sum(one.rows for one in report.certainty) == 6000
     )
-    assert sum(one["rows"] for one in report["expected_stars"]) == 6000 and report["truncated"] == sum(
+    assert sum(one.rows for one in report.expected_stars) == 6000 and report.truncated == sum(
         len(text) > 90 for text in texts
     )
 
@@ -246,7 +243,7 @@ def test_equal_texts_are_asked_once_in_a_window(tmp_path: Path) -> None:
     path = tmp_path / "in.csv"
     path.write_text("text,id\n" + "".join(f"{'good' if i % 2 else 'bad'},{i}\n" for i in range(100)))
     report, classifier, folder = classify(path)
-    assert sorted(itertools.chain(*classifier.asked)) == ["bad", "good"] and report["by_label"] == {
+    assert sorted(itertools.chain(*classifier.asked)) == ["bad", "good"] and report.by_label == {
         "bad": 50,
         "fair": 0,
         "good": 50,
@@ -265,15 +262,15 @@ def test_a_stop_keeps_the_first_rows(tmp_path: Path, monkeypatch: pytest.MonkeyP
         on_predictions=lambda found: done.append(len(found)),
         should_stop=lambda: sum(done) >= 256,
     )
-    assert (report["stopped"], report["done"], report["rows"]) == (True, 256, 1_000)
+    assert (report.stopped, report.done, report.rows) == (True, 256, 1_000)
     assert [row["text"] for row in read_rows(folder)] == [f"good {i}" for i in range(256)]
-    assert report["skipped"] == [{"reason": "more cells than the 2 columns", "rows": 1, "first_lines": [1002]}], (
+    assert report.skipped == (SkippedRows(reason="more cells than the 2 columns", rows=1, first_lines=(1002,)),), (
         "of the whole file"
     )
     for write in WRITERS.values():
         write(folder, tmp_path / "out")
     at_once, _, folder = classify(path.rename(tmp_path / "other.csv"), should_stop=lambda: True)
-    assert at_once["stopped"] and at_once["done"] == 0 and list(read_rows(folder)) == []
+    assert at_once.stopped and at_once.done == 0 and list(read_rows(folder)) == []
     WRITERS["parquet"](folder, tmp_path / "none.parquet")
     assert parquet.read_table(tmp_path / "none.parquet").num_rows == 0
 
@@ -286,12 +283,10 @@ def test_right_labels_judge_the_predictions(tmp_path: Path) -> None:
         + "".join(f"not {text},{text},{LABELS[label - 1] if label else ''}\n" for text, label in lines)
     )
     report, _, _ = classify(path, Columns(title="-", label="how"))
-    metrics = report["final"]["test"]
-    assert metrics["confusion"] == [[20, 0, 0], [0, 20, 20], [0, 0, 20]] and metrics["accuracy"] == 0.75
-    assert (
-        metrics["intervals"]["accuracy"][0] < 0.75 < metrics["intervals"]["accuracy"][1] and metrics["within_one"] == 1
-    )
-    assert "Judged on 80 rows by the column 'how'" in report["judged"] and "20 more have no label" in report["judged"]
+    metrics = report.final["test"]
+    assert metrics.confusion == ((20, 0, 0), (0, 20, 20), (0, 0, 20)) and metrics.accuracy == 0.75
+    assert metrics.intervals["accuracy"][0] < 0.75 < metrics.intervals["accuracy"][1] and metrics.within_one == 1
+    assert "Judged on 80 rows by the column 'how'" in report.judged and "20 more have no label" in report.judged
     path = path.rename(tmp_path / "other.csv")
     assert "not good\n\ngood" in itertools.chain(*classify(path, Columns(title="title"))[1].asked), (
         "joined as in training"
@@ -310,13 +305,13 @@ def test_without_labels_that_fit_there_is_a_sentence(tmp_path: Path, label: str,
     path = tmp_path / "in.csv"
     path.write_text("id,text,kind,stars\n" + "".join(f"x{i},good {i},{'ab'[i % 2]},5\n" for i in range(100)))
     report, _, _ = classify(path, Columns(label=label))
-    assert report["final"] == {} and words in report["judged"] and report["judged"].count(".") >= 1
+    assert report.final == {} and words in report.judged and report.judged.count(".") >= 1
 
 
 def test_the_base_is_asked_where_it_is_wanted(tmp_path: Path) -> None:
     path = tmp_path / "in.csv"
     path.write_text("text\ngood\n")
-    assert classify(path, base=True)[0]["by_label"]["fair"] == 1
+    assert classify(path, base=True)[0].by_label["fair"] == 1
 
 
 def test_a_preview_tells_the_columns_and_shows_the_first_rows(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def reports() -> tuple[dict[str, Any], dict[str, Any]]:
         "validation": evaluation.judge(labels, logits, NAMES, True).to_dict(),
         "test": evaluation.judge(test_labels, test_logits, NAMES, True).to_dict(),
     }
-    report["calibration"] = calibration.calibrate(labels, logits, test_labels, test_logits)
+    report["calibration"] = calibration.calibrate(labels, logits, test_labels, test_logits).to_dict()
     # As it comes out of the file.
     return json.loads(json.dumps(report)), old
 

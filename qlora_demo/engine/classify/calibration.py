@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
+from ...core.run_report import Calibration
 from .metrics import Floats, reliability, softmax
 
 LOWEST, HIGHEST = 0.05, 20.0
@@ -38,7 +38,7 @@ def cross_entropy(labels: Sequence[int], logits: Floats, temperature: float) -> 
     return float(-scaled[np.arange(len(labels)), np.asarray(labels, dtype=int)].mean())
 
 
-def calibrate(labels: Sequence[int], logits: Floats, test_labels: Sequence[int], test_logits: Floats) -> dict[str, Any]:
+def calibrate(labels: Sequence[int], logits: Floats, test_labels: Sequence[int], test_logits: Floats) -> Calibration:
     """A temperature fitted on validation reviews (`labels`, `logits`), and what it does to test reviews, which it never
     saw.
 
@@ -47,12 +47,11 @@ def calibrate(labels: Sequence[int], logits: Floats, test_labels: Sequence[int],
     temperature = fit_temperature(labels, logits)
     before = reliability(test_labels, softmax(test_logits))
     after = reliability(test_labels, softmax(np.asarray(test_logits, dtype=np.float64) / temperature))
-    return {
-        "temperature": temperature,
-        "split": "validation",
-        "ece_before": before["ece"],
-        "ece_after": after["ece"],
-        "loss_before": cross_entropy(test_labels, test_logits, 1.0),
-        "loss_after": cross_entropy(test_labels, test_logits, temperature),
-        "bins_after": after["bins"],
-    }
+    return Calibration(
+        temperature=temperature,
+        ece_before=before.ece,
+        ece_after=after.ece,
+        loss_before=cross_entropy(test_labels, test_logits, 1.0),
+        loss_after=cross_entropy(test_labels, test_logits, temperature),
+        bins_after=after.bins,
+    )

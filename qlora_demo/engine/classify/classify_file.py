@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...core.errors import DataError
+from ...core.file_report import FileReport, SkippedRows
 from ...core.format import duration, shorten
 from ...core.records import NO_COLUMN, Columns, Event, Phase, Prediction
 from ...storage.result_files import ROWS, Layout, name_added, to_line
@@ -79,23 +80,20 @@ def classify_file(
     emit: Callable[[Event], None] = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
     on_predictions: Callable[[Sequence[Prediction]], None] = lambda found: None,
-) -> dict[str, Any]:
+    adapter: str = "",
+) -> FileReport:
     """Classifies every row of `path` into `folder` (see results.py) and gives the report; `base`, `calibrated`: see
     Classifier.
 
     A stop keeps the rows written so far, the first ones of the file. Rows that the reader leaves out are counted, with
     their first lines. Raises DataError, OSError.
-
-    The report: {file, rows (in the file), done, classified, without_prediction {reason: rows}, skipped [{reason, rows,
-    first_lines}], stopped, columns {text, title, label}, added {what: column's name}, labels, ordinal, base,
-    calibrated, by_label {label: rows}, expected_stars and certainty ([{lower, upper, rows}]), truncated, seconds,
-    reviews_per_second, notes, final ({test: Metrics} or {}), judged (a sentence)}."""
+    """
     table, places = open_reviews(path, columns)
     emit(Phase("read", f"counting the rows of {table.name}"))
     total = sum(len(chunk.rows) for chunk in takewhile(lambda chunk: not should_stop(), table.chunks()))
     if not total and not should_stop():
         raise DataError(nothing_in(table.name, table.tally))
-    read = {"file": table.name, "rows": total, "skipped": _skipped(table), "notes": [*places.notes, *_late(table)]}
+    skipped, notes = _skipped(table), (*places.notes, *_late(table))
     layout = _lay_out(table, places, tuple(classifier.labels))
     layout.write(folder)
     pace, sums, truth = _Pace(total, emit), Sums(layout.labels), Truth(table.name, table.columns, places)
@@ -115,20 +113,24 @@ def classify_file(
             truth.add(rows, lines, answers)
             on_predictions([prediction for prediction in answers if prediction])
             pace.add(len(rows))
-    return {
-        **read,
-        "done": pace.done,
-        "stopped": stopped,
-        "columns": layout.places,
-        "added": layout.added,
-        "labels": list(layout.labels),
-        "base": base,
-        "calibrated": calibrated,
-        "seconds": round(pace.seconds(), 3),
-        "reviews_per_second": round(pace.rate(), 1),
+    return FileReport(
+        adapter=adapter,
+        file=table.name,
+        rows=total,
+        skipped=skipped,
+        notes=notes,
+        done=pace.done,
+        stopped=stopped,
+        columns=layout.places,
+        added=layout.added,
+        labels=layout.labels,
+        base=base,
+        calibrated=calibrated,
+        seconds=round(pace.seconds(), 3),
+        reviews_per_second=round(pace.rate(), 1),
         **sums.report(),
         **truth.report(layout.labels, classifier.ordinal),
-    }
+    )
 
 
 def join_texts(rows: list[list[Any]], columns: Sequence[str], places: Places) -> list[str]:
@@ -226,11 +228,12 @@ def _plain(value: Any) -> Any:
     return value.isoformat() if isinstance(value, date | clock) else str(value)
 
 
-def _skipped(table: Table) -> list[dict[str, Any]]:
+def _skipped(table: Table) -> tuple[SkippedRows, ...]:
     tally = table.tally
-    return [
-        {"reason": reason, "rows": rows, "first_lines": tally.lines[reason]} for reason, rows in tally.counts.items()
-    ]
+    return tuple(
+        SkippedRows(reason=reason, rows=rows, first_lines=tuple(tally.lines[reason]))
+        for reason, rows in tally.counts.items()
+    )
 
 
 def _late(table: Table) -> list[str]:

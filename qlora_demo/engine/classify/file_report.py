@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import DataError
+from ...core.file_report import HistogramBin
 from ...core.records import Prediction
 from ..data.columns import LabelValues, Places
 
@@ -43,6 +44,7 @@ class Sums:
         self._certainty += np.histogram(np.clip(sure, 0, 1), CERTAINTY_EDGES)[0]
 
     def report(self) -> dict[str, Any]:
+        """The fields of FileReport that are counted here."""
         return {
             "classified": sum(self._by_label.values()),
             "without_prediction": dict(self._problems),
@@ -54,9 +56,9 @@ class Sums:
         }
 
 
-def _bins(edges: Any, counts: Any) -> list[dict[str, Any]]:
+def _bins(edges: Any, counts: Any) -> list[HistogramBin]:
     return [
-        {"lower": round(float(low), 3), "upper": round(float(high), 3), "rows": int(rows)}
+        HistogramBin(lower=round(float(low), 3), upper=round(float(high), 3), rows=int(rows))
         for low, high, rows in zip(edges[:-1], edges[1:], counts, strict=True)
     ]
 
@@ -114,6 +116,6 @@ class Truth:
         without = len(right) - len(kept)
         told = f" {without:,} more have no label, or one outside the scale." if without else ""
         return {
-            "final": {"test": metrics.to_dict()},
+            "final": {"test": metrics},
             "judged": f"Judged on {len(kept):,} rows by the column {self._label!r} ({scale.rule}).{told}",
         }

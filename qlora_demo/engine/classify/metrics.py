@@ -10,13 +10,12 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...core.names import MAJORITY, TFIDF
-from ...core.records import Metrics
+from ...core.run_report import Metrics, Reliability, ReliabilityBin
 from ..data import dataset as reviews_of
 
 Floats = NDArray[np.floating]
@@ -52,8 +51,8 @@ def judge(labels: Sequence[int], logits: Floats, names: Sequence[str], ordinal: 
         mae_stars=found.get("mae_stars"),
         within_one=found.get("within_one"),
         quadratic_kappa=found.get("quadratic_kappa"),
-        confusion=confusion.tolist(),
-        labels=list(names),
+        confusion=tuple(map(tuple, confusion.tolist())),
+        labels=tuple(names),
         seconds=seconds,
         intervals=intervals(confusion, ordinal),
         calibration=reliability(true, probabilities),
@@ -106,8 +105,8 @@ def intervals(confusion: NDArray[np.integer], ordinal: bool) -> dict[str, tuple[
     return {name: (float(low), float(high)) for name, (low, high) in ends.items()}
 
 
-def reliability(labels: Sequence[int] | NDArray[np.integer], probabilities: Floats) -> dict[str, Any]:
-    """How far the likeliest label's probability can be believed: {ece, bins}, empty bins left out.
+def reliability(labels: Sequence[int] | NDArray[np.integer], probabilities: Floats) -> Reliability:
+    """How far the likeliest label's probability can be believed.
 
     ece is the expected calibration error of Guo et al. 2017 ("On Calibration of Modern Neural Networks", equation 3):
     the mean distance between confidence and accuracy over 15 bins of equal width, weighted by their reviews."""
@@ -116,17 +115,18 @@ def reliability(labels: Sequence[int] | NDArray[np.integer], probabilities: Floa
     edges = np.linspace(0, 1, BINS + 1)
     # A bin holds its upper edge, as in the paper.
     place = np.clip(np.searchsorted(edges, confidence) - 1, 0, BINS - 1)
-    bins = [
-        {
-            "lower": float(edges[i]),
-            "upper": float(edges[i + 1]),
-            "rows": int((place == i).sum()),
-            "confidence": float(confidence[place == i].mean()),
-            "accuracy": float(right[place == i].mean()),
-        }
+    bins = tuple(
+        ReliabilityBin(
+            lower=float(edges[i]),
+            upper=float(edges[i + 1]),
+            rows=int((place == i).sum()),
+            confidence=float(confidence[place == i].mean()),
+            accuracy=float(right[place == i].mean()),
+        )
         for i in np.unique(place)
-    ]
-    return {"ece": sum(b["rows"] * abs(b["confidence"] - b["accuracy"]) for b in bins) / len(confidence), "bins": bins}
+    )
+    ece = sum(one.rows * abs(one.confidence - one.accuracy) for one in bins) / len(confidence)
+    return Reliability(ece=ece, bins=bins)
 
 
 def write_answers(path: Path, splits: Mapping[str, tuple[reviews_of.Reviews, Floats]]) -> None:

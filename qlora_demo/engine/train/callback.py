@@ -168,10 +168,10 @@ class Events(TrainerCallback):
                 found["loss"],
                 found["accuracy"],
                 found["macro_f1"],
-                found.get("mae_stars"),  # type: ignore[arg-type]
+                found.get("mae_stars"),
                 "validation",
             )
-        )  # type: ignore[arg-type]
+        )
         self.on_judged(state.global_step)
         if not self._doubted and 2 * state.global_step >= state.max_steps:
             losses = [entry["loss"] for entry in state.log_history if "loss" in entry]

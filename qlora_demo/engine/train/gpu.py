@@ -12,10 +12,11 @@ import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from ...core.format import MiB
 from ...core.records import GpuReading
+from ...core.run_report import Energy
 
 EVERY_SECONDS = 5.0
 FIELDS = ("utilization.gpu", "memory.used", "temperature.gpu", "power.draw")
@@ -54,14 +55,12 @@ class GpuWatch:
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="gpu-watch", daemon=True)
 
-    def energy(self) -> dict[str, Any] | None:
-        """{joules, seconds, source}: power times time over the whole GPU, whoever used it; None where no power was
-        told.
-        """
+    def energy(self) -> Energy | None:
+        """Power times time; None where the power was never read."""
         if not self._seconds:
             return None
         source = f"nvidia-smi power.draw every {self._every:g} s, the whole GPU"
-        return {"joules": round(self._joules, 1), "seconds": round(self._seconds, 1), "source": source}
+        return Energy(joules=round(self._joules, 1), seconds=round(self._seconds, 1), source=source)
 
     def __enter__(self) -> Self:
         if self._active:

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from ...core.errors import AdapterError
+from ...core.run_report import ReloadProof
 from .. import importing
 from ..classify.metrics import Floats
 
@@ -25,8 +26,8 @@ TOLERANCE = {"float32": 1e-3, "bfloat16": 0.05, "float16": 0.05}
 
 def prove(
     folder: Path, texts: Sequence[str], tuned: Floats, base: Floats, seed: int, compute_dtype: str
-) -> dict[str, float]:
-    """`{max_logit_difference, max_base_logit_difference, texts}` between (n, k) logits and those of a fresh process.
+) -> ReloadProof:
+    """The differences between (n, k) logits and those of a fresh process.
 
     Raises AdapterError when the adapter does not come back the same.
     """
@@ -51,16 +52,16 @@ def prove(
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise AdapterError(f"The saved adapter could not be loaded again: {last[:200]}")
         found = np.load(request.with_suffix(".npz"))
-        result = {
-            "max_logit_difference": float(np.abs(found["tuned"] - tuned).max()),
-            "max_base_logit_difference": float(np.abs(found["base"] - base).max()),
-            "texts": len(texts),
-        }
+        result = ReloadProof(
+            max_logit_difference=float(np.abs(found["tuned"] - tuned).max()),
+            max_base_logit_difference=float(np.abs(found["base"] - base).max()),
+            texts=len(texts),
+        )
     limit = TOLERANCE[compute_dtype]
-    if not max(result["max_logit_difference"], result["max_base_logit_difference"]) <= limit:  # also true of NaN
+    if not max(result.max_logit_difference, result.max_base_logit_difference) <= limit:  # also true of NaN
         raise AdapterError(
-            f"The saved adapter does not come back the same: logits differ by {result['max_logit_difference']:.3g} "
-            f"(untrained head by {result['max_base_logit_difference']:.3g}; allowed {limit:g}), so it is not kept."
+            f"The saved adapter does not come back the same: logits differ by {result.max_logit_difference:.3g} "
+            f"(untrained head by {result.max_base_logit_difference:.3g}; allowed {limit:g}), so it is not kept."
         )
     return result
 

@@ -6,7 +6,6 @@ folder, `emit` and `should_stop`."""
 from __future__ import annotations
 
 import gc
-import json
 import logging
 import shutil
 import time
@@ -23,7 +22,17 @@ from transformers import set_seed
 from ...core.config import RunConfig
 from ...core.errors import DemoError, ModelError, TrainingError, is_out_of_memory
 from ...core.format import size
-from ...core.records import Baseline, Budget, Evaluation, MemoryReading, Metrics, Notice, Phase, Probe, Resumed
+from ...core.records import Baseline, Budget, Evaluation, MemoryReading, Notice, Phase, Probe, Resumed
+from ...core.run_report import (
+    DataSummary,
+    Environment,
+    Metrics,
+    Parameters,
+    ReloadProof,
+    RunMemory,
+    RunReport,
+    Training,
+)
 from ..classify.calibration import calibrate
 from ..classify.metrics import Floats, fit_baselines, judge, softmax, write_answers
 from ..data import dataset as reviews_of
@@ -204,40 +213,40 @@ def _train(run: Run, write_card: WriteCard | None, began: float) -> str:
     emit(Phase("proving the reload", "the adapter in a fresh process, under another seed"))
     proof = _prove(run, model, draft)
     trainable, every = modeling.trainable_parameters(model)
-    report = {
-        "base": untrained.to_dict(),
-        **({"start": before["test"].to_dict()} if config.start_from else {}),
-        "final": {split: metrics.to_dict() for split, (_, metrics) in looked.items()},
-        "calibration": calibrate(
+    report = RunReport(
+        base=untrained,
+        start=before["test"] if config.start_from else None,
+        final={split: metrics for split, (_, metrics) in looked.items()},
+        calibration=calibrate(
             data.splits["validation"].labels, looked["validation"][0], data.splits["test"].labels, looked["test"][0]
         ),
-        "baselines": {name: found.to_dict() for name, found in baselines.items()},
-        "memory": {
-            "model": ledger.to_dict(),
-            "peak_bytes": meter.peak_bytes,
-            "peak_is": "allocated on the GPU" if run.device.kind == "cuda" else "resident",
+        baselines=baselines,
+        memory=RunMemory(
+            model=ledger,
+            peak_bytes=meter.peak_bytes,
+            peak_is="allocated on the GPU" if run.device.kind == "cuda" else "resident",
             **receipt,
-        },
-        "energy": watch.energy(),
-        "parameters": {"trainable": trainable, "all": every},
-        "reload": proof,
-        "training": {
-            "steps": steps,
-            "seconds": result.metrics["train_runtime"],
-            "loss": last_loss(trainer.state),
-            "reviews_per_second": result.metrics["train_samples_per_second"],
-            "best_step": best_step(trainer.state),
-            "resumed_at": step_of(checkpoint) if checkpoint else None,
-            "ended_early": early,
-        },
-        "environment": environment(run.device),
-        "data": data.describe(),
-        "config": config.to_dict(),
-        "seconds": round(time.monotonic() - began, 1),
-        "stopped": events.stopped,
-        "kept": "the best evaluated checkpoint" if trainer.state.best_model_checkpoint else "the last step",
-        "doubts": run.doubts,
-    }
+        ),
+        energy=watch.energy(),
+        parameters=Parameters(trainable=trainable, all=every),
+        reload=proof,
+        training=Training(
+            steps=steps,
+            seconds=result.metrics["train_runtime"],
+            loss=last_loss(trainer.state),
+            reviews_per_second=result.metrics["train_samples_per_second"],
+            best_step=best_step(trainer.state),
+            resumed_at=step_of(checkpoint) if checkpoint else None,
+            ended_early=early,
+        ),
+        environment=Environment(**environment(run.device)),
+        data=DataSummary(**data.describe()),
+        config=config,
+        seconds=round(time.monotonic() - began, 1),
+        stopped=events.stopped,
+        kept="the best evaluated checkpoint" if trainer.state.best_model_checkpoint else "the last step",
+        warnings=tuple(run.doubts),
+    )
     _keep(
         run, draft, report, {split: (data.splits[split], logits) for split, (logits, _) in looked.items()}, write_card
     )
@@ -247,15 +256,15 @@ def _train(run: Run, write_card: WriteCard | None, began: float) -> str:
 def _keep(
     run: Run,
     draft: Path,
-    report: dict[str, Any],
+    report: RunReport,
     answers: dict[str, tuple[reviews_of.Reviews, Floats]],
     write_card: WriteCard | None,
 ) -> None:
     """Everything into its place by renaming, the report last: who sees it finds the rest."""
-    text = json.dumps(report, indent=2, allow_nan=False) + "\n"
+    text = report.to_json()
     (draft / "report.json").write_text(text)
     if write_card:
-        (draft / "README.md").write_text(write_card(report, run.base.source.base_name))
+        (draft / "README.md").write_text(write_card(report.to_dict(), run.base.source.base_name))
     write_answers(run.folder / "answers.jsonl.draft", answers)
     (run.folder / "report.json.draft").write_text(text)
     adapter, old = run.folder / "adapter", run.folder / "adapter.old"
@@ -354,7 +363,7 @@ def _predict_memory(run: Run) -> Budget | None:
 
 
 def _evaluation(step: int, metrics: Metrics, split: str) -> Evaluation:
-    return Evaluation(step, metrics.loss, metrics.accuracy, metrics.macro_f1, metrics.mae_stars, split)  # type: ignore[arg-type]
+    return Evaluation(step, metrics.loss, metrics.accuracy, metrics.macro_f1, metrics.mae_stars, split)
 
 
 def _note(run: Run) -> modeling.AdapterNote:
@@ -371,7 +380,7 @@ def _note(run: Run) -> modeling.AdapterNote:
     )
 
 
-def _prove(run: Run, model: PeftModel, draft: Path) -> dict[str, float]:
+def _prove(run: Run, model: PeftModel, draft: Path) -> ReloadProof:
     texts = run.data.splits["validation"].texts[:PROOF_TEXTS]
     tuned = modeling.forward(model, run.base.tokenizer, texts, run.max_length).numpy()
     with modeling.as_base(model, True):

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, variance
 
 from ...core.names import BASELINES
-from ...core.records import Metrics
+from ...core.run_report import Metrics
 from ..data.dataset import DataSet
 
 FEWEST = 12  # logged losses before anything is said of them
