@@ -1,19 +1,28 @@
-# make run | test | check | fix | bench | soak | sample | space REPO=user/name [HARDWARE=cpu-basic]
+# make run | test | test-all | check | fix | bench | soak | sample | space REPO=user/name [HARDWARE=cpu-basic]
 PYTHON ?= python3
 HOST ?= 127.0.0.1
 PORT ?= 7860
 PY := .venv/bin/python
 INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run test check fix bench soak sample space setup setup-dev
+.PHONY: run test test-slow test-all check fix bench soak sample space setup setup-dev
 
 run: setup
 	GRADIO_SERVER_NAME=$(HOST) GRADIO_SERVER_PORT=$(PORT) $(PY) app.py
 
-# A file's tests stay together: they share an app; files in their order: the long ones (browser) first, the quick ones (unit) last. Each
-# process computes on one thread, as many processes as cores.
+# As many processes as cores, each computing on one thread. Tests that share an app are a group (tests/conftest.py) and
+# stay in one process; files in their order: the long ones (browser) first, the quick ones (unit) last.
+PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+
 test: setup-dev
-	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@echo "Everything a change needs: about 8 minutes on two cores (make test-all adds the slow tests: 20 more)."
+	$(PYTEST) -m "not slow" $(ARGS)
+
+test-slow: setup-dev
+	@echo "The slow tests alone: about 20 minutes on two cores."
+	$(PYTEST) -m slow $(ARGS)
+
+test-all: test test-slow
 
 check: setup-dev
 	$(PY) -m ruff check .

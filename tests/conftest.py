@@ -1,4 +1,7 @@
-"""What several kinds of tests share."""
+"""What several kinds of tests share: apps, one finished run, the proof of a reload without a process of its own.
+
+Tests that share something stay in one process, in the order of their files. They are a group (`xdist_group`), named
+where several files share an app, else the file itself."""
 
 from __future__ import annotations
 
@@ -8,12 +11,55 @@ import pytest
 
 from tests.serving import App, start_app, stop_app
 
+NOBODY = "http://127.0.0.1:9"  # where nothing listens: what needs no Hub must not wait for one
 
-@pytest.fixture(scope="module")
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
+@pytest.fixture(scope="session")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    """One app for the tests of a module: they build on what those before them left, as a user does."""
+    """The app at home, of the group `app`: its tests start no training run, or end and name the ones they start."""
     place = tmp_path_factory.mktemp("app")
-    # An address where nothing listens: what needs no Hub must not wait for one.
-    running = start_app(place / "runs", place / "app.log", HF_ENDPOINT="http://127.0.0.1:9")
+    running = start_app(place / "runs", place / "app.log", HF_ENDPOINT=NOBODY)
     yield running
     stop_app(running)
+
+
+@pytest.fixture(scope="module")
+def own_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    """An app of one module, whose tests build on the runs that those before them left, as a user does."""
+    place = tmp_path_factory.mktemp("own-app")
+    running = start_app(place / "runs", place / "app.log", HF_ENDPOINT=NOBODY)
+    yield running
+    stop_app(running)
+
+
+@pytest.fixture(scope="session")
+def public_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    """A public host, of the group `public`."""
+    place = tmp_path_factory.mktemp("public")
+    running = start_app(place / "runs", place / "app.log", HF_ENDPOINT=NOBODY, QLORA_DEMO_PUBLIC="1")
+    yield running
+    stop_app(running)
+
+
+@pytest.fixture
+def proof_in_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reload proof loads the adapter here, under its other seed: seconds less a run than in a fresh process, where
+    the tests marked `fresh_process` do it."""
+    if request.node.get_closest_marker("fresh_process"):
+        return
+    import torch
+
+    from qlora_demo.engine.train import reload_proof
+
+    def load(*arguments):
+        with torch.random.fork_rng(devices=[]):
+            return reload_proof.load(*arguments)
+
+    monkeypatch.setattr(reload_proof, "_load_in_a_fresh_process", load)

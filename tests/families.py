@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
@@ -154,6 +155,13 @@ _KNOWN: dict[str, Family] = {
     ),
 }
 FAMILIES: tuple[str, ...] = tuple(_KNOWN)
+QUICK = ("gpt2", "bert", "llama")  # tested at each change; all others are slow tests
+
+
+def family_case(name: str, odd: bool = False, *more: Any) -> Any:
+    """A case of a parametrized test, (name, odd, ...): slow unless it is one of QUICK; of odd sizes BERT's is quick."""
+    marks = () if name in QUICK and (not odd or name == "bert") else pytest.mark.slow
+    return pytest.param(name, odd, *more, marks=marks, id=f"{name}{'-odd' * odd}")
 
 
 def make_family(name: str, folder: Path, odd: bool = False, seed: int = 0) -> Path:

@@ -15,7 +15,7 @@ from playwright.sync_api import Page
 from tests.browser.waiting import open_tab, wait_for_text
 from tests.serving import App
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("app")]
 STARS = "parseFloat(document.querySelector('#classify-stars').innerText)"
 HOSTILE = "<script>window.hacked = true</script> **awful** $x^2$ \u202ethgir <b>broke</b> 🙂"
 

@@ -282,22 +282,19 @@ def test_nothing_comes_from_the_hub_before_a_yes(app: App, hub: HubServer, open_
     assert value(page, "train-data") == "amazon-reviews"
 
 
-def test_strangers_type_no_paths(tmp_path: Path, messy: Path, open_page: Callable[..., Page]) -> None:
-    public = start_app(tmp_path / "runs", tmp_path / "app.log", HF_ENDPOINT="http://127.0.0.1:9", QLORA_DEMO_PUBLIC="1")
-    try:
-        page = open_page(public.url)
-        open_data(page)
-        page.locator("#data-source").get_by_text("A file").click()
-        assert page.locator("#data-path").count() == 0
-        page.click("#data-look")
-        wait_for_text(page, "#data-status", "upload one")
-        send(page, messy)
-        wait_for_text(page, "#data-summary", "Meinungen.csv")
-        page.click("#data-train")
-        wait_for_text(page, "#train-reason", "from the Data tab")
-        assert value(page, "train-data").startswith("upload:") and str(public.home) not in page.content()
-    finally:
-        stop_app(public)
+@pytest.mark.xdist_group("public")
+def test_visitors_type_no_paths(public_app: App, messy: Path, open_page: Callable[..., Page]) -> None:
+    page = open_page(public_app.url)
+    open_data(page)
+    page.locator("#data-source").get_by_text("A file").click()
+    assert page.locator("#data-path").count() == 0
+    page.click("#data-look")
+    wait_for_text(page, "#data-status", "upload one")
+    send(page, messy)
+    wait_for_text(page, "#data-summary", "Meinungen.csv")
+    page.click("#data-train")
+    wait_for_text(page, "#train-reason", "from the Data tab")
+    assert value(page, "train-data").startswith("upload:") and str(public_app.home) not in page.content()
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (390, "dark"), (1280, "dark")])

@@ -18,7 +18,7 @@ from tests.messy_file import write_messy
 from tests.reviews import first_reviews
 from tests.serving import App
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("app")]
 
 
 def send(page: Page, path: Path) -> None:

@@ -13,7 +13,7 @@ from playwright.sync_api import Page
 from tests.browser.waiting import open_tab, wait_for_text
 from tests.serving import App
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("app")]
 
 
 def open_learn(page: Page) -> None:

@@ -31,9 +31,11 @@ def open_run(page: Page, job: Job) -> None:
     page.get_by_role("option", name=job.id).click()
 
 
-def test_five_thousand_steps_come_down_sampled_with_their_extremes(app: App, open_page: Callable[..., Page]) -> None:
-    job = make_run(app.home, "done", story(5000, 5000, 40, TEXTS), 5000, 5000)
-    page = open_page(app.url)
+def test_five_thousand_steps_come_down_sampled_with_their_extremes(
+    own_app: App, open_page: Callable[..., Page]
+) -> None:
+    job = make_run(own_app.home, "done", story(5000, 5000, 40, TEXTS), 5000, 5000)
+    page = open_page(own_app.url)
     sizes: list[int] = []
     page.on("response", lambda answer: sizes.append(len(answer.body())) if "component_server" in answer.url else None)
     open_tab(page, "Train")
@@ -50,9 +52,11 @@ def test_five_thousand_steps_come_down_sampled_with_their_extremes(app: App, ope
     assert job.state().state == "done"
 
 
-def test_a_second_browser_is_in_step_with_the_first_and_a_zoom_stays(app: App, open_page: Callable[..., Page]) -> None:
-    job = make_run(app.home, "running", story(40, 100, 4), 40, 100)
-    pages = [open_page(app.url), open_page(app.url, 390, 844, "dark")]
+def test_a_second_browser_is_in_step_with_the_first_and_a_zoom_stays(
+    own_app: App, open_page: Callable[..., Page]
+) -> None:
+    job = make_run(own_app.home, "running", story(40, 100, 4), 40, 100)
+    pages = [open_page(own_app.url), open_page(own_app.url, 390, 844, "dark")]
     for page in pages:
         open_tab(page, "Train")
         page.wait_for_function(f"{LAST} === 40")
@@ -72,9 +76,9 @@ def test_a_second_browser_is_in_step_with_the_first_and_a_zoom_stays(app: App, o
         page.wait_for_function("document.title.includes('done')")
 
 
-def test_a_run_whose_folder_goes_is_said_to_be_gone(app: App, open_page: Callable[..., Page]) -> None:
-    job = make_run(app.home, "running", story(20, 100, 4), 20, 100)
-    page = open_page(app.url)
+def test_a_run_whose_folder_goes_is_said_to_be_gone(own_app: App, open_page: Callable[..., Page]) -> None:
+    job = make_run(own_app.home, "running", story(20, 100, 4), 20, 100)
+    page = open_page(own_app.url)
     open_run(page, job)
     page.wait_for_function(f"{LAST} === 20")
     shutil.rmtree(job.folder)
@@ -88,8 +92,8 @@ def test_a_run_whose_folder_goes_is_said_to_be_gone(app: App, open_page: Callabl
     assert page.get_by_role("option", name=job.id).count() == 0
 
 
-def test_what_is_typed_survives_a_reload(app: App, open_page: Callable[..., Page]) -> None:
-    page = open_page(app.url)
+def test_what_is_typed_survives_a_reload(own_app: App, open_page: Callable[..., Page]) -> None:
+    page = open_page(own_app.url)
     open_tab(page, "Train")
     wait_for_text(page, "#train-reason", "there is no GPU")
     page.wait_for_function("window.qloraForm")
@@ -108,13 +112,14 @@ def test_what_is_typed_survives_a_reload(app: App, open_page: Callable[..., Page
     assert page.inner_text("#train-rank .field-problem") == page.inner_text("#train-problems li")
 
 
-def test_the_button_that_starts_what_fits(app: App, open_page: Callable[..., Page], tmp_path: Path) -> None:
-    job = make_run(app.home, "running", story(3, 10, 1), 3, 10)
+@pytest.mark.slow
+def test_the_button_that_starts_what_fits(own_app: App, open_page: Callable[..., Page], tmp_path: Path) -> None:
+    job = make_run(own_app.home, "running", story(3, 10, 1), 3, 10)
     EventWriter(job.folder).write(
         Finished("failed", "Memory ran out: too much.", None, {"batch_size": 8, "accumulation": 4})
     )
     put_state(job, "failed", 3, 10)
-    page = open_page(app.url)
+    page = open_page(own_app.url)
     open_run(page, job)
     page.wait_for_selector("#train-apply")
     assert page.inner_text("#train-apply") == "Start with batch size 8 with accumulation 4"

@@ -17,7 +17,7 @@ from qlora_demo.core.format import size
 from tests.browser.waiting import wait_for_text
 from tests.serving import ROOT, App
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("app")]
 
 
 def by_command(*arguments: str) -> Any:

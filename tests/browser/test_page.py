@@ -80,16 +80,16 @@ def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_the_page_says_where_it_runs_and_what_fits(app: App, open_page: Callable[..., Page]) -> None:
-    page = open_page(app.url)
+def test_the_page_says_where_it_runs_and_what_fits(own_app: App, open_page: Callable[..., Page]) -> None:
+    page = open_page(own_app.url)
     wait_for_text(page, "#header-machine", "CPU")
     open_tab(page, "Train")
     wait_for_text(page, "#train-reason", "there is no GPU")
     assert page.locator("#train-preset input").input_value().startswith("Short")
 
 
-def test_measure(app: App, open_page: Callable[..., Page]) -> None:
-    page = open_page(app.url)
+def test_measure(own_app: App, open_page: Callable[..., Page]) -> None:
+    page = open_page(own_app.url)
     wait_for_text(page, "#memory-figure", "predicted")
     page.click("#memory-measure")
     wait_for_text(page, "#memory-figure", "as predicted, to the byte")
@@ -106,8 +106,8 @@ def test_measure(app: App, open_page: Callable[..., Page]) -> None:
     wait_for_text(page, "#memory-figure", "as predicted, to the byte")
 
 
-def test_a_model_that_is_not_here_is_refused_in_one_sentence(app: App, open_page: Callable[..., Page]) -> None:
-    page = open_page(app.url)
+def test_a_model_that_is_not_here_is_refused_in_one_sentence(own_app: App, open_page: Callable[..., Page]) -> None:
+    page = open_page(own_app.url)
     wait_for_text(page, "#header-machine", "memory")  # the page has settled
     page.locator("#memory-model input").fill("nobody/nothing-at-all")
     page.keyboard.press("Enter")
@@ -116,8 +116,8 @@ def test_a_model_that_is_not_here_is_refused_in_one_sentence(app: App, open_page
     assert "nobody/nothing-at-all" in page.inner_text("#memory-status")
 
 
-def test_wrong_settings_are_all_told_and_nothing_is_lost(app: App, open_page: Callable[..., Page]) -> None:
-    page = open_page(app.url)
+def test_wrong_settings_are_all_told_and_nothing_is_lost(own_app: App, open_page: Callable[..., Page]) -> None:
+    page = open_page(own_app.url)
     open_tab(page, "Train")
     page.wait_for_selector("#train-figure .js-plotly-plot")
     wait_for_text(page, "#train-reason", "there is no GPU")  # the form has heard what fits this machine
@@ -133,8 +133,8 @@ def test_wrong_settings_are_all_told_and_nothing_is_lost(app: App, open_page: Ca
     assert state(page) == "no run yet"
 
 
-def test_train_watch_reload_and_classify_with_it(app: App, open_page: Callable[..., Page], reviews: Path) -> None:
-    page = open_page(app.url)
+def test_train_watch_reload_and_classify_with_it(own_app: App, open_page: Callable[..., Page], reviews: Path) -> None:
+    page = open_page(own_app.url)
     start_small_run(page, reviews, steps=30)
     wait_for_state(page, "running")
     page.wait_for_function(f"{POINTS} >= 2", timeout=120_000)
@@ -178,14 +178,15 @@ def test_train_watch_reload_and_classify_with_it(app: App, open_page: Callable[.
     assert 1 <= stars(page) <= 5
 
 
+@pytest.mark.slow
 def test_a_queue_of_three_on_a_phone_and_a_stop_keeps_a_usable_adapter(
-    app: App, open_page: Callable[..., Page], reviews: Path
+    own_app: App, open_page: Callable[..., Page], reviews: Path
 ) -> None:
-    page = open_page(app.url, 390, 844, "dark")
+    page = open_page(own_app.url, 390, 844, "dark")
     start_small_run(page, reviews, steps=2000)
     page.wait_for_function("!document.querySelector('#train-stop').disabled")
     wait_for_state(page, "running")
-    first = json.loads((sorted(app.home.glob("2*"))[-1] / "state.json").read_text())
+    first = json.loads((sorted(own_app.home.glob("2*"))[-1] / "state.json").read_text())
     page.wait_for_function(f"{POINTS} >= 2", timeout=120_000)
     waiting = []
     for place in ("next in the waiting line", "number 2 in the waiting line"):
@@ -208,14 +209,15 @@ def test_a_queue_of_three_on_a_phone_and_a_stop_keeps_a_usable_adapter(
     wait_for_state(page, "stopped")
     stopped = [
         path
-        for path in app.home.glob("2*/adapter")
+        for path in own_app.home.glob("2*/adapter")
         if json.loads((path.parent / "state.json").read_text())["pid"] == first["pid"]
     ]
     assert len(stopped) == 1 and (stopped[0] / "adapter_model.safetensors").is_file()
 
 
-def test_a_stopped_run_is_resumed(app: App, open_page: Callable[..., Page], reviews: Path) -> None:
-    page = open_page(app.url)
+@pytest.mark.slow
+def test_a_stopped_run_is_resumed(own_app: App, open_page: Callable[..., Page], reviews: Path) -> None:
+    page = open_page(own_app.url)
     start_small_run(page, reviews, steps=90)
     page.wait_for_function(f"{POINTS} >= 2", timeout=120_000)
     assert page.locator("#train-resume").count() == 0
@@ -240,15 +242,15 @@ def test_a_stopped_run_is_resumed(app: App, open_page: Callable[..., Page], revi
     page.wait_for_function("document.querySelector('#train-run input').value.startsWith('the one to go')")
     page.click("#train-delete")
     wait_for_text(page, "#train-doomed", "Delete the one to go with its adapter")
-    runs = len(list(app.home.glob("2*")))
+    runs = len(list(own_app.home.glob("2*")))
     page.click("#train-really-delete")
     page.wait_for_function("!document.querySelector('#train-run input').value.startsWith('the one to go')")
-    assert len(list(app.home.glob("2*"))) == runs - 1
+    assert len(list(own_app.home.glob("2*"))) == runs - 1
     page.wait_for_function("!document.querySelector('#train-compared').innerText.includes('the one to go')")
 
 
-def test_type_a_review(app: App, open_page: Callable[..., Page]) -> None:
-    page = open_page(app.url)
+def test_type_a_review(own_app: App, open_page: Callable[..., Page]) -> None:
+    page = open_page(own_app.url)
     open_tab(page, "Classify")
     review = page.locator("#classify-review textarea")
     review.press_sequentially("I love this product, it works perfectly and I would buy it again!", delay=30)
@@ -266,8 +268,10 @@ def test_type_a_review(app: App, open_page: Callable[..., Page]) -> None:
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (390, "dark"), (1280, "dark")])
-def test_nothing_overflows_and_dark_is_dark(app: App, open_page: Callable[..., Page], width: int, scheme: str) -> None:
-    page = open_page(app.url, width, 844, scheme)
+def test_nothing_overflows_and_dark_is_dark(
+    own_app: App, open_page: Callable[..., Page], width: int, scheme: str
+) -> None:
+    page = open_page(own_app.url, width, 844, scheme)
     for tab in ("Memory", "Train", "Classify"):
         open_tab(page, tab)
         page.wait_for_timeout(500)
@@ -275,8 +279,8 @@ def test_nothing_overflows_and_dark_is_dark(app: App, open_page: Callable[..., P
     assert page.evaluate("document.body.classList.contains('dark')") == (scheme == "dark")
 
 
-def test_the_keyboard_suffices(app: App, open_page: Callable[..., Page]) -> None:
-    page = open_page(app.url)
+def test_the_keyboard_suffices(own_app: App, open_page: Callable[..., Page]) -> None:
+    page = open_page(own_app.url)
     page.get_by_role("tab", name="Memory").focus()
     reached = set()
     for _ in range(12):
@@ -286,10 +290,10 @@ def test_the_keyboard_suffices(app: App, open_page: Callable[..., Page]) -> None
 
 
 def test_another_app_on_the_same_home_shows_the_last_run(
-    app: App, open_page: Callable[..., Page], tmp_path: Path
+    own_app: App, open_page: Callable[..., Page], tmp_path: Path
 ) -> None:
     """The folders are the whole truth: what one app did, the next one finds."""
-    other = start_app(app.home, tmp_path / "app.log", HF_ENDPOINT="http://127.0.0.1:9")
+    other = start_app(own_app.home, tmp_path / "app.log", HF_ENDPOINT="http://127.0.0.1:9")
     try:
         page = open_page(other.url)
         open_tab(page, "Train")

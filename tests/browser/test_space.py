@@ -92,6 +92,7 @@ def import_gradio_seconds() -> float:
     return time.monotonic() - began
 
 
+@pytest.mark.slow
 def test_the_app_as_a_space(space: App, browser: Browser) -> None:
     if space.up_seconds >= 10:  # seconds of a common machine (benchmarks/cpu.md); of another, its own measure
         assert space.up_seconds < 3 * import_gradio_seconds(), f"The first answer took {space.up_seconds:.1f} s"

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import Page
 
 from tests.browser.waiting import open_tab, wait_for_text
-from tests.serving import App, start_app, stop_app
+from tests.serving import App
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("public")]
 PINNED = "Broke after two days, a waste of money."
-
-
-@pytest.fixture(scope="module")
-def public(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    place = tmp_path_factory.mktemp("public")
-    app = start_app(place / "runs", place / "app.log", HF_ENDPOINT="http://127.0.0.1:9", QLORA_DEMO_PUBLIC="1")
-    yield app
-    stop_app(app)
 
 
 def fill(page: Page, field: str, value: str) -> None:
@@ -38,8 +30,8 @@ def wait_for_state(page: Page, *wanted: str) -> None:
     )
 
 
-def test_limits_are_shown_and_all_that_is_beyond_them_is_told(public: App, open_page: Callable[..., Page]) -> None:
-    page = open_page(public.url)
+def test_limits_are_shown_and_all_that_is_beyond_them_is_told(public_app: App, open_page: Callable[..., Page]) -> None:
+    page = open_page(public_app.url)
     open_train(page)
     for words in ("at most 600 steps", "2 runs at a time", "a copy of your own"):
         assert words in page.inner_text("#train-limits")
@@ -56,8 +48,9 @@ def test_limits_are_shown_and_all_that_is_beyond_them_is_told(public: App, open_
     assert "nobody else is shown its rows" in page.inner_text("#classify-file-limits")
 
 
-def test_one_starts_the_other_only_watches(public: App, open_page: Callable[..., Page]) -> None:
-    mine = open_page(public.url)
+@pytest.mark.slow
+def test_one_starts_the_other_only_watches(public_app: App, open_page: Callable[..., Page]) -> None:
+    mine = open_page(public_app.url)
     open_train(mine)
     for field, value in (
         ("max-steps", "600"),
@@ -73,7 +66,7 @@ def test_one_starts_the_other_only_watches(public: App, open_page: Callable[...,
     wait_for_state(mine, "running")
     wait_for_text(mine, "#train-pinned-figure", PINNED)
 
-    theirs = open_page(public.url)
+    theirs = open_page(public_app.url)
     open_train(theirs)
     wait_for_state(theirs, "running")
     theirs.wait_for_function(
@@ -100,6 +93,6 @@ def test_one_starts_the_other_only_watches(public: App, open_page: Callable[...,
         page.click("#train-really-delete")
         if page is theirs:
             wait_for_text(page, "body", "resume, rename or delete it")
-            assert len(list(public.home.glob("2*"))) == 1
+            assert len(list(public_app.home.glob("2*"))) == 1
     mine.wait_for_selector("#train-doomed", state="hidden")
-    assert not list(public.home.glob("2*"))
+    assert not list(public_app.home.glob("2*"))

@@ -14,6 +14,8 @@ from gradio_client.exceptions import AppError
 
 from tests.serving import ROOT, App, app_environment, free_port
 
+pytestmark = pytest.mark.xdist_group("app")
+
 
 @pytest.fixture(scope="module")
 def client(app: App) -> Client:

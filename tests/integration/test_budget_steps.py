@@ -16,13 +16,15 @@ import torch
 from qlora_demo.core.config import RunConfig
 from qlora_demo.core.errors import ModelError
 from qlora_demo.core.records import Event
-from qlora_demo.engine.memory import ledger, measured_step
+from qlora_demo.engine.memory import ledger, measured_step, training_step
 from qlora_demo.engine.memory.trace import LiveBytes, weigh_trace
 from qlora_demo.engine.memory.training_step import _model, _step, predict_budget
 from qlora_demo.engine.models import modeling, sources
 from qlora_demo.engine.models.device import choose_device
 from qlora_demo.engine.train import run
-from tests.families import FAMILIES, make_family
+from tests.families import FAMILIES, family_case, make_family
+
+pytestmark = pytest.mark.usefixtures("proof_in_process")
 
 LABELS = ["1 star", "2 stars", "3 stars", "4 stars", "5 stars"]
 
@@ -62,9 +64,9 @@ def saved_bytes(model: torch.nn.Module, batch: int, length: int) -> int:
     return sum(alive.values())
 
 
-@pytest.mark.parametrize("family", [name for name in FAMILIES if name != "t5"])
-def test_what_the_forward_pass_keeps_is_what_was_predicted(family: str, tmp_path: Path) -> None:
-    source = sources.resolve(str(make_family(family, tmp_path / "base")))
+@pytest.mark.parametrize(("family", "odd"), [family_case(name) for name in FAMILIES if name != "t5"])
+def test_what_the_forward_pass_keeps_is_what_was_predicted(family: str, odd: bool, tmp_path: Path) -> None:
+    source = sources.resolve(str(make_family(family, tmp_path / "base", odd)))
     predicted = predict_budget(source, 5, batch_size=6, length=40, rank=4, compute_dtype="float32")
     _, model = real(source, "float32")
     # The batch itself (tokens, mask) and the loss are in the prediction and not in what the model keeps.
@@ -176,7 +178,7 @@ def test_a_run_goes_on_without_a_prediction(tmp_path: Path, monkeypatch: pytest.
     def fails(*_: object, **__: object) -> None:
         raise NotImplementedError("an operator that needs numbers")
 
-    monkeypatch.setattr(run.budget, "predict_budget", fails)
+    monkeypatch.setattr(training_step, "predict_budget", fails)
     events: list[Event] = []
     assert run.train(tiny_run(tmp_path), tmp_path / "run", events.append, lambda: False) == "done"
     [reading] = [event for event in events if event.event == "memory"]

@@ -31,6 +31,8 @@ from qlora_demo.jobs.store import Store
 from qlora_demo.services.classify import Classifiers
 from tests.serving import ROOT, App, app_environment
 
+pytestmark = pytest.mark.xdist_group("app")
+
 FP32, BF16 = 1e-5, 0.01
 TEXTS = [
     *reviews_of.load("sample").splits["test"].texts[:24],
@@ -220,6 +222,7 @@ def test_two_precisions_side_by_side(classifiers: Classifiers) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_lesson_is_learnt_by_a_copy_which_forgets_little(classifiers: Classifiers) -> None:
     before = classifiers.classify(SARCASM)
     done: list[float] = []

@@ -16,6 +16,7 @@ import pytest
 from tests.serving import ROOT, app_environment, free_port, start_app, stop_app
 
 
+@pytest.mark.slow
 def test_the_colab_notebook_starts_the_app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cells = [
         "".join(cell["source"])

@@ -18,7 +18,7 @@ from qlora_demo.engine.classify.explain import FEWEST_WORDS, WORD, Explanation, 
 from qlora_demo.engine.data import dataset as reviews_of
 from qlora_demo.engine.models import modeling, sources
 from qlora_demo.engine.models.device import choose_device, cpu_multiplies
-from tests.families import FAMILIES, make_family
+from tests.families import FAMILIES, family_case, make_family
 
 LABELS = [str(star) for star in range(1, 6)]
 REVIEW = "I love this  product\n😀!! don't  <script> היי: 4.5 stars"
@@ -41,9 +41,9 @@ def sample() -> Classifier:
     return Classifier("sample", on_cpu=True, restored=True)
 
 
-def make_adapter(family: str, folder: Path) -> Classifier:
+def make_adapter(family: str, odd: bool, folder: Path) -> Classifier:
     """A tiny random model of the family in 4 bits, with LoRA and a head that are random too."""
-    source = sources.resolve(str(make_family(family, folder / "base")))
+    source = sources.resolve(str(make_family(family, folder / "base", odd)))
     # float32 throughout: what is tested is the sum, not the rounding of bfloat16.
     base = modeling.load_base(source, LABELS, "nf4-dq", replace(choose_device("cpu"), compute_dtype="float32"))
     model = modeling.attach_lora(base, rank=4, alpha=8, dropout=0, targets="all-linear")
@@ -58,9 +58,9 @@ def make_adapter(family: str, folder: Path) -> Classifier:
     return Classifier(str(folder / "adapter"), on_cpu=True)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_scores_add_up_in_each_family(family: str, tmp_path: Path) -> None:
-    classifier = make_adapter(family, tmp_path)
+@pytest.mark.parametrize(("family", "odd"), map(family_case, FAMILIES))
+def test_scores_add_up_in_each_family(family: str, odd: bool, tmp_path: Path) -> None:
+    classifier = make_adapter(family, odd, tmp_path)
     found = explain(classifier, REVIEW, steps=64)
     check_words(found)
     scores = np.array([word.score for word in found.words])
@@ -80,6 +80,7 @@ def check_words(found: Explanation) -> None:
     assert all(np.isfinite(word.score) for word in found.words)
 
 
+@pytest.mark.slow
 def test_top_words_move_the_sample_further_than_random_ones(sample: Classifier) -> None:
     """With fewer steps than usual: they find the same words, and the whole test split is judged by
     benchmarks/attribution.py.
@@ -169,6 +170,7 @@ def test_the_base_is_explained_as_itself_and_nothing_stays_behind(sample: Classi
     assert all(parameter.grad is None for parameter in sample._loaded.model.parameters())
 
 
+@pytest.mark.slow
 def test_others_may_classify_meanwhile(sample: Classifier) -> None:
     text, other = "It is okay, nothing special, but it does what it should.", "Broke after two days. Terrible."
     alone, expected = explain(sample, text, steps=4), sample.classify([other], base=True)

@@ -39,6 +39,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="mounts a tmpfs")
+@pytest.mark.slow
 def test_a_full_disk_ends_a_run_with_a_sentence_and_it_goes_on_when_there_is_room(
     tmp_path: Path, disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,7 +28,7 @@ REPO = f"{USER}/stars"
 TEXTS = ["I love this product", "Broke after two days, a waste of money.", "It is fine, I suppose 😀"]
 LOGITS = """
 import json, sys
-from qlora_demo.engine.inference import Classifier
+from qlora_demo.engine.classify.classifier import Classifier
 classifier = Classifier(sys.argv[1], on_cpu=True)
 print(json.dumps([classifier.remark, [classifier.logits(sys.argv[2:], base).tolist() for base in (False, True)]]))
 """
@@ -63,6 +63,7 @@ def content(hub: HubServer) -> dict[str, bytes]:
     return {name: file.source.read_bytes() for name, file in files.items() if name != ".gitattributes"}
 
 
+@pytest.mark.slow
 def test_publish_and_load_back_in_a_fresh_process(hub: HubServer, tmp_path: Path) -> None:
     home = environment(hub, tmp_path / "home", HF_TOKEN=TOKEN, QLORA_DEMO_HOME=str(tmp_path / "runs"))
     dry = command("publish", "sample", "--repo", REPO, "--dry-run", "--licence", "mit", "--json", env=home)
@@ -133,6 +134,7 @@ def test_refusals_by_command(hub: HubServer, tmp_path: Path) -> None:
         assert words in last and "Traceback" not in done.stderr and "hf_" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_run_comes_back_with_its_base_from_the_hub_and_is_trained_on(hub: HubServer, tmp_path: Path) -> None:
     base = hub.add_model("maker/base", make_family("distilbert", tmp_path / "base"))
     reviews = write_reviews(tmp_path / "reviews.jsonl", 12)

@@ -24,29 +24,29 @@ from qlora_demo.core.records import MemoryStage
 from qlora_demo.engine.memory import ledger
 from qlora_demo.engine.models import sources
 from qlora_demo.engine.models.device import choose_device
-from tests.families import make_family
+from tests.families import family_case, make_family
 
 ROOT = Path(__file__).parents[2]
 # (family, odd sizes, matrices to quantize, linear layers kept): counted by hand from two layers of each architecture.
 CASES = [
-    ("gpt2", False, 2 * 4, 1),
-    ("gpt2", True, 2 * 4, 1),
-    ("bert", False, 2 * 6, 2),  # kept: the pooler and the classifier
-    ("bert", True, 2 * 6, 2),
-    ("distilbert", False, 2 * 6, 2),
-    ("roberta", False, 2 * 6, 2),
-    ("llama", False, 2 * 7, 1),
-    ("llama", True, 2 * 7, 1),
-    ("qwen2", False, 2 * 7, 1),
-    ("qwen3", False, 2 * 7, 1),
-    ("t5", False, 2 * 5 + 2 * 9, 4 + 2),  # kept: each block's wo, which T5 holds in FP32, and the head's two
-    ("t5", True, 2 * 5 + 2 * 9, 4 + 2),
-    ("modernbert", False, 2 * 4, 2),
-    ("deberta-v2", False, 2 * 6, 2),
-    ("opt", False, 2 * 6, 1),
-    ("gemma", False, 2 * 7, 1),
-    ("gemma", True, 2 * 7, 1),
-    ("mistral", False, 2 * 7, 1),
+    family_case("gpt2", False, 2 * 4, 1),
+    family_case("gpt2", True, 2 * 4, 1),
+    family_case("bert", False, 2 * 6, 2),  # kept: the pooler and the classifier
+    family_case("bert", True, 2 * 6, 2),
+    family_case("distilbert", False, 2 * 6, 2),
+    family_case("roberta", False, 2 * 6, 2),
+    family_case("llama", False, 2 * 7, 1),
+    family_case("llama", True, 2 * 7, 1),
+    family_case("qwen2", False, 2 * 7, 1),
+    family_case("qwen3", False, 2 * 7, 1),
+    family_case("t5", False, 2 * 5 + 2 * 9, 4 + 2),  # kept: each block's wo, which T5 holds in FP32, and the head's two
+    family_case("t5", True, 2 * 5 + 2 * 9, 4 + 2),
+    family_case("modernbert", False, 2 * 4, 2),
+    family_case("deberta-v2", False, 2 * 6, 2),
+    family_case("opt", False, 2 * 6, 1),
+    family_case("gemma", False, 2 * 7, 1),
+    family_case("gemma", True, 2 * 7, 1),
+    family_case("mistral", False, 2 * 7, 1),
 ]
 
 
@@ -71,9 +71,7 @@ def facts(stage: MemoryStage) -> dict[str, Any]:
     return {name: value for name, value in asdict(stage).items() if name != "source"}
 
 
-@pytest.mark.parametrize(
-    ("family", "odd", "quantized", "kept"), CASES, ids=[f"{case[0]}{'-odd' * case[1]}" for case in CASES]
-)
+@pytest.mark.parametrize(("family", "odd", "quantized", "kept"), CASES)
 def test_predicted_equals_measured_at_every_stage(
     family: str, odd: bool, quantized: int, kept: int, tmp_path: Path
 ) -> None:
@@ -106,6 +104,7 @@ def test_predicted_equals_measured_at_every_stage(
 
 
 @pytest.mark.timeout(240)
+@pytest.mark.slow
 def test_gpt2_by_command_with_random_weights_equals_the_recipe(tmp_path: Path) -> None:
     """The whole shape of openai-community/gpt2, five labels, in a process of its own; nothing may be asked of the
     Hub.

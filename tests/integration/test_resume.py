@@ -20,7 +20,10 @@ from qlora_demo.engine.train import checkpoints
 from qlora_demo.engine.train import run as training
 from qlora_demo.jobs import queue
 from qlora_demo.jobs.store import Store
+from tests.families import make_family
 from tests.reviews import write_reviews
+
+pytestmark = pytest.mark.usefixtures("proof_in_process")
 
 TEXTS = ["I love it.", "It broke after a day.", "It is fine, nothing more."]
 REVIEWS = 96
@@ -63,11 +66,8 @@ def logits(folder: Path) -> np.ndarray[Any, Any]:
 
 
 @pytest.mark.parametrize("accumulation", [1, 2])
-def test_resumed_equals_uninterrupted(
-    tmp_path: Path, reviews: Path, accumulation: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(training, "_prove", lambda *_: {})  # seconds each; the killed run below proves its reload
-    settings = config(reviews, accumulation=accumulation)
+def test_resumed_equals_uninterrupted(tmp_path: Path, reviews: Path, accumulation: int) -> None:
+    settings = config(reviews, accumulation=accumulation, model=str(make_family("bert", tmp_path / "base")))
     whole = run(tmp_path / "whole", settings)
     first = run(tmp_path / "parts", settings, stop_at=7)  # inside an epoch, at no evaluation
     assert 0 < max(first) < 14
@@ -105,6 +105,7 @@ def wait(store: Store, job: Any, until: Any, seconds: float = 120) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_resumed_to_its_end(tmp_path: Path, reviews: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QLORA_DEMO_OFFLINE", "1")
     store = Store(tmp_path)

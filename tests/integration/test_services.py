@@ -49,9 +49,9 @@ def test_a_fresh_app_answers_everything_that_is_asked_at_once(tmp_path: Path) ->
 import sys, threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from qlora_demo.config import MemoryRequest, RunConfig
+from qlora_demo.core.config import MemoryRequest, RunConfig
 from qlora_demo.jobs.store import Store
-from qlora_demo.services import Services
+from qlora_demo.services.app import Services
 
 importers = {}
 

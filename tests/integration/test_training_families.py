@@ -18,7 +18,9 @@ from qlora_demo.engine.models import modeling, sources
 from qlora_demo.engine.models.device import choose_device
 from qlora_demo.engine.train import batches, trainer
 from qlora_demo.engine.train import run as training
-from tests.families import make_family
+from tests.families import family_case, make_family
+
+pytestmark = pytest.mark.usefixtures("proof_in_process")
 
 LABELS = [str(star) for star in range(1, 6)]
 TEXTS = [
@@ -29,16 +31,8 @@ TEXTS = [
     "five stars",
 ]
 CASES = [
-    ("gpt2", False),
-    ("bert", False),
-    ("bert", True),
-    ("distilbert", False),
-    ("roberta", False),
-    ("llama", False),
-    ("qwen2", False),
-    ("qwen3", False),
-    ("t5", False),
-    ("modernbert", False),
+    family_case("bert", True),
+    *map(family_case, ("gpt2", "bert", "distilbert", "roberta", "llama", "qwen2", "qwen3", "t5", "modernbert")),
 ]
 
 
@@ -48,7 +42,7 @@ def write_reviews(path: Path, rows: int = 60) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("family", "odd"), CASES, ids=[f"{name}{'-odd' if odd else ''}" for name, odd in CASES])
+@pytest.mark.parametrize(("family", "odd"), CASES)
 def test_three_steps_and_back(family: str, odd: bool, tmp_path: Path) -> None:
     source = sources.resolve(str(make_family(family, tmp_path / "base", odd=odd)))
     # float32 throughout: what is tested is what is saved, not the rounding of bfloat16.
@@ -111,6 +105,7 @@ def run(tmp_path: Path, should_stop=lambda: False, **settings) -> tuple[str, lis
     return training.train(config, folder, events.append, should_stop), events
 
 
+@pytest.mark.fresh_process
 def test_a_whole_run(tmp_path: Path) -> None:
     state, events = run(tmp_path)
     assert state == "done"
@@ -132,6 +127,7 @@ def test_a_whole_run(tmp_path: Path) -> None:
     assert all(abs(sum(p.probabilities.values()) - 1) < 1e-6 and 1 <= p.expected_stars <= 5 for p in found)
 
 
+@pytest.mark.slow
 def test_a_whole_run_of_t5(tmp_path: Path) -> None:
     """Its evaluations hand out more than logits."""
     state, events = run(tmp_path, model=str(make_family("t5", tmp_path / "t5")))
@@ -158,6 +154,7 @@ def test_stop_keeps_a_usable_adapter(tmp_path: Path) -> None:
     assert Classifier(str(tmp_path / "run" / "adapter")).classify(["I love it"])[0].label in LABELS
 
 
+@pytest.mark.fresh_process
 def test_a_lost_head_fails_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     saved = modeling.save_adapter
 
@@ -178,7 +175,7 @@ def test_a_lost_head_fails_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert not (tmp_path / "run" / "adapter").exists()
 
 
-@pytest.mark.parametrize("accumulation", [2, 4])
+@pytest.mark.parametrize("accumulation", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_accumulation_changes_neither_loss_nor_gradient(tmp_path: Path, accumulation: int) -> None:
     _, whole = run(tmp_path, batch_size=8, accumulation=1, max_steps=1)
     (tmp_path / "parts").mkdir()

@@ -25,12 +25,19 @@ from tests.families import make_family
 from tests.reviews import write_reviews
 from tests.waiting_jobs import ended
 
+pytestmark = pytest.mark.usefixtures("proof_in_process")
+
 MiB = 1024**2
 
 
 @pytest.fixture(scope="module")
 def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_reviews(tmp_path_factory.mktemp("reviews") / "mine.jsonl", 24)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(make_family("bert", tmp_path_factory.mktemp("model")))
 
 
 def config(reviews: Path, **more: Any) -> RunConfig:
@@ -53,6 +60,7 @@ def run(folder: Path, settings: RunConfig) -> list[Event]:
     return events
 
 
+@pytest.mark.slow
 def test_memory_runs_out_and_what_is_suggested_fits(
     tmp_path: Path, reviews: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -80,6 +88,7 @@ def test_memory_runs_out_and_what_is_suggested_fits(
     assert ended(store, again) == "done", again.state().error
 
 
+@pytest.mark.slow
 def test_a_model_that_vanishes_in_mid_run(tmp_path: Path, reviews: Path) -> None:
     model = make_family("gpt2", tmp_path / "model")
     folder = tmp_path / "run"
@@ -95,11 +104,12 @@ def test_a_model_that_vanishes_in_mid_run(tmp_path: Path, reviews: Path) -> None
     assert not (folder / "adapter").exists()
 
 
-def test_a_run_starts_from_another_adapter(tmp_path: Path, reviews: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "_prove", lambda *_: {})
+def test_a_run_starts_from_another_adapter(tmp_path: Path, reviews: Path, model: str) -> None:
     pinned = ("I love it", "Broken")
-    first = run(tmp_path / "first", config(reviews, learning_rate=2e-3, pinned=pinned))
-    second = run(tmp_path / "second", config(reviews, start_from=str(tmp_path / "first" / "adapter"), pinned=pinned))
+    first = run(tmp_path / "first", config(reviews, model=model, learning_rate=2e-3, pinned=pinned))
+    second = run(
+        tmp_path / "second", config(reviews, model=model, start_from=str(tmp_path / "first" / "adapter"), pinned=pinned)
+    )
     last = [event for event in first if isinstance(event, Probe)][-2:]
     begun = [event for event in second if isinstance(event, Probe)][:2]
     reports = [json.loads((tmp_path / name / "report.json").read_text()) for name in ("first", "second")]
@@ -109,14 +119,13 @@ def test_a_run_starts_from_another_adapter(tmp_path: Path, reviews: Path, monkey
     assert reports[1]["start"]["confusion"] == reports[0]["final"]["test"]["confusion"]
     assert reports[1]["base"]["confusion"] == reports[0]["base"]["confusion"], "below stays the untrained head"
     with pytest.raises(AdapterError, match=r"rank 8 \(it has 4\)"):
-        run(tmp_path / "third", config(reviews, rank=8, start_from=str(tmp_path / "first" / "adapter")))
+        run(tmp_path / "third", config(reviews, model=model, rank=8, start_from=str(tmp_path / "first" / "adapter")))
 
 
-def test_patience_ends_a_run_that_does_not_get_better(
-    tmp_path: Path, reviews: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(training, "_prove", lambda *_: {})
-    settings = config(reviews, learning_rate=1e-9, max_steps=24, evaluations=12, patience=2, class_weights="balanced")
+def test_patience_ends_a_run_that_does_not_get_better(tmp_path: Path, reviews: Path, model: str) -> None:
+    settings = config(
+        reviews, model=model, learning_rate=1e-9, max_steps=24, evaluations=12, patience=2, class_weights="balanced"
+    )
     events = run(tmp_path / "run", settings)
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert report["training"]["ended_early"] and report["training"]["steps"] < 24 and not report["stopped"]
@@ -127,14 +136,13 @@ def test_patience_ends_a_run_that_does_not_get_better(
 
 
 def test_stars_outside_the_scale_and_a_batch_larger_than_the_data_are_told(
-    tmp_path: Path, reviews: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, reviews: Path, model: str
 ) -> None:
-    monkeypatch.setattr(training, "_prove", lambda *_: {})
     mine = tmp_path / "mine.jsonl"
     mine.write_text(
         reviews.read_text() + "".join(json.dumps({"text": f"off the scale {n}", "stars": 7}) + "\n" for n in range(4))
     )
-    events = run(tmp_path / "run", config(mine, batch_size=512, max_steps=1, evaluations=1))
+    events = run(tmp_path / "run", config(mine, model=model, batch_size=512, max_steps=1, evaluations=1))
     told = " ".join(event.message for event in events if isinstance(event, Notice))
     assert "4 rows were left out" in told and "7" in told, told
     assert "512" in told and "fewer" in told, told

@@ -211,9 +211,9 @@ def test_the_adapter_comes_back_in_a_new_process_with_an_empty_cache(run: Run, h
 
 LOAD = """
 import json
-from qlora_demo.engine import data, hubdata
-from qlora_demo.errors import DemoError
-try: print(json.dumps({**data.load("amazon-reviews", rows=10).describe(), "asked": hubdata.inspect_reviews("amazon-reviews").id}))
+from qlora_demo.core.errors import DemoError
+from qlora_demo.engine.data import dataset, hub
+try: print(json.dumps({**dataset.load("amazon-reviews", rows=10).describe(), "asked": hub.inspect_reviews("amazon-reviews").id}))
 except DemoError as error: print(json.dumps(str(error)))
 """  # noqa: E501
 
@@ -284,6 +284,7 @@ def test_without_any_copy_one_sentence_names_the_reviews(copies: HubServer, tmp_
     )
 
 
+@pytest.mark.slow
 def test_a_hub_that_vanishes_amid_the_weights_leaves_no_half_file(tmp_path: Path) -> None:
     """The reviews come from the sample here: the base's download is what is cut."""
     with HubServer() as server:

@@ -68,6 +68,7 @@ def test_the_gpu_function_is_there_before_the_page(calls: list[int]) -> None:
     assert calls == [zerogpu.GPU_CALL_SECONDS]
 
 
+@pytest.mark.slow
 def test_files_are_classified_beside_on_the_cpu(tmp_path: Path, calls: list[int]) -> None:
     reviews = tmp_path / "reviews.csv"
     reviews.write_text("text\nPerfect, I love it\n")
@@ -86,6 +87,7 @@ def test_a_run_in_a_gpu_call(tmp_path: Path, calls: list[int]) -> None:
     assert [event["step"] for event in job.events() if event["event"] == "step"] == [1, 2, 3, 4]
 
 
+@pytest.mark.slow
 def test_the_call_stops_in_time_to_save(tmp_path: Path, calls: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(zerogpu, "SAVE_SECONDS", zerogpu.GPU_CALL_SECONDS - 4)
     job = submit(tmp_path, max_steps=100_000)
