@@ -76,8 +76,8 @@ def run_data(options: argparse.Namespace, out: Output) -> int:
     )
     found = found.only(options.split)
     tokenizer = load_tokenizer(resolve(options.model))
-    report = audit.examine(found, tokenizer, min(length, tokenizer.model_max_length)).to_dict()
-    out.show(report, lambda: lines.data_report(report))
+    report = audit.examine(found, tokenizer, min(length, tokenizer.model_max_length))
+    out.show(report.to_dict(), lambda: lines.data_report(report))
     return 0
 
 

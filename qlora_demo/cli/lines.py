@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from ..core.data_report import DataReport, TokenLengths
 from ..core.format import MISSING, duration, number, percent, shorten, size
 from ..storage.packs import Publication
 
@@ -247,67 +248,59 @@ def metrics(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def data_report(result: dict[str, Any]) -> str:
+def data_report(report: DataReport) -> str:
     """The report of a data source: how it was read, labels, lengths, what was left out, what to mind."""
     facts = {
-        "reviews": f"{result['used']:,} of {result['rows']:,} rows",
-        "read as": ", ".join(map(str, filter(None, (result["format"], result["encoding"], _delimited(result))))),
+        "reviews": f"{report.used:,} of {report.rows:,} rows",
+        "read as": ", ".join(map(str, filter(None, (report.format, report.encoding, _delimited(report))))),
         "columns": ", ".join(
             f"{name!r} is the {what}"
             for what in ("text", "title", "label")
-            if (name := result[f"{what}_column"]) is not None
+            if (name := getattr(report, f"{what}_column")) is not None
         ),
-        "labels": result["label_rule"],
-        "tokens": _token_line(result["tokens"]),
-        "languages": ", ".join(f"{name} {percent(share)}" for name, share in list(result["languages"].items())[:4]),
-        "repeated": f"{result['duplicates']:,} reviews; {result['contradicting']:,} with different labels",
-        "damaged": (
-            f"{result['entities']:,} with HTML entities, {result['garbled']:,} with letters from a wrong encoding"
-        ),
+        "labels": report.label_rule,
+        "tokens": _token_line(report.tokens),
+        "languages": ", ".join(f"{name} {percent(share)}" for name, share in list(report.languages.items())[:4]),
+        "repeated": f"{report.duplicates:,} reviews; {report.contradicting:,} with different labels",
+        "damaged": (f"{report.entities:,} with HTML entities, {report.garbled:,} with letters from a wrong encoding"),
     }
     parts = ["\n".join(f"{name:<10} {value}" for name, value in facts.items() if value)]
-    if result["labels"]:
-        splits = tuple(result["balance"])
+    if report.labels:
+        splits = tuple(report.balance)
         parts.append(
             table(
                 ("label", *splits),
-                [(label, *(f"{result['balance'][split][label]:,}" for split in splits)) for label in result["labels"]],
+                [(label, *(f"{report.balance[split][label]:,}" for split in splits)) for label in report.labels],
             )
         )
-    if result["skipped"]:
+    if report.skipped:
         parts.append(
             table(
                 ("left out", "rows", "first lines"),
-                [
-                    (item["reason"], f"{item['rows']:,}", ", ".join(map(str, item["first_lines"])))
-                    for item in result["skipped"]
-                ],
+                [(item.reason, f"{item.rows:,}", ", ".join(map(str, item.first_lines))) for item in report.skipped],
             )
         )
-    for item in result["contradictions"]:
-        parts.append(
-            f"{', '.join(f'{label} ({rows:,})' for label, rows in item['labels'].items())}  {shorten(item['text'])}"
-        )
-    return "\n\n".join([*parts, *(f"Note: {warning}" for warning in result["warnings"])])
+    for item in report.contradictions:
+        parts.append(f"{', '.join(f'{label} ({rows:,})' for label, rows in item.labels.items())}  {shorten(item.text)}")
+    return "\n\n".join([*parts, *(f"Note: {warning}" for warning in report.warnings)])
 
 
-def _delimited(result: dict[str, Any]) -> str:
+def _delimited(report: DataReport) -> str:
     name = {"\t": "tab", ",": "comma", ";": "semicolon", "|": "pipe"}.get(
-        result["delimiter"], repr(result["delimiter"])
+        report.delimiter or "", repr(report.delimiter)
     )
-    header = {True: "with a header", False: "without a header", None: ""}[result["header"]]
-    return ", ".join(filter(None, (f"delimiter {name}" if result["delimiter"] else "", header)))
+    header = {True: "with a header", False: "without a header", None: ""}[report.header]
+    return ", ".join(filter(None, (f"delimiter {name}" if report.delimiter else "", header)))
 
 
-def _token_line(tokens: dict[str, Any] | None) -> str:
+def _token_line(tokens: TokenLengths | None) -> str:
     if tokens is None:
         return ""
     cut = (
-        f"{percent(tokens['truncated'])} longer than {tokens['max_length']}, which costs {percent(tokens['cut'])} of"
-        " all tokens"
+        f"{percent(tokens.truncated)} longer than {tokens.max_length}, which costs {percent(tokens.cut)} of all tokens"
     )
-    sample = f" (of {tokens['reviews']:,} reviews, chosen at random)" if tokens["sampled"] else ""
-    return f"half have up to {tokens['p50']}, 95 % up to {tokens['p95']}, the longest {tokens['max']:,}; {cut}{sample}"
+    sample = f" (of {tokens.reviews:,} reviews, chosen at random)" if tokens.sampled else ""
+    return f"half have up to {tokens.p50}, 95 % up to {tokens.p95}, the longest {tokens.max:,}; {cut}{sample}"
 
 
 def machine(facts: dict[str, Any]) -> str:

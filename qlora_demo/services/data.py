@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import engine
 from ..core.cancellation import ShouldStop, never, unheard
+from ..core.data_report import DataReport, PreviewRow, Subset, TokenizedReview
 from ..core.errors import DataError, DemoError
 from ..core.names import SAMPLE
 from ..core.paths import is_data_file
@@ -32,21 +33,7 @@ KEPT_BYTES = 256 << 20  # of texts: beyond it only the newest data set is kept
 KEPT_SECONDS = 600.0  # unused for so long, a data set is let go
 LARGE_FILE_BYTES = 20 << 20  # such files are read one at a time: each may take seconds, and up to 2 GB while it is read
 LONGEST = 100_000  # characters of a review that are turned into tokens for one who looks at it
-MENDED_EXAMPLES = 3
 OnPhase = Callable[[str, float], None]  # what is done now, and the share of the whole that lies behind
-
-
-class Counting:
-    """A tokenizer that remembers how many tokens each text had."""
-
-    def __init__(self, tokenizer: Any):
-        self._tokenizer = tokenizer
-        self.counts: Counter[int] = Counter()
-
-    def __call__(self, texts: list[str], **options: Any) -> Any:
-        found = self._tokenizer(texts, **options)
-        self.counts.update(map(len, found["input_ids"]))
-        return found
 
 
 class Examiner:
@@ -71,33 +58,29 @@ class Examiner:
 
     def examine(
         self, request: DataRequest, model: str = SAMPLE, on_phase: OnPhase = unheard, should_stop: ShouldStop = never
-    ) -> dict[str, Any]:
-        """audit.Report as a dict, and with it: lengths {tokens: reviews}, most_tokens (what the model takes), model,
-        token_problem (why the tokens are not those of the model asked for), damaged [(as it is, mended)], splits_there.
+    ) -> DataReport:
+        """The report of the reviews, by the tokens of `model`, with what is for the page alone.
+
         `should_stop`: ends a download, with DownloadStopped."""
         data = self._read(request, on_phase, should_stop)
         from ..engine.data import audit
 
         tokenizer, counted_by, problem = self._tokenizer(model)
         most = min(int(tokenizer.model_max_length), 8192)
-        counting = Counting(tokenizer)
-        on_phase("Counting tokens, doubles, contradictions and languages", 0.6)
-        # At the model's own limit: what a chosen length would cut, the page works out from `lengths`.
-        report = audit.examine(data.only(request.split), counting, most).to_dict()
-        damaged = _damaged(data) if report["entities"] or report["garbled"] else []
-        splits = [name for name, reviews in data.splits.items() if len(reviews)]
-        return report | {
-            "lengths": dict(sorted(counting.counts.items())),
-            "most_tokens": most,
-            "model": counted_by,
-            "damaged": damaged,
-            "token_problem": problem,
-            "splits_there": splits if len(splits) > 1 else [],
-        }
+        on_phase("Counting tokens, duplicates, conflicting labels and languages", 0.6)
+        # At the model's own limit: what a chosen length would cut, the page works out from the counts by length.
+        report = audit.examine(data.only(request.split), tokenizer, most)
+        splits = tuple(name for name, reviews in data.splits.items() if len(reviews))
+        return report.model_copy(
+            update={
+                "tokenizer": counted_by,
+                "tokenizer_problem": problem,
+                "available_splits": splits if len(splits) > 1 else (),
+            }
+        )
 
-    def subset(self, request: DataRequest, rows: int, seed: int = 42) -> dict[str, Any]:
-        """What a run would train on that asks for `rows` reviews (0 = all): {of, rows, balance {label: (of all,
-        chosen)}}.
+    def subset(self, request: DataRequest, rows: int, seed: int = 42) -> Subset:
+        """What a run would train on that asks for `rows` reviews (0 = all).
 
         A file is divided as for training; reviews with titles may fall a little otherwise there, where one text has
         several."""
@@ -117,19 +100,18 @@ class Examiner:
         whole = Counter(labels)
         chosen = Counter(labels[i] for i in stratified(labels, rows, seed)) if rows else whole
         balance = {name: (whole[i], chosen[i]) for i, name in enumerate(data.labels)}
-        return {"of": len(labels), "rows": sum(chosen.values()), "balance": balance}
+        return Subset(available=len(labels), rows=sum(chosen.values()), balance=balance)
 
     # --- single reviews ----------------------------------------------------------------------------------------------
 
     def preview(
         self, request: DataRequest, query: str = "", start: int = 0, count: int = 10
-    ) -> tuple[list[dict[str, Any]], int]:
-        """([{split, row, label, text}], how many there are) of the reviews that hold `query`."""
+    ) -> tuple[list[PreviewRow], int]:
+        """(`count` of the reviews that contain `query`, from number `start` on; how many there are)."""
         data = self._read(request).only(request.split)
         from ..engine.data import audit
 
-        rows, total = audit.preview(data, query, start, count)
-        return [vars(row) for row in rows], total
+        return audit.preview(data, query, start, count)
 
     def as_model_sees(
         self,
@@ -139,10 +121,8 @@ class Examiner:
         max_length: int,
         model: str = SAMPLE,
         beside: Sequence[tuple[str, int]] = (),
-    ) -> dict[str, Any]:
-        """audit.Seen as a dict with the review's text, padded to the longest of the reviews `beside` it (split and row,
-        from 1).
-        """
+    ) -> TokenizedReview:
+        """A review as the model gets it, padded to the longest of the reviews `beside` it (split and row, from 1)."""
         data = self._read(request)
         from ..engine.data import audit
 
@@ -150,12 +130,11 @@ class Examiner:
         tokenizer, _, _ = self._tokenizer(model)
         others = [_text(data, *other)[:LONGEST] for other in beside]
         longest = max(map(len, tokenizer(others, truncation=True, max_length=max_length)["input_ids"])) if others else 0
-        seen = audit.as_model_sees(text[:LONGEST], tokenizer, max_length, longest).to_dict()
-        return seen | {
-            "text": text,
-            "cut_text": seen["cut_text"] + text[LONGEST:],
-            "unread_characters": len(text[LONGEST:]),
-        }
+        review = audit.as_model_sees(text[:LONGEST], tokenizer, max_length, longest)
+        rest = text[LONGEST:]
+        return review.model_copy(
+            update={"text": text, "cut_text": review.cut_text + rest, "unread_characters": len(rest)}
+        )
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
@@ -277,17 +256,3 @@ def _text(data: DataSet, split: str, row: int) -> str:
     if not 1 <= row <= len(texts):
         raise DataError(f"There is no review {row} in {split[:40]!r}; choose one of the list.")
     return texts[row - 1]
-
-
-def _damaged(data: DataSet) -> list[tuple[str, str]]:
-    """A few damaged texts, as they are and mended."""
-    from ..engine.data.repair import has_entities, is_garbled, mend
-
-    found: list[tuple[str, str]] = []
-    for reviews in data.splits.values():
-        for text in reviews.texts:
-            if has_entities(text) or is_garbled(text):
-                found.append((text, mend(text)))
-                if len(found) == MENDED_EXAMPLES:
-                    return found
-    return found

@@ -18,9 +18,9 @@ from pathlib import Path
 import pytest
 
 from qlora_demo.__main__ import main
+from qlora_demo.core.data_report import DataReport
 from qlora_demo.core.errors import DataError
 from qlora_demo.engine.data import audit, dataset
-from qlora_demo.engine.data.audit import Report
 
 RAW = Path(os.environ.get("QLORA_DEMO_SHARED", Path(__file__).parents[3] / "shared")) / "data" / "raw"
 ROWS = [(f"review {i} of the lamp, which works", 1 + i % 5) for i in range(50)]
@@ -28,7 +28,7 @@ HEAD = b"text,label\n"
 GOOD = b"".join(f"{text},{stars}\n".replace(" lamp,", " lamp").encode() for text, stars in ROWS)
 
 
-def examined(path: Path) -> Report:
+def examined(path: Path) -> DataReport:
     return audit.examine(dataset.read_all(str(path)))
 
 
@@ -264,6 +264,7 @@ def test_the_command_reports_and_refuses(tmp_path: Path, capfd: pytest.CaptureFi
     said = capfd.readouterr()
     assert status == 0, said.err
     report = json.loads(said.out)
+    assert report["version"] == 1
     assert report["labels"] == {"1": 0, "2": 0, "3": 0, "4": 0, "5": 9} and (report["rows"], report["used"]) == (11, 9)
     assert {item["reason"]: item["first_lines"] for item in report["skipped"]} == {
         "empty text": [11],

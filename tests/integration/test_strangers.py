@@ -245,7 +245,7 @@ def test_a_visitor_is_an_address_and_on_a_space_the_one_that_the_proxy_saw(
 def test_a_model_that_is_not_here_does_not_say_whether_a_folder_is(services: Services) -> None:
     """The tokens of a name that is no model of the list are the sample's, whatever lies there."""
     found = [
-        services.examiner.as_model_sees(DataRequest(), "train", 1, 32, model)["ids"]
+        services.examiner.as_model_sees(DataRequest(), "train", 1, 32, model).ids
         for model in ("sample", "/etc", "/nowhere")
     ]
     assert found[0] == found[1] == found[2]

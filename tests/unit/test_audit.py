@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from qlora_demo.core.data_report import Contradiction
 from qlora_demo.engine.data import audit, dataset
 from qlora_demo.engine.data.columns import Columns
 from qlora_demo.engine.data.packed_texts import PackedTexts
@@ -50,7 +51,9 @@ def test_doubles_contradictions_and_leaks(tmp_path: Path) -> None:
     write(tmp_path / "test.jsonl", [praise, {"text": "new", "label": 3}, {"text": "own", "label": 4}])
     report = audit.examine(dataset.read_all(str(tmp_path)))
     assert report.duplicates == 3, "within a split"
-    assert report.contradicting == 5 and report.contradictions == (audit.Contradiction("it works", {"1": 1, "5": 4}),)
+    assert report.contradicting == 5 and report.contradictions == (
+        Contradiction(text="it works", labels={"1": 1, "5": 4}),
+    )
     assert [(leak.known, leak.judged, leak.rows, leak.examples) for leak in report.leaks] == [
         ("train", "validation", 1, ("broke",)),
         ("train", "test", 1, ("it works",)),

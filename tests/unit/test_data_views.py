@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from qlora_demo.core.data_report import DataReport, PreviewRow, Repair, Subset, TokenizedReview
 from qlora_demo.core.errors import DataError
 from qlora_demo.core.requests import DataRequest
 from qlora_demo.engine.data import audit, dataset
@@ -73,72 +74,69 @@ class Words:
         return {"input_ids": [list(range(len(text.split()))) for text in texts]}
 
 
-def report_of(path: Path, **more: Any) -> dict[str, Any]:
-    found = audit.examine(dataset.read_all(str(path)), Words(), 512).to_dict()
-    return (
-        found
-        | {
-            "lengths": {3: 10, 20: 5, 200: 5},
-            "most_tokens": 512,
-            "model": "sample",
-            "damaged": [],
-            "token_problem": "",
-            "splits_there": [],
-        }
-        | more
-    )
+def report_of(path: Path, **more: Any) -> DataReport:
+    report = audit.examine(dataset.read_all(str(path)), Words(), 512)
+    assert report.tokens
+    tokens = report.tokens.model_copy(update={"counts": {3: 10, 20: 5, 200: 5}})
+    return report.model_copy(update={"tokens": tokens, **more})
 
 
-def every_view(report: dict[str, Any]) -> str:
+def with_counts(report: DataReport, counts: dict[int, int]) -> DataReport:
+    assert report.tokens
+    return report.model_copy(update={"tokens": report.tokens.model_copy(update={"counts": counts})})
+
+
+def every_view(report: DataReport) -> str:
     views = (view_summary, view_warnings, view_balance, view_left_out, view_doubles, view_languages)
     return "".join([*(view(report) for view in views), view_lengths(report, 128), view_damage(report, False)])
 
 
 @pytest.fixture
-def hostile(tmp_path: Path) -> dict[str, Any]:
+def hostile(tmp_path: Path) -> DataReport:
     """A file whose texts, labels and column names are all out for mischief."""
     path = tmp_path / "a <b>&c.csv"
     with path.open("w", encoding="utf-8", newline="") as sheet:
         rows = [[text, HOSTILE[i % 2], "x"] for i, text in enumerate(HOSTILE * 3)] + [["", HOSTILE[0], "x"]]
         csv.writer(sheet).writerows([["text", "label", HOSTILE[0]], *rows])
-    return report_of(path, damaged=[(HOSTILE[4], HOSTILE[0])], token_problem=HOSTILE[0])
+    return report_of(path, repairs=(Repair(before=HOSTILE[4], after=HOSTILE[0]),), tokenizer_problem=HOSTILE[0])
 
 
-def test_no_text_of_a_file_becomes_markup(hostile: dict[str, Any]) -> None:
+def test_no_text_of_a_file_becomes_markup(hostile: DataReport) -> None:
     page = Page(every_view(hostile))
     assert not page.tags & {"script", "img", "a", "em"}
     assert not {name for name in page.attributes if name.startswith("on") or name == "href"}
     assert "a <b>&c.csv" in page.text
     for text in HOSTILE[:2]:
         assert text in page.text, "a label stays as it was typed"
-    assert hostile["contradicting"] > 0 and any(text in page.text for text in HOSTILE[2:])
+    assert hostile.contradicting > 0 and any(text in page.text for text in HOSTILE[2:])
 
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_a_review_stays_as_typed(text: str) -> None:
-    rows = [{"split": "all", "row": 1, "label": text, "text": text}]
+    rows = [PreviewRow(split="all", row=1, label=text, text=text)]
     for query in ("", text[:3], "<", "&", "s"):
         page = Page(view_reviews(rows, 1, 0, query, None))
         assert text in page.text and not page.tags & {"script", "img"}
-    seen = {
-        "tokens": (text, "[PAD]"),
-        "ids": (7, 0),
-        "mask": (1, 0),
-        "padding": 1,
-        "cut_tokens": 2,
-        "cut_text": text,
-        "unread_characters": 0,
-    }
+    seen = TokenizedReview(
+        text="",
+        tokens=(text, "[PAD]"),
+        ids=(7, 0),
+        mask=(1, 0),
+        padding=1,
+        cut_tokens=2,
+        cut_text=text,
+        unread_characters=0,
+    )
     page = Page(view_seen(seen, 2))
     assert page.text.count(text) == 2 and not page.tags & {"script", "img"}
-    subset = Page(view_subset({"of": 4, "rows": 2, "balance": {text: (4, 2)}}))
+    subset = Page(view_subset(Subset(available=4, rows=2, balance={text: (4, 2)})))
     assert not subset.tags & {"script", "img"}
 
 
 def test_a_search_marks_what_it_found_and_the_list_says_where_it_is() -> None:
     rows = [
-        {"split": "test", "row": 7, "label": "4", "text": "Good, really GOOD"},
-        {"split": "test", "row": 9, "label": "4", "text": "x" * 700},
+        PreviewRow(split="test", row=7, label="4", text="Good, really GOOD"),
+        PreviewRow(split="test", row=9, label="4", text="x" * 700),
     ]
     found = view_reviews(rows, 1200, 8, "good", ("test", 9))
     assert found.count("<mark>") == 2 and "<mark>GOOD</mark>" in found
@@ -148,28 +146,31 @@ def test_a_search_marks_what_it_found_and_the_list_says_where_it_is() -> None:
 
 
 def test_tokens_padding_and_the_cut_end_are_told() -> None:
-    seen = {
-        "tokens": ("[CLS]", "good", "[SEP]", "[PAD]", "[PAD]"),
-        "ids": (101, 2204, 102, 0, 0),
-        "mask": (1, 1, 1, 0, 0),
-        "padding": 2,
-        "cut_tokens": 1200,
-        "cut_text": "z" * (CUT_SHOWN + 5),
-        "unread_characters": 3,
-    }
+    seen = TokenizedReview(
+        text="",
+        tokens=("[CLS]", "good", "[SEP]", "[PAD]", "[PAD]"),
+        ids=(101, 2204, 102, 0, 0),
+        mask=(1, 1, 1, 0, 0),
+        padding=2,
+        cut_tokens=1200,
+        cut_text="z" * (CUT_SHOWN + 5),
+        unread_characters=3,
+    )
     page = Page(view_seen(seen, 128))
     assert "3 tokens of at most 128, then 2 of padding" in page.text
     assert "[PAD] × 2" in page.text and "101, 2204, 102, 0, 0" in page.text and "1, 1, 1, 0, 0" in page.text
     assert "Cut: at least 1,200 tokens" in page.text and "5 more characters" in page.text
-    whole = seen | {
-        "cut_tokens": 0,
-        "cut_text": "",
-        "unread_characters": 0,
-        "tokens": ("a",) * 900,
-        "ids": (1,) * 900,
-        "mask": (1,) * 900,
-        "padding": 0,
-    }
+    whole = seen.model_copy(
+        update={
+            "cut_tokens": 0,
+            "cut_text": "",
+            "unread_characters": 0,
+            "tokens": ("a",) * 900,
+            "ids": (1,) * 900,
+            "mask": (1,) * 900,
+            "padding": 0,
+        }
+    )
     found = view_seen(whole, 900)
     assert (
         found.count("data-token") - found.count("data-tokens") == MOST_TOKENS
@@ -178,7 +179,7 @@ def test_tokens_padding_and_the_cut_end_are_told() -> None:
     assert "Nothing of it is cut" in found
 
 
-def test_the_slider_says_what_would_be_cut(hostile: dict[str, Any]) -> None:
+def test_the_slider_says_what_would_be_cut(hostile: DataReport) -> None:
     assert "25.0 %" in view_lengths(hostile, 128) and "5 of 20" in view_lengths(hostile, 128)
     assert f"{5 * (200 - 128):,} of {10 * 3 + 5 * 20 + 5 * 200:,}" in view_lengths(hostile, 128)
     assert "50.0 %" in view_lengths(hostile, 8)
@@ -189,14 +190,14 @@ def test_the_slider_says_what_would_be_cut(hostile: dict[str, Any]) -> None:
         assert all(0 <= float(x) <= 480 for x in re.findall(r'x[12]?="([\d.]+)"', drawing))
 
 
-def test_lengths_of_few_and_of_equal_reviews_can_be_drawn(hostile: dict[str, Any]) -> None:
+def test_lengths_of_few_and_of_equal_reviews_can_be_drawn(hostile: DataReport) -> None:
     for lengths in ({1: 1}, {0: 2}, {512: 3}, {100_000: 1, 3: 1}):
-        Page(view_lengths(hostile | {"lengths": lengths}, 128))
-    assert view_lengths(hostile | {"lengths": {}}, 128) == ""
+        Page(view_lengths(with_counts(hostile, lengths), 128))
+    assert view_lengths(with_counts(hostile, {}), 128) == ""
 
 
 def test_splits_are_told_apart(tmp_path: Path) -> None:
-    report = audit.examine(dataset.read_all("sample")).to_dict() | {"token_problem": ""}
+    report = audit.examine(dataset.read_all("sample"))
     found = view_balance(report)
     for split, rows in (("train", "3,197"), ("validation", "400"), ("test", "400")):
         assert f"{split} ({rows})" in found

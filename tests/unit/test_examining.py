@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from qlora_demo.core.data_report import Repair
 from qlora_demo.core.errors import DataError
 from qlora_demo.core.requests import DataRequest
 from qlora_demo.engine.data import dataset
@@ -38,20 +39,20 @@ def file(tmp_path: Path) -> Path:
 def test_a_report_tells_lengths_and_damage(examiner: Examiner, file: Path) -> None:
     phases: list[tuple[str, float]] = []
     report = examiner.examine(DataRequest(str(file)), on_phase=lambda phase, share: phases.append((phase, share)))
-    assert (report["rows"], report["used"], report["encoding"], report["delimiter"]) == (64, 63, "cp1252", ";")
-    assert (report["text_column"], report["title_column"], report["label_column"]) == ("body", "title", "stars")
-    assert report["contradicting"] == 2 and report["entities"] == 1
-    assert report["damaged"] == [("a &quot;bargain&quot;", 'a "bargain"')]
-    assert sum(report["lengths"].values()) == report["used"]
-    assert max(report["lengths"]) == report["tokens"]["max"] and report["most_tokens"] == 512
+    assert (report.rows, report.used, report.encoding, report.delimiter) == (64, 63, "cp1252", ";")
+    assert (report.text_column, report.title_column, report.label_column) == ("body", "title", "stars")
+    assert report.contradicting == 2 and report.entities == 1
+    assert report.repairs == (Repair(before="a &quot;bargain&quot;", after='a "bargain"'),)
+    assert report.tokens and sum(report.tokens.counts.values()) == report.used
+    assert max(report.tokens.counts) == report.tokens.max and report.tokens.max_length == 512
     assert [share for _, share in phases] == sorted(share for _, share in phases) and len(phases) == 3
     mended = examiner.examine(DataRequest(str(file), mend=True))
-    assert mended["entities"] == 0 and mended["damaged"] == []
+    assert mended.entities == 0 and mended.repairs == ()
 
 
 def test_a_model_that_is_not_here_has_its_tokens_counted_by_the_sample(examiner: Examiner, file: Path) -> None:
     report = examiner.examine(DataRequest(str(file)), "nobody/nothing")
-    assert report["model"] == "sample" and "nobody/nothing" in report["token_problem"]
+    assert report.tokenizer == "sample" and "nobody/nothing" in report.tokenizer_problem
 
 
 def test_the_subset_is_what_a_run_trains_on(examiner: Examiner, file: Path) -> None:
@@ -60,24 +61,24 @@ def test_the_subset_is_what_a_run_trains_on(examiner: Examiner, file: Path) -> N
         train = dataset.load(str(file), columns=Columns(title="-"), rows=rows).splits["train"]
         found = examiner.subset(request, rows)
         counts = Counter(train.labels)
-        assert found["rows"] == len(train) and [chosen for _, chosen in found["balance"].values()] == [
+        assert found.rows == len(train) and [chosen for _, chosen in found.balance.values()] == [
             counts[i] for i in range(5)
         ]
     sample = examiner.subset(DataRequest(), 100)
-    assert (sample["of"], sample["rows"]) == (3197, 100)
-    assert list(sample["balance"].values()) == [(640, 20), (640, 20), (640, 20), (638, 20), (639, 20)]
+    assert (sample.available, sample.rows) == (3197, 100)
+    assert list(sample.balance.values()) == [(640, 20), (640, 20), (640, 20), (638, 20), (639, 20)]
 
 
 def test_reviews_are_searched_and_shown_as_the_model_gets_them(examiner: Examiner, file: Path) -> None:
     request = DataRequest(str(file))
     rows, total = examiner.preview(request, "SO NAJA")
-    assert total == 2 and [row["label"] for row in rows] == ["1", "5"]
+    assert total == 2 and [row.label for row in rows] == ["1", "5"]
     beside = [("all", row) for row in range(1, 9)]
-    seen = examiner.as_model_sees(request, "all", rows[0]["row"], 32, beside=beside)
-    assert seen["tokens"][:4] == ("[CLS]", "so", "na", "##ja") and seen["text"] == "so naja"
-    assert len(seen["ids"]) == len(seen["mask"]) == 32 and sum(seen["mask"]) + seen["padding"] == 32
+    seen = examiner.as_model_sees(request, "all", rows[0].row, 32, beside=beside)
+    assert seen.tokens[:4] == ("[CLS]", "so", "na", "##ja") and seen.text == "so naja"
+    assert len(seen.ids) == len(seen.mask) == 32 and sum(seen.mask) + seen.padding == 32
     cut = examiner.as_model_sees(request, "all", 1, 8)
-    assert cut["cut_tokens"] > 0 and cut["padding"] == 0 and cut["text"].endswith(cut["cut_text"])
+    assert cut.cut_tokens > 0 and cut.padding == 0 and cut.text.endswith(cut.cut_text)
     with pytest.raises(DataError, match="no review 999"):
         examiner.as_model_sees(request, "all", 999, 8)
 
@@ -118,6 +119,6 @@ def test_packed_files_and_splits(examiner: Examiner, file: Path) -> None:
     packed = file.with_suffix(".csv.gz")
     packed.write_bytes(gzip.compress(file.read_bytes()))
     report = examiner.examine(DataRequest(str(packed)))
-    assert report["format"] == "csv.gz" and report["splits_there"] == []
+    assert report.format == "csv.gz" and report.available_splits == ()
     whole, part = (examiner.examine(DataRequest(split=split)) for split in ("", "test"))
-    assert part["used"] == 400 and whole["splits_there"] == part["splits_there"] == ["train", "validation", "test"]
+    assert part.used == 400 and whole.available_splits == part.available_splits == ("train", "validation", "test")

@@ -9,16 +9,25 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from itertools import chain
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...core.data_report import (
+    Contradiction,
+    DataReport,
+    Leak,
+    PreviewRow,
+    Repair,
+    Skipped,
+    TokenizedReview,
+    TokenLengths,
+)
 from ...core.format import percent
 from .dataset import DataSet, Reviews
-from .repair import has_entities, is_garbled
+from .repair import has_entities, is_garbled, mend
 from .splitting import stratified
 
 TOKEN_REVIEWS = 10_000
@@ -26,95 +35,11 @@ LANGUAGE_REVIEWS = 2_000
 LANGUAGE_CHARACTERS = 30  # shorter texts are in no language that could be told
 RARE = 0.01  # languages below this share are one, "other": most of them are mistakes about short texts
 EXAMPLES = 5
+REPAIRS = 3
 _READ_CHARACTERS = 20_000  # of a review's beginning, for its language
 
 
-@dataclass(frozen=True)
-class Lengths:
-    """Tokens per review, special ones included: median, 95th percentile and longest of the `reviews` counted.
-
-    truncated: the share of reviews longer than `max_length`; cut: the share of all tokens that it loses. sampled: not
-    all were counted."""
-
-    p50: int
-    p95: int
-    max: int
-    truncated: float
-    cut: float
-    max_length: int
-    reviews: int
-    sampled: bool
-
-
-@dataclass(frozen=True)
-class Contradiction:
-    """One text with different labels: how many rows give it each."""
-
-    text: str
-    labels: dict[str, int]
-
-
-@dataclass(frozen=True)
-class Leak:
-    """Texts of the split `judged` that stand in `known` too: how many rows of `judged`, and a few of them."""
-
-    known: str
-    judged: str
-    rows: int
-    examples: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """Rows left out for one reason, and the lines of the first (row numbers where the source has no lines)."""
-
-    reason: str
-    rows: int
-    first_lines: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Report:
-    """The report of one data source. rows = used + all that was skipped.
-
-    labels: reviews by label name, in ordinal order; {} without a label column. duplicates: rows whose text stood before
-    in the same split. contradicting: rows of texts with different labels. languages: shares by code of the
-    `language_reviews` looked at. entities, garbled: reviews with HTML entities, with mojibake. splits: reviews by
-    split."""
-
-    name: str
-    rows: int
-    used: int
-    skipped: tuple[Skipped, ...]
-    labels: dict[str, int]
-    label_rule: str
-    ordinal: bool
-    format: str
-    encoding: str | None
-    delimiter: str | None
-    header: bool | None
-    text_column: str
-    title_column: str | None
-    label_column: str | None
-    columns: tuple[str, ...]
-    splits: dict[str, int]
-    balance: dict[str, dict[str, int]]
-    tokens: Lengths | None
-    duplicates: int
-    contradicting: int
-    contradictions: tuple[Contradiction, ...]
-    leaks: tuple[Leak, ...]
-    languages: dict[str, float]
-    language_reviews: int
-    entities: int
-    garbled: int
-    warnings: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-def examine(data: DataSet, tokenizer: Any = None, max_length: int = 256) -> Report:
+def examine(data: DataSet, tokenizer: Any = None, max_length: int = 256) -> DataReport:
     """The report of `data` (of data.read_all). Without a tokenizer no tokens are counted. max_length in tokens."""
     origin = data.origin
     splits = {name: reviews for name, reviews in data.splits.items() if len(reviews)}
@@ -123,13 +48,13 @@ def examine(data: DataSet, tokenizer: Any = None, max_length: int = 256) -> Repo
     balance = {name: _balance(reviews, data.labels) for name, reviews in splits.items()}
     labels = {label: sum(counts[label] for counts in balance.values()) for label in data.labels}
     languages, looked_at = _languages(splits)
-    entities, garbled = _damaged(splits)
-    found = Report(
+    entities, garbled, repairs = _damage(splits)
+    report = DataReport(
         name=data.name,
         rows=origin.rows,
         used=sum(map(len, splits.values())),
         skipped=tuple(
-            Skipped(reason, rows, origin.first_lines.get(reason, ()))
+            Skipped(reason=reason, rows=rows, first_lines=origin.first_lines.get(reason, ()))
             for reason, rows in sorted(data.skipped.items(), key=lambda item: -item[1])
         ),
         labels=labels,
@@ -145,7 +70,7 @@ def examine(data: DataSet, tokenizer: Any = None, max_length: int = 256) -> Repo
         columns=origin.columns,
         splits={name: len(reviews) for name, reviews in splits.items()},
         balance=balance,
-        tokens=_lengths(splits, tokenizer, max_length) if tokenizer is not None else None,
+        tokens=_token_lengths(splits, tokenizer, max_length) if tokenizer is not None else None,
         duplicates=sum(_repeated(found) for found in keys.values()),
         contradicting=contradicting,
         contradictions=contradictions,
@@ -154,9 +79,9 @@ def examine(data: DataSet, tokenizer: Any = None, max_length: int = 256) -> Repo
         language_reviews=looked_at,
         entities=entities,
         garbled=garbled,
-        warnings=(),
+        repairs=repairs,
     )
-    return _with_warnings(found, data)
+    return report.model_copy(update={"warnings": tuple(_warnings(report, data))})
 
 
 def _keys(texts: Sequence[str]) -> NDArray[np.int64]:
@@ -199,7 +124,7 @@ def _contradictions(
         start, end = starts[group], starts[group] + sizes[group]
         counts = np.bincount(labels[start:end], minlength=len(data.labels)).tolist()
         named = {name: count for name, count in zip(data.labels, counts, strict=True) if count}
-        examples.append(Contradiction(_text_at(splits, int(order[start])), named))
+        examples.append(Contradiction(text=_text_at(splits, int(order[start])), labels=named))
     return rows, tuple(examples)
 
 
@@ -211,15 +136,18 @@ def _text_at(splits: dict[str, Reviews], row: int) -> str:
     raise IndexError(row)
 
 
-def _damaged(splits: dict[str, Reviews]) -> tuple[int, int]:
-    """(reviews with HTML entities, reviews with mojibake)."""
+def _damage(splits: dict[str, Reviews]) -> tuple[int, int, tuple[Repair, ...]]:
+    """(reviews with HTML entities, reviews with encoding errors, a few of both with their repair)."""
     entities = garbled = 0
+    repairs: list[Repair] = []
     for text in chain.from_iterable(reviews.texts for reviews in splits.values()):
-        if "&" in text and has_entities(text):
-            entities += 1
-        if not text.isascii() and is_garbled(text):
-            garbled += 1
-    return entities, garbled
+        escaped = "&" in text and has_entities(text)
+        wrong = not text.isascii() and is_garbled(text)
+        entities += escaped
+        garbled += wrong
+        if (escaped or wrong) and len(repairs) < REPAIRS:
+            repairs.append(Repair(before=text, after=mend(text)))
+    return entities, garbled, tuple(repairs)
 
 
 def _leaks(splits: dict[str, Reviews], keys: dict[str, NDArray[np.int64]]) -> tuple[Leak, ...]:
@@ -230,7 +158,7 @@ def _leaks(splits: dict[str, Reviews], keys: dict[str, NDArray[np.int64]]) -> tu
             rows = np.flatnonzero(np.isin(keys[judged], keys[known]))
             if len(rows):
                 texts = tuple(dict.fromkeys(splits[judged].texts[row] for row in rows[:50]))
-                found.append(Leak(known, judged, len(rows), texts[:EXAMPLES]))
+                found.append(Leak(known=known, judged=judged, rows=len(rows), examples=texts[:EXAMPLES]))
     return tuple(found)
 
 
@@ -244,14 +172,14 @@ def _sampled(splits: dict[str, Reviews], count: int) -> list[str]:
     return texts[:count]
 
 
-def _lengths(splits: dict[str, Reviews], tokenizer: Any, max_length: int) -> Lengths:
+def _token_lengths(splits: dict[str, Reviews], tokenizer: Any, max_length: int) -> TokenLengths:
     texts = _sampled(splits, TOKEN_REVIEWS)
     counts: list[int] = []
     for start in range(0, len(texts), 256):
         counts += map(len, tokenizer(texts[start : start + 256], truncation=False, verbose=False)["input_ids"])
     found = np.array(counts)
     over = np.maximum(found - max_length, 0)
-    return Lengths(
+    return TokenLengths(
         p50=int(np.percentile(found, 50)),
         p95=int(np.percentile(found, 95)),
         max=int(found.max()),
@@ -260,6 +188,7 @@ def _lengths(splits: dict[str, Reviews], tokenizer: Any, max_length: int) -> Len
         max_length=max_length,
         reviews=len(texts),
         sampled=len(texts) < sum(map(len, splits.values())),
+        counts=dict(sorted(Counter(counts).items())),
     )
 
 
@@ -279,8 +208,8 @@ def _languages(splits: dict[str, Reviews]) -> tuple[dict[str, float], int]:
     return (common | {"other": rest} if rest > 0 else common), len(texts)
 
 
-def _with_warnings(report: Report, data: DataSet) -> Report:
-    """The report with what a reader should not overlook, in sentences."""
+def _warnings(report: DataReport, data: DataSet) -> list[str]:
+    """What a reader should not overlook, in sentences."""
     said = list(data.notes)
     if data.origin.encoding_guessed:
         said.append(
@@ -323,21 +252,11 @@ def _with_warnings(report: Report, data: DataSet) -> Report:
         said.append(f"The reviews are in several languages, as far as can be told: {_shares(report.languages)}.")
     if report.tokens and report.tokens.sampled:
         said.append(f"Tokens were counted on a random sample of {report.tokens.reviews:,} reviews.")
-    return Report(**{**vars(report), "warnings": tuple(said)})
+    return said
 
 
 def _shares(languages: dict[str, float]) -> str:
     return ", ".join(f"{name} {percent(share)}" for name, share in list(languages.items())[:4])
-
-
-@dataclass(frozen=True)
-class PreviewRow:
-    """One review of a preview; row: its number in its split, from 1. label "" where there is none."""
-
-    split: str
-    row: int
-    label: str
-    text: str
 
 
 def preview(data: DataSet, query: str = "", start: int = 0, count: int = 50) -> tuple[list[PreviewRow], int]:
@@ -351,29 +270,14 @@ def preview(data: DataSet, query: str = "", start: int = 0, count: int = 50) -> 
             if wanted and label not in fitting and wanted not in text.casefold():
                 continue
             if start <= total < start + count:
-                found.append(PreviewRow(split, row, data.labels[label] if label >= 0 else "", text))
+                found.append(
+                    PreviewRow(split=split, row=row, label=data.labels[label] if label >= 0 else "", text=text)
+                )
             total += 1
     return found, total
 
 
-@dataclass(frozen=True)
-class Seen:
-    """A review as the model gets it, padded to `length` tokens: tokens as text, ids, attention mask (0 = padding), what
-    was cut off.
-    """
-
-    tokens: tuple[str, ...]
-    ids: tuple[int, ...]
-    mask: tuple[int, ...]
-    padding: int
-    cut_tokens: int
-    cut_text: str
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-def as_model_sees(text: str, tokenizer: Any, max_length: int, length: int = 0) -> Seen:
+def as_model_sees(text: str, tokenizer: Any, max_length: int, length: int = 0) -> TokenizedReview:
     """`text` cut to `max_length` tokens and padded to `length`: that of the longest review beside it in a batch (0 =
     not padded).
     """
@@ -383,7 +287,8 @@ def as_model_sees(text: str, tokenizer: Any, max_length: int, length: int = 0) -
         {"input_ids": [kept["input_ids"]]}, padding="max_length", max_length=max(length, len(kept["input_ids"]))
     )
     ids, mask = padded["input_ids"][0], padded["attention_mask"][0]
-    return Seen(
+    return TokenizedReview(
+        text=text,
         tokens=tuple(tokenizer.convert_ids_to_tokens(ids)),
         ids=tuple(ids),
         mask=tuple(mask),

@@ -13,6 +13,7 @@ from typing import Any
 
 import gradio as gr
 
+from ...core.data_report import DataReport
 from ...core.errors import DataError, DemoError
 from ...core.names import SAMPLE
 from ...core.records import NO_COLUMN
@@ -65,7 +66,14 @@ class Looked:
     """What the page shows: a request and its report."""
 
     request: DataRequest
-    report: dict[str, Any]
+    report: DataReport
+    max_length: int = LENGTH
+    asked_model: str = SAMPLE
+
+    @property
+    def most_tokens(self) -> int:
+        """What the model takes."""
+        return self.report.tokens.max_length if self.report.tokens else LENGTH
 
 
 @dataclass(frozen=True)
@@ -104,21 +112,21 @@ def build_reading() -> Section:
 
     def draw(looked: Looked) -> Changes:
         report, request = looked.report, looked.request
-        columns, own = list(map(str, report["columns"])), request.data != SAMPLE
+        columns, own = list(map(str, report.columns)), request.data != SAMPLE
         found = {name: read_value(report, name) for name in ("encoding", "delimiter", "header")}
         delimiters = DELIMITERS + [
             (it, it) for it in [found["delimiter"]] if it and it not in dict(DELIMITERS).values()
         ]
         return {
-            text: gr.Dropdown(columns, value=report["text_column"]),
-            label: gr.Dropdown(columns, value=report["label_column"]),
+            text: gr.Dropdown(columns, value=report.text_column),
+            label: gr.Dropdown(columns, value=report.label_column),
             title: gr.Dropdown(
                 [("none", NO_COLUMN), *((name, name) for name in columns)], value=read_value(report, "title")
             ),
             split: gr.Dropdown(
-                [("all", ""), *((name, name) for name in report["splits_there"])],
+                [("all", ""), *((name, name) for name in report.available_splits)],
                 value=request.split,
-                visible=len(report["splits_there"]) > 1,
+                visible=len(report.available_splits) > 1,
             ),
             encoding: gr.Dropdown(
                 list(dict.fromkeys([found["encoding"], *ENCODINGS])) if found["encoding"] else [],
@@ -126,10 +134,10 @@ def build_reading() -> Section:
                 visible=own and bool(found["encoding"]),
             ),
             delimiter: gr.Dropdown(
-                delimiters, value=found["delimiter"] or None, visible=own and report["header"] is not None
+                delimiters, value=found["delimiter"] or None, visible=own and report.header is not None
             ),
-            header: gr.Dropdown(value=found["header"] or None, visible=own and report["header"] is not None),
-            labels: gr.Textbox(read_value(report, "labels"), visible=own and bool(report["labels"])),
+            header: gr.Dropdown(value=found["header"] or None, visible=own and report.header is not None),
+            labels: gr.Textbox(read_value(report, "labels"), visible=own and bool(report.labels)),
             mend: gr.Checkbox(request.mend, visible=own),
         }
 
@@ -147,15 +155,15 @@ def build_reading() -> Section:
     return Section(parts, draw)
 
 
-def read_value(report: Mapping[str, Any], name: str) -> Any:
+def read_value(report: DataReport, name: str) -> Any:
     """What a field of `build_reading` shows where nothing else is asked for than what was found."""
     if name in ("text", "label"):
-        return report[f"{name}_column"]
+        return getattr(report, f"{name}_column")
     if name == "title":
-        return report["title_column"] or NO_COLUMN
+        return report.title_column or NO_COLUMN
     if name == "header":
-        return {True: "yes", False: "no", None: ""}[report["header"]]
-    return "\n".join(report["labels"]) if name == "labels" else report[name] or ""
+        return {True: "yes", False: "no", None: ""}[report.header]
+    return "\n".join(report.labels) if name == "labels" else getattr(report, name) or ""
 
 
 def changed_request(looked: Looked, fields: Mapping[str, Any]) -> DataRequest:
@@ -201,8 +209,8 @@ def build_report(state: gr.State) -> Section:
             summary: view_summary(report),
             warnings: view_warnings(report),
             balance: view_balance(report),
-            lengths: view_lengths(report, report["max_length"]),
-            max_length: gr.Slider(maximum=max(16, report["most_tokens"]), value=report["max_length"]),
+            lengths: view_lengths(report, looked.max_length),
+            max_length: gr.Slider(maximum=max(16, looked.most_tokens), value=looked.max_length),
         }
 
     @shown
@@ -241,7 +249,7 @@ def build_faults() -> Section:
             languages: view_languages(report),
             doubles: view_doubles(report),
             damage: view_damage(report, looked.request.mend),
-            mend: gr.Button(visible=bool(report["damaged"])),
+            mend: gr.Button(visible=bool(report.repairs)),
         }
 
     return Section(
@@ -270,7 +278,7 @@ def build_subset(services: Services, state: gr.State) -> Section:
     def drawn(looked: Looked, unit: str, amount: Any) -> str:
         return view_subset(
             services.examiner.subset(looked.request, chosen_rows(services, looked, unit, amount))
-            if looked.report["labels"]
+            if looked.report.labels
             else None
         )
 
@@ -307,7 +315,7 @@ def chosen_rows(services: Services, looked: Looked, unit: str, amount: Any) -> i
     ):
         wanted = "a share above 0, up to 100 per cent" if unit == "share" else "a number of reviews from 1 on"
         raise DataError(f"{str(amount)[:20]} cannot be used; give {wanted}.")
-    of = int(services.examiner.subset(looked.request, 0)["of"])
+    of = int(services.examiner.subset(looked.request, 0).available)
     return max(1, round(of * amount / 100)) if unit == "share" else min(int(amount), of)
 
 
@@ -336,7 +344,7 @@ def build_reviews(services: Services, state: gr.State, max_length: gr.Slider, mo
         rows, total = services.examiner.preview(looked.request, query, first, PAGE)
         return {
             start: first,
-            listed: [(row["split"], row["row"]) for row in rows],
+            listed: [(row.split, row.row) for row in rows],
             reviews: view_reviews(rows, total, first, query, pressed),
             earlier: gr.Button(interactive=first > 0),
             later: gr.Button(interactive=first + PAGE < total),

@@ -6,6 +6,7 @@ page. Handlers hand back what changes, by component."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -116,8 +117,8 @@ def build_data_tab(
         answer = services.examiner.examine(
             request, whose, lambda phase, share: progress(share, desc=phase), should_stop
         )
-        length = min(int(form["max_length"] or LENGTH), answer["most_tokens"])
-        looked = Looked(request, answer | {"max_length": length, "asked_model": form["model"]})
+        looked = Looked(request, answer, asked_model=form["model"])
+        looked = replace(looked, max_length=min(int(form["max_length"] or LENGTH), looked.most_tokens))
         drawn = {part: change for section in sections for part, change in section.draw(looked).items()}
         return {
             **drawn,
@@ -199,9 +200,7 @@ def build_data_tab(
     def on_reading(progress: gr.Progress = progress, **form: Any) -> Changes:
         """The same source by what the fields say now, where that is something new."""
         state: Looked | None = form["state"]
-        if state is None or (
-            changed_request(state, form) == state.request and form["model"] == state.report["asked_model"]
-        ):
+        if state is None or (changed_request(state, form) == state.request and form["model"] == state.asked_model):
             return gr.skip()
         try:
             return examine(changed_request(state, form), form, progress)
@@ -219,11 +218,11 @@ def build_data_tab(
     @shown
     def on_train(state: Looked | None, unit: str, amount: Any, max_length: float, model: str) -> Changes:
         try:
-            if state is None or not state.report["labels"]:
+            if state is None or not state.report.labels:
                 raise DataError("There is nothing to train on without labels; name the label column above.")
             rows = chosen_rows(services, state, unit, amount)
             if services.public and not rows:  # its limits count steps, so how many reviews "all" are is said
-                rows = int(services.examiner.subset(state.request, 0)["of"])
+                rows = int(services.examiner.subset(state.request, 0).available)
             values = run_settings(state, rows, int(max_length), services.store.home)
         except DemoError as error:
             return {subset.parts["refused"]: view_problems([str(error)])}
@@ -307,9 +306,9 @@ def run_settings(looked: Looked, rows: int, max_length: int, home: Path) -> dict
         "data": uploads.name_of(request.data, home),
         "data_config": request.config,
         "data_revision": request.revision,
-        "text_column": report["text_column"] if named else request.text,
-        "title_column": report["title_column"] or NO_COLUMN if named else request.title,
-        "label_column": report["label_column"] if named else request.label,
+        "text_column": report.text_column if named else request.text,
+        "title_column": report.title_column or NO_COLUMN if named else request.title,
+        "label_column": report.label_column if named else request.label,
         "encoding": request.encoding,
         "delimiter": "tab" if request.delimiter == "\t" else request.delimiter,
         "header": {True: "yes", False: "no", None: "found"}[request.header],

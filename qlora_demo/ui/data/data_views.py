@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
-from typing import Any
 
+from ...core.data_report import DataReport, Repair
 from ...core.format import cut, percent, shorten
 
 BINS = 48
@@ -56,65 +56,61 @@ KINDS = {
 PACKINGS = {"gz": "packed with gzip", "zip": "packed in a .zip"}
 
 
-def view_summary(report: Mapping[str, Any]) -> str:
+def view_summary(report: DataReport) -> str:
     """What was found, in big numbers, and how it was read."""
-    left_out = report["rows"] - report["used"]
-    leaking = sum(leak["rows"] for leak in report["leaks"])
-    tokens = report["tokens"]
+    left_out = report.rows - report.used
+    leaking = sum(leak.rows for leak in report.leaks)
+    tokens = report.tokens
     figures = [
-        ("Reviews", f"{report['used']:,}", f"of {report['rows']:,} rows"),
+        ("Reviews", f"{report.used:,}", f"of {report.rows:,} rows"),
         ("Left out", f"{left_out:,}", "by reason, below" if left_out else "none"),
         (
             "Labels",
-            f"{len(report['labels'])}",
-            "in order" if report["ordinal"] else "classes" if report["labels"] else "no column found",
+            f"{len(report.labels)}",
+            "in order" if report.ordinal else "classes" if report.labels else "no column found",
         ),
-        (
-            "Doubles",
-            f"{report['duplicates']:,}",
-            f"{percent(report['duplicates'] / max(1, report['used']))} repeat a text",
-        ),
-        ("Contradictions", f"{report['contradicting']:,}", "one text, several labels"),
-        *([("In two splits", f"{leaking:,}", "known before they are judged")] if len(report["splits"]) > 1 else []),
-        ("Median length", f"{tokens['p50']:,}" if tokens else "–", "tokens"),
+        ("Doubles", f"{report.duplicates:,}", f"{percent(report.duplicates / max(1, report.used))} repeat a text"),
+        ("Contradictions", f"{report.contradicting:,}", "one text, several labels"),
+        *([("In two splits", f"{leaking:,}", "known before they are judged")] if len(report.splits) > 1 else []),
+        ("Median length", f"{tokens.p50:,}" if tokens else "–", "tokens"),
     ]
     facts = "".join(f"<div><dt>{name}</dt><dd>{value}<small>{unit}</small></dd></div>" for name, value, unit in figures)
     return (
-        f'<h2><bdi>{escape(report["name"])}</bdi></h2><p class="quiet">{_read_as(report)}</p><dl class="facts'
+        f'<h2><bdi>{escape(report.name)}</bdi></h2><p class="quiet">{_read_as(report)}</p><dl class="facts'
         f' data-facts">{facts}</dl>'
     )
 
 
-def _read_as(report: Mapping[str, Any]) -> str:
-    kind, _, packing = report["format"].partition(".")
+def _read_as(report: DataReport) -> str:
+    kind, _, packing = report.format.partition(".")
     parts = [KINDS.get(kind, escape(kind)), *([PACKINGS.get(packing, escape(packing))] if packing else [])]
-    rule = f" Labels: {escape(report['label_rule'])}." if report["label_rule"] else ""
+    rule = f" Labels: {escape(report.label_rule)}." if report.label_rule else ""
     return f"Read as {', '.join(parts)}.{rule}"
 
 
-def view_warnings(report: Mapping[str, Any]) -> str:
+def view_warnings(report: DataReport) -> str:
     """What should not be overlooked, one sentence each."""
-    said = [*([report["token_problem"]] if report["token_problem"] else []), *report["warnings"]]
+    said = [*([report.tokenizer_problem] if report.tokenizer_problem else []), *report.warnings]
     if not said:
         return '<p class="quiet">Nothing looks wrong with them.</p>'
     return f'<ul class="data-warnings">{"".join(f"<li>{escape(sentence)}</li>" for sentence in said)}</ul>'
 
 
-def view_balance(report: Mapping[str, Any]) -> str:
+def view_balance(report: DataReport) -> str:
     """How many reviews each label has, the splits one after the other in each bar."""
-    if not report["labels"]:
+    if not report.labels:
         return '<h3>Labels</h3><p class="quiet">There is no label column: name it above to train on these reviews.</p>'
-    splits = list(report["balance"])
-    most, total = max(report["labels"].values()), sum(report["labels"].values())
+    splits = list(report.balance)
+    most, total = max(report.labels.values()), sum(report.labels.values())
     rows = "".join(
         f'<div class="data-row"><bdi title="{escape(label)}">{escape(shorten(label, 24))}</bdi><div class="data-bar">'
-        + "".join(_part(place, split, report["balance"][split][label], most) for place, split in enumerate(splits))
+        + "".join(_part(place, split, report.balance[split][label], most) for place, split in enumerate(splits))
         + "</div><span"
         f' class="number"><strong>{count:,}</strong><small>{percent(count / max(1, total))}</small></span></div>'
-        for label, count in report["labels"].items()
+        for label, count in report.labels.items()
     )
     legend = "".join(
-        f'<span><i class="data-split-{place}"></i>{escape(split)} ({report["splits"][split]:,})</span>'
+        f'<span><i class="data-split-{place}"></i>{escape(split)} ({report.splits[split]:,})</span>'
         for place, split in enumerate(splits)
     )
     below = f'<p class="legend">{legend}</p>{_split_table(report, splits)}' if len(splits) > 1 else ""
@@ -128,17 +124,15 @@ def _part(place: int, split: str, count: int, most: int) -> str:
     )
 
 
-def _split_table(report: Mapping[str, Any], splits: Sequence[str]) -> str:
+def _split_table(report: DataReport, splits: Sequence[str]) -> str:
     """The same in shares of each split: where they differ, what is judged is unlike what was trained on."""
     heads = "".join(f'<th scope="col" class="number">{escape(split)}</th>' for split in splits)
 
     def cells(label: str) -> str:
-        shares = (report["balance"][split][label] / max(1, report["splits"][split]) for split in splits)
+        shares = (report.balance[split][label] / max(1, report.splits[split]) for split in splits)
         return "".join(f'<td class="number">{percent(share)}</td>' for share in shares)
 
-    body = "".join(
-        f'<tr><th scope="row"><bdi>{escape(label)}</bdi></th>{cells(label)}</tr>' for label in report["labels"]
-    )
+    body = "".join(f'<tr><th scope="row"><bdi>{escape(label)}</bdi></th>{cells(label)}</tr>' for label in report.labels)
     return (
         '<details class="data-more"><summary>Shares of each split</summary><div class="scroll"><table'
         ' class="plain"><thead><tr><th'
@@ -146,23 +140,23 @@ def _split_table(report: Mapping[str, Any], splits: Sequence[str]) -> str:
     )
 
 
-def view_lengths(report: Mapping[str, Any], max_length: int) -> str:
+def view_lengths(report: DataReport, max_length: int) -> str:
     """How long the reviews are, and what is cut at `max_length` tokens."""
-    lengths: Mapping[int, int] = report["lengths"]
-    reviews = sum(lengths.values())
-    if not reviews:
+    if report.tokens is None or not report.tokens.counts:
         return ""
-    tokens = sum(length * count for length, count in lengths.items())
+    tokens, lengths = report.tokens, report.tokens.counts
+    reviews = sum(lengths.values())
+    total = sum(length * count for length, count in lengths.items())
     longer = sum(count for length, count in lengths.items() if length > max_length)
     lost = sum((length - max_length) * count for length, count in lengths.items() if length > max_length)
     figures = [
         ("Reviews cut", percent(longer / reviews), f"{longer:,} of {reviews:,}"),
-        ("Tokens lost", percent(lost / max(1, tokens)), f"{lost:,} of {tokens:,}"),
-        ("Shorter than", f"{report['tokens']['p95']:,}", "95 of 100 reviews"),
-        ("Longest", f"{report['tokens']['max']:,}", "tokens"),
+        ("Tokens lost", percent(lost / max(1, total)), f"{lost:,} of {total:,}"),
+        ("Shorter than", f"{tokens.p95:,}", "95 of 100 reviews"),
+        ("Longest", f"{tokens.max:,}", "tokens"),
     ]
     facts = "".join(f"<div><dt>{name}</dt><dd>{value}<small>{unit}</small></dd></div>" for name, value, unit in figures)
-    sampled = f" Counted on a random sample of {reviews:,} reviews." if report["tokens"]["sampled"] else ""
+    sampled = f" Counted on a random sample of {reviews:,} reviews." if tokens.sampled else ""
     said = f'<p class="caption">{_say_cut(longer, reviews)}{sampled}</p>'
     return f'{_histogram(lengths, max_length)}<dl class="facts data-facts data-four">{facts}</dl>{said}'
 
@@ -212,14 +206,14 @@ def _percentile(lengths: Mapping[int, int], share: float) -> int:
     return max(lengths)
 
 
-def view_left_out(report: Mapping[str, Any]) -> str:
+def view_left_out(report: DataReport) -> str:
     """Rows that were left out, by reason, with their first lines."""
-    if not report["skipped"]:
+    if not report.skipped:
         return '<h3>Left out</h3><p class="quiet">No row was left out.</p>'
     rows = "".join(
-        f'<tr><th scope="row"><bdi>{escape(one["reason"])}</bdi></th><td class="number">{one["rows"]:,}</td>'
-        f"<td>{', '.join(f'{line:,}' for line in one['first_lines'])}{', …' if one['rows'] > len(one['first_lines']) else ''}</td></tr>"  # noqa: E501
-        for one in report["skipped"]
+        f'<tr><th scope="row"><bdi>{escape(one.reason)}</bdi></th><td class="number">{one.rows:,}</td>'
+        f"<td>{', '.join(f'{line:,}' for line in one.first_lines)}{', …' if one.rows > len(one.first_lines) else ''}</td></tr>"  # noqa: E501
+        for one in report.skipped
     )
     return (
         '<h3>Left out</h3><div class="scroll"><table class="plain"><thead><tr><th scope="col">Reason</th><th'
@@ -228,24 +222,24 @@ def view_left_out(report: Mapping[str, Any]) -> str:
     )
 
 
-def view_doubles(report: Mapping[str, Any]) -> str:
+def view_doubles(report: DataReport) -> str:
     """Texts that contradict each other, and texts that stand in two splits; examples of both."""
     torn = [
         (
-            one["text"],
+            one.text,
             ", ".join(
                 f"<b><bdi>{escape(label)}</bdi></b> in {rows:,} row{'s' * (rows > 1)}"
-                for label, rows in one["labels"].items()
+                for label, rows in one.labels.items()
             ),
         )
-        for one in report["contradictions"]
+        for one in report.contradictions
     ]
     parts = ["<h3>Contradictions</h3>", _quotes(torn) or '<p class="quiet">No text has several labels.</p>']
-    if len(report["splits"]) > 1:
+    if len(report.splits) > 1:
         leaking = [
-            (text, f"in {escape(leak['known'])} and {escape(leak['judged'])}")
-            for leak in report["leaks"]
-            for text in leak["examples"][:2]
+            (text, f"in {escape(leak.known)} and {escape(leak.judged)}")
+            for leak in report.leaks
+            for text in leak.examples[:2]
         ]
         parts += ["<h3>In two splits</h3>", _quotes(leaking) or '<p class="quiet">No text stands in two splits.</p>']
     return "".join(parts)
@@ -258,11 +252,11 @@ def _quotes(found: Iterable[tuple[str, str]]) -> str:
     return f'<ul class="data-quotes">{items}</ul>' if items else ""
 
 
-def view_languages(report: Mapping[str, Any]) -> str:
+def view_languages(report: DataReport) -> str:
     """The languages, as far as they can be told; the rare ones together."""
-    if not report["languages"]:
+    if not report.languages:
         return '<h3>Languages</h3><p class="quiet">The reviews are too short to tell.</p>'
-    known = {name: share for name, share in report["languages"].items() if share >= LEAST_LANGUAGE}
+    known = {name: share for name, share in report.languages.items() if share >= LEAST_LANGUAGE}
     shares = {
         **{LANGUAGES.get(name, name): share for name, share in known.items()},
         "Others or unsure": 1 - sum(known.values()),
@@ -275,14 +269,14 @@ def view_languages(report: Mapping[str, Any]) -> str:
     )
     return (
         f'<h3>Languages</h3><div class="data-rows">{rows}</div><p class="caption">Guessed from'
-        f" {report['language_reviews']:,} reviews of twenty characters or more.</p>"
+        f" {report.language_reviews:,} reviews of twenty characters or more.</p>"
     )
 
 
-def view_damage(report: Mapping[str, Any], mended: bool) -> str:
+def view_damage(report: DataReport, mended: bool) -> str:
     """Reviews that came through the wrong hands, and what mending makes of the first of them."""
     head = "<h3>Damaged letters</h3>"
-    if not report["entities"] and not report["garbled"]:
+    if not report.entities and not report.garbled:
         said = (
             "What could be mended is mended."
             if mended
@@ -292,23 +286,24 @@ def view_damage(report: Mapping[str, Any], mended: bool) -> str:
     pairs = "".join(
         f'<li><small>as it is</small><q dir="auto">{escape(before)}</q><small>mended</small><q'
         f' dir="auto">{escape(after)}</q></li>'
-        for before, after in map(_changed, report["damaged"])
+        for before, after in map(_changed, report.repairs)
     )
     return (
-        f"{head}<p><strong>{report['entities']:,}</strong> reviews hold HTML entities,"
-        f" <strong>{report['garbled']:,}</strong> letters of a "
+        f"{head}<p><strong>{report.entities:,}</strong> reviews hold HTML entities,"
+        f" <strong>{report.garbled:,}</strong> letters of a "
         f'wrong encoding.</p><ul class="data-quotes data-mended">{pairs}</ul>'
     )
 
 
-def _changed(pair: tuple[str, str], around: int = 40) -> tuple[str, str]:
+def _changed(repair: Repair, around: int = 40) -> tuple[str, str]:
     """Both texts about the first place where they differ."""
-    before, after = pair
+    before, after = repair.before, repair.after
     first = next(
         (i for i, (a, b) in enumerate(zip(before, after, strict=False)) if a != b), min(len(before), len(after))
     )
     start = max(0, first - around)
     lead = "…" if start else ""
     return tuple(
-        f"{lead}{text[start : first + 2 * around]}{'…' if len(text) > first + 2 * around else ''}" for text in pair
+        f"{lead}{text[start : first + 2 * around]}{'…' if len(text) > first + 2 * around else ''}"
+        for text in (before, after)
     )  # type: ignore[return-value]
