@@ -35,13 +35,8 @@ class File:
         self.oid = hashlib.sha1(b"blob %d\0" % len(blob) + blob).hexdigest()
 
     def entry(self, path: str) -> dict[str, Any]:
-        return {
-            "type": "file",
-            "oid": self.oid,
-            "size": self.size,
-            "path": path,
-            **({"lfs": self.lfs} if self.lfs else {}),
-        }
+        facts = {"type": "file", "oid": self.oid, "size": self.size, "path": path}
+        return {**facts, "lfs": self.lfs} if self.lfs else facts
 
 
 @dataclass
@@ -58,9 +53,8 @@ class Commit:
     @staticmethod
     def name(files: dict[str, File], before: str = "") -> str:
         """A sha made from the content, and from what came before."""
-        return hashlib.sha1(
-            (before + "".join(f"{path} {file.oid}\n" for path, file in files.items())).encode()
-        ).hexdigest()
+        listed = "".join(f"{path} {file.oid}\n" for path, file in files.items())
+        return hashlib.sha1((before + listed).encode()).hexdigest()
 
     def entries(self, under: str = "", recursive: bool = True) -> list[dict[str, Any]]:
         """What the tree endpoint lists below a folder: folders too, each before its content."""
@@ -83,10 +77,10 @@ class Commit:
 class Repo:
     kind: str  # "models" or "datasets", as in the API's paths
     id: str
-    license: str | None
-    gated: str | bool  # False, "auto" or "manual"
-    private: bool
-    readers: set[str]  # users who may read a gated or private repository
+    license: str | None = None
+    gated: str | bool = False  # False, "auto" or "manual"
+    private: bool = False
+    readers: set[str] = field(default_factory=set)  # users who may read a gated or private repository
     commits: dict[str, Commit] = field(default_factory=dict)
     branches: dict[str, str] = field(default_factory=dict)  # name to sha
 

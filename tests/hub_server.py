@@ -27,7 +27,6 @@ import struct
 import sys
 import tempfile
 import threading
-from collections.abc import Iterable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -40,7 +39,7 @@ from tests.hub_writes import Writes
 TOKEN, USER = "hf_" + "t" * 34, "tester"
 REVIEWS = Path(__file__).parents[1] / "assets" / "sample_reviews"
 
-_WORDS = "revision|tree|paths-info|refs|commits|auth-check|preupload|commit|branch"
+_WORDS = "revision|tree|paths-info|preupload|commit|branch"
 _API = rf"/api/(?P<kind>models|datasets|spaces)/(?P<id>[^/]+(?:/(?!(?:{_WORDS})(?:/|$))[^/]+)?)"
 _AT = r"(?P<revision>refs/(?:convert|pr)/[^/]+|[^/]+)"
 _GIT = r"/(?:(?P<kind>datasets|spaces)/)?(?P<id>[^/]+/[^/]+)\.git/info/lfs"
@@ -49,9 +48,6 @@ ROUTES = [  # matched in this order against the path as sent: a revision is quot
     ("GET", rf"{_API}(?:/revision/{_AT})?", "info"),
     ("GET", rf"{_API}/tree/{_AT}(?:/(?P<path>.+))?", "tree"),
     ("POST", rf"{_API}/paths-info/{_AT}", "paths_info"),
-    ("GET", rf"{_API}/refs", "refs"),
-    ("GET", rf"{_API}/commits/{_AT}", "commits"),
-    ("GET", rf"{_API}/auth-check", "auth_check"),
     ("GET", r"/cdn/(?P<kind>models|datasets|spaces)/(?P<id>.+)/(?P<revision>[0-9a-f]{40})/-/(?P<path>.+)", "cdn"),
     ("GET", rf"/(?:(?P<kind>datasets|spaces)/)?(?P<id>[^/]+(?:/[^/]+)?)/resolve/{_AT}/(?P<path>.+)", "resolve"),
     ("GET", r"/", "home"),
@@ -167,22 +163,11 @@ class HubServer:
         """The same for a data set."""
         return self._add("datasets", repo_id, Path(folder), **options)
 
-    def _add(
-        self,
-        kind: str,
-        repo_id: str,
-        folder: Path,
-        *,
-        revision: str | None = None,
-        license: str | None = None,
-        gated: str | bool = False,
-        private: bool = False,
-        readers: Iterable[str] = (),
-    ) -> str:
-        repo = self.repos.get((kind, repo_id)) or Repo(kind, repo_id, license, gated, private, set())
-        repo.license, repo.private, repo.readers = license, private, set(readers)
-        repo.gated = "auto" if gated is True else gated
-        self.repos[kind, repo_id] = repo
+    def _add(self, kind: str, repo_id: str, folder: Path, *, revision: str | None = None, **options: Any) -> str:
+        repo = self.repos.setdefault((kind, repo_id), Repo(kind, repo_id))
+        repo.license, repo.private = options.get("license"), options.get("private", False)
+        repo.readers = set(options.get("readers", ()))
+        repo.gated = "auto" if options.get("gated") is True else options.get("gated", False)
         return repo.add(Commit.of(folder, revision))
 
     def fail_next(
@@ -280,17 +265,9 @@ class _Handler(Writes, BaseHTTPRequestHandler):
         if isinstance(failure.what, str):
             raise ConnectionAbortedError("injected")
         limit = {"RateLimit": '"api";r=0;t=1', "RateLimit-Policy": '"fixed window";"api";q=500;w=300'}
-        codes = {
-            401: "GatedRepo",
-            403: "GatedRepo",
-            404: "EntryNotFound" if "/resolve/" in self.where else "RepoNotFound",
-        }
-        raise Refusal(
-            failure.what,
-            codes.get(failure.what, ""),
-            f"Injected {failure.what}",
-            **(limit if failure.what == 429 else {}),
-        )
+        missing = "EntryNotFound" if "/resolve/" in self.where else "RepoNotFound"
+        code = {401: "GatedRepo", 403: "GatedRepo", 404: missing}.get(failure.what, "")
+        raise Refusal(failure.what, code, f"Injected {failure.what}", **(limit if failure.what == 429 else {}))
 
     # -- answers -------------------------------------------------------------------------------------------------------
     def start(self, status: int, headers: dict[str, Any]) -> bool:
@@ -353,18 +330,11 @@ class _Handler(Writes, BaseHTTPRequestHandler):
         if repo is None and (new := self.hub.renamed.get(repo_id)):
             raise Refusal(307, "", "Moved", Location=self.path.replace(f"/{repo_id}", f"/{new}", 1))
         if repo is None or (repo.private and user not in repo.readers):
-            raise Refusal(
-                404 if user else 401,
-                "RepoNotFound",
-                "Repository not found" if user else "Invalid username or password.",
-            )
+            words = "Repository not found" if user else "Invalid username or password."
+            raise Refusal(404 if user else 401, "RepoNotFound", words)
         if content and repo.gated and user not in repo.readers:
-            raise Refusal(
-                403 if user else 401,
-                "GatedRepo",
-                f"Access to {kind[:-1]} {repo_id} is restricted. You must have access to it and be authenticated to"
-                " access it.",
-            )
+            words = "is restricted. You must have access to it and be authenticated to access it."
+            raise Refusal(403 if user else 401, "GatedRepo", f"Access to {kind[:-1]} {repo_id} {words}")
         return repo
 
     # -- endpoints -----------------------------------------------------------------------------------------------------
@@ -375,21 +345,11 @@ class _Handler(Writes, BaseHTTPRequestHandler):
         if (user := self.user()) is None:
             raise Refusal(401, "", "Invalid username or password.")
         role = self.hub.roles.get(self.headers["Authorization"].removeprefix("Bearer "), "write")
-        access = {"displayName": "test", "role": role, "createdAt": DATE}
-        self.send_json(
-            {
-                "type": "user",
-                "id": "0" * 24,
-                "name": user,
-                "fullname": user,
-                "orgs": [
-                    {"type": "org", "name": name, "roleInOrg": rank}
-                    for name, rank in self.hub.orgs.get(user, {}).items()
-                ],
-                "isPro": False,
-                "auth": {"type": "access_token", "accessToken": access},
-            }
-        )
+        ranks = self.hub.orgs.get(user, {}).items()
+        orgs = [{"type": "org", "name": name, "roleInOrg": rank} for name, rank in ranks]
+        auth = {"type": "access_token", "accessToken": {"displayName": "test", "role": role, "createdAt": DATE}}
+        person = {"type": "user", "id": "0" * 24, "name": user, "fullname": user, "isPro": False}
+        self.send_json({**person, "orgs": orgs, "auth": auth})
 
     def info(self, kind: str, id: str, revision: str = "main") -> None:
         repo = self.repo(kind, id)
@@ -399,23 +359,12 @@ class _Handler(Writes, BaseHTTPRequestHandler):
             for sibling, file in zip(siblings, commit.files.values(), strict=True):
                 sibling |= {"size": file.size, "blobId": file.oid}
                 if file.lfs:  # here the hash is called sha256, in the tree oid
-                    sibling["lfs"] = {
-                        "sha256": file.lfs["oid"],
-                        "size": file.size,
-                        "pointerSize": file.lfs["pointerSize"],
-                    }
-        answer = {
-            "_id": "0" * 24,
-            "id": id,
-            "author": id.rpartition("/")[0] or None,
-            "sha": commit.sha,
-            "lastModified": DATE,
-            "createdAt": DATE,
-            "private": repo.private,
-            "gated": repo.gated,
-            "disabled": False,
-            "downloads": 0,
-            "likes": 0,
+                    pointer = file.lfs["pointerSize"]
+                    sibling["lfs"] = {"sha256": file.lfs["oid"], "size": file.size, "pointerSize": pointer}
+        answer = {"_id": "0" * 24, "id": id, "author": id.rpartition("/")[0] or None, "sha": commit.sha}
+        answer |= {"lastModified": DATE, "createdAt": DATE, "private": repo.private, "gated": repo.gated}
+        answer |= {"disabled": False, "downloads": 0, "likes": 0}
+        answer |= {
             "tags": [f"license:{repo.license}"] if repo.license else [],
             "cardData": {"license": repo.license} if repo.license else {},
             "usedStorage": sum(file.size for file in commit.files.values()),
@@ -442,52 +391,25 @@ class _Handler(Writes, BaseHTTPRequestHandler):
     def paths_info(self, kind: str, id: str, revision: str) -> None:
         form = parse_qs(self.body.decode())
         entries = {entry["path"]: entry for entry in self.repo(kind, id).commit(revision).entries()}
-        self.send_json(
-            self.dated(
-                [entries[path] for path in form.get("paths", []) if path in entries], form.get("expand") == ["true"]
-            )
-        )
+        asked = [entries[path] for path in form.get("paths", []) if path in entries]
+        self.send_json(self.dated(asked, form.get("expand") == ["true"]))
 
     def dated(self, entries: list[dict[str, Any]], expand: bool) -> list[dict[str, Any]]:
         last = {"lastCommit": {"id": "0" * 40, "title": "Upload", "date": DATE}} if expand else {}
         return [{**entry, **last} for entry in entries]
 
-    def refs(self, kind: str, id: str) -> None:
-        heads = self.repo(kind, id).branches.items()
-        branches = [{"name": name, "ref": f"refs/heads/{name}", "targetCommit": sha} for name, sha in heads]
-        self.send_json({"branches": branches, "converts": [], "tags": [], "pullRequests": []})
-
-    def commits(self, kind: str, id: str, revision: str) -> None:
-        commit = self.repo(kind, id).commit(revision)
-        self.send_json(
-            [{"id": commit.sha, "title": commit.title, "message": "", "date": DATE, "authors": [{"user": USER}]}]
-        )
-
-    def auth_check(self, kind: str, id: str) -> None:
-        self.repo(kind, id, content=True)
-        self.send_json({})
-
     def resolve(self, id: str, revision: str, path: str, kind: str = "models") -> None:
         commit = self.repo(kind, id, content=True).commit(revision)
         headers: dict[str, Any] = {"X-Repo-Commit": commit.sha}
-        if (
-            file := commit.files.get(path)
-        ) is None:  # with the commit, so that clients remember that the file does not exist
+        file = commit.files.get(path)
+        if file is None:  # with the commit, so that clients remember that the file does not exist
             raise Refusal(404, "EntryNotFound", "Entry not found", **headers)
         if file.lfs is None:
-            return self.send_file(
-                file, {**headers, "ETag": f'"{file.oid}"', "Content-Type": "text/plain; charset=utf-8"}
-            )
-        self.start(
-            302,
-            {
-                **headers,
-                "X-Linked-Etag": f'"{file.lfs["oid"]}"',
-                "X-Linked-Size": file.size,
-                "Content-Length": 0,
-                "Location": f"{self.hub.cdn_url}/cdn/{kind}/{id}/{commit.sha}/-/{quote(path)}",
-            },
-        )
+            headers |= {"ETag": f'"{file.oid}"', "Content-Type": "text/plain; charset=utf-8"}
+            return self.send_file(file, headers)
+        headers |= {"X-Linked-Etag": f'"{file.lfs["oid"]}"', "X-Linked-Size": file.size, "Content-Length": 0}
+        place = f"{self.hub.cdn_url}/cdn/{kind}/{id}/{commit.sha}/-/{quote(path)}"
+        self.start(302, {**headers, "Location": place})
 
     def cdn(self, kind: str, id: str, revision: str, path: str) -> None:
         """The other origin; its addresses count as signed, so it asks for no token (and should be sent none)."""
@@ -506,11 +428,9 @@ def _model_facts(commit: Commit) -> dict[str, Any]:
     counts: dict[str, int] = {}
     for path, file in commit.files.items():
         if path.endswith(".safetensors"):
-            with (
-                file.source.open("rb") as stream,
-                contextlib.suppress(ValueError, MemoryError, OverflowError, AttributeError, struct.error),
-            ):
-                header = json.loads(stream.read(struct.unpack("<Q", stream.read(8))[0]))  # of a damaged file: no facts
+            damaged = (ValueError, MemoryError, OverflowError, AttributeError, struct.error)
+            with file.source.open("rb") as stream, contextlib.suppress(*damaged):
+                header = json.loads(stream.read(struct.unpack("<Q", stream.read(8))[0]))
                 for name, tensor in header.items():
                     if name != "__metadata__":
                         counts[tensor["dtype"]] = counts.get(tensor["dtype"], 0) + math.prod(tensor["shape"])
@@ -523,24 +443,12 @@ def environment(hub: HubServer | str, home: Path | str, **more: str) -> dict[str
     """The environment of a process that takes `hub` for the Hub, with its own empty cache in `home` and nobody logged
     in.
     """
-    ours = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("HF_", "HUGGING", "TRANSFORMERS_")) and name != "QLORA_DEMO_OFFLINE"
-    }
-    return (
-        ours
-        | {
-            "HF_ENDPOINT": hub if isinstance(hub, str) else hub.url,
-            "HF_HOME": str(home),
-            "HF_HUB_DISABLE_XET": "1",
-            "HF_HUB_DISABLE_TELEMETRY": "1",
-            "HF_UPDATE_DOWNLOAD_COUNTS": "0",  # load_dataset tells Amazon's S3 of each load, also of local files
-            "NO_PROXY": "127.0.0.1,localhost",
-            "no_proxy": "127.0.0.1,localhost",
-        }
-        | more
-    )
+    theirs = ("HF_", "HUGGING", "TRANSFORMERS_", "QLORA_DEMO_OFFLINE")
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(theirs)}
+    ours |= {"HF_ENDPOINT": hub if isinstance(hub, str) else hub.url, "HF_HOME": str(home)}
+    # The last: load_dataset tells Amazon's S3 of each load, also of local files.
+    quiet = {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_UPDATE_DOWNLOAD_COUNTS": "0"}
+    return ours | quiet | {"NO_PROXY": "127.0.0.1,localhost", "no_proxy": "127.0.0.1,localhost"} | more
 
 
 def sample_rows(split: str) -> list[dict[str, Any]]:
@@ -558,6 +466,7 @@ def make_gpt2(
     must not fetch (here: junk)."""
     import numpy as np
     from safetensors.numpy import save_file
+    from transformers import GPT2Config
 
     folder = Path(folder)
     (folder / "onnx").mkdir(parents=True, exist_ok=True)
@@ -575,46 +484,17 @@ def make_gpt2(
     }
     for layer in range(layers):
         for name, shape in shapes.items():
-            weights[f"h.{layer}.{name}.weight"], weights[f"h.{layer}.{name}.bias"] = (
-                normal(*shape),
-                np.zeros(shape[1], np.float32),
-            )
+            weights[f"h.{layer}.{name}.weight"] = normal(*shape)
+            weights[f"h.{layer}.{name}.bias"] = np.zeros(shape[1], np.float32)
         weights[f"h.{layer}.attn.bias"] = np.tril(np.ones((1, 1, positions, positions), np.float32))
     for norm in ["ln_f", *(f"h.{layer}.ln_{i}" for layer in range(layers) for i in (1, 2))]:
         weights[f"{norm}.weight"], weights[f"{norm}.bias"] = np.ones(width, np.float32), np.zeros(width, np.float32)
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
 
     end = vocabulary - 1
-    config = {
-        "activation_function": "gelu_new",
-        "architectures": ["GPT2LMHeadModel"],
-        "attn_pdrop": 0.1,
-        "bos_token_id": end,
-        "embd_pdrop": 0.1,
-        "eos_token_id": end,
-        "initializer_range": 0.02,
-        "layer_norm_epsilon": 1e-05,
-        "model_type": "gpt2",
-        "n_ctx": positions,
-        "n_embd": width,
-        "n_head": heads,
-        "n_layer": layers,
-        "n_positions": positions,
-        "resid_pdrop": 0.1,
-        "summary_activation": None,
-        "summary_first_dropout": 0.1,
-        "summary_proj_to_labels": True,
-        "summary_type": "cls_index",
-        "summary_use_proj": True,
-        "vocab_size": vocabulary,
-    }
-    generation = {"_from_model_config": True, "bos_token_id": end, "eos_token_id": end}
-    for name, content in {
-        "config": config,
-        "tokenizer_config": {"model_max_length": positions},
-        "generation_config": generation,
-    }.items():
-        (folder / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
+    sizes = {"vocab_size": vocabulary, "n_positions": positions, "n_embd": width, "n_layer": layers, "n_head": heads}
+    GPT2Config(**sizes, bos_token_id=end, eos_token_id=end, architectures=["GPT2LMHeadModel"]).save_pretrained(folder)
+    (folder / "tokenizer_config.json").write_text(json.dumps({"model_max_length": positions}))
     _make_gpt2_tokenizer(folder, vocabulary)
     (folder / "README.md").write_text("---\nlanguage: en\nlicense: mit\n---\n\n# GPT-2\n\nTiny, random, for tests.\n")
     for junk in ("pytorch_model.bin", "tf_model.h5", "onnx/decoder_model.onnx"):
@@ -665,17 +545,11 @@ def make_amazon_reviews(folder: Path | str, rows: tuple[int, int, int] = (600, 1
             for label in range(5):
                 texts = [row["text"] for row in samples if row["label"] == label][: count // 5]
                 if count % 5 or len(texts) < count // 5:
-                    raise ValueError(
-                        f"{split}: {count} rows cannot be had in five equal classes from {len(samples)} samples."
-                    )
+                    raise ValueError(f"{split}: no {count} rows in five equal classes of {len(samples)} samples")
                 for text in texts:
                     title = " ".join(text.split()[:4]).rstrip(",.;:!?")
-                    row = {
-                        "id": f"en_{number:07d}",
-                        "text": f"{title}\n\n{text}",
-                        "label": label,
-                        "label_text": str(label),
-                    }
+                    row = {"id": f"en_{number:07d}", "text": f"{title}\n\n{text}", "label": label}
+                    row["label_text"] = str(label)
                     out.write(json.dumps(row, ensure_ascii=False) + "\n")
                     number += 1
     (folder / "README.md").write_text("---\nlanguage:\n- en\n---\n\n# Reviews\n\nFor tests.\n")

@@ -19,63 +19,18 @@ from tests.hub_files import LFS_SUFFIXES, Commit, File, Refusal, Repo
 INLINE_BYTES = 10_000_000  # larger files go to LFS whatever they are called
 ATTRIBUTES = ".gitattributes"
 COLOURS = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}
-LICENCES = {
-    "apache-2.0",
-    "mit",
-    "cc-by-4.0",
-    "cc-by-sa-4.0",
-    "cc0-1.0",
-    "gpl-3.0",
-    "bsd-3-clause",
-    "openrail",
-    "other",
-    "unknown",
-    "llama3",
-    "mpl-2.0",
-    "lgpl-3.0",
-    "agpl-3.0",
-    "cc-by-nc-4.0",
-    "cc-by-nc-sa-4.0",
-    "gemma",
-    "unlicense",
-}
-TEXTS = frozenset(
-    {
-        "library_name",
-        "pipeline_tag",
-        "license_name",
-        "license_link",
-        "base_model_relation",
-        "title",
-        "emoji",
-        "sdk",
-        "app_file",
-    }
-)
-LISTS = frozenset(
-    {
-        "tags",
-        "datasets",
-        "metrics",
-        "language",
-        "base_model",
-        "license",
-        "models",
-        "hf_oauth_scopes",
-        "preload_from_hub",
-    }
-)
-ONLY_LISTS = frozenset({"tags", "model-index", "models", "hf_oauth_scopes", "preload_from_hub"})
+_LICENCES = """apache-2.0 mit cc-by-4.0 cc-by-sa-4.0 cc0-1.0 gpl-3.0 bsd-3-clause openrail other unknown llama3 mpl-2.0
+lgpl-3.0 agpl-3.0 cc-by-nc-4.0 cc-by-nc-sa-4.0 gemma unlicense"""
+_TEXTS = "library_name pipeline_tag license_name license_link base_model_relation title emoji sdk app_file"
+_LISTS = "tags datasets metrics language base_model license models hf_oauth_scopes preload_from_hub"
+_ONLY_LISTS = "tags model-index models hf_oauth_scopes preload_from_hub"
+LICENCES, TEXTS, LISTS, ONLY_LISTS = (frozenset(names.split()) for names in (_LICENCES, _TEXTS, _LISTS, _ONLY_LISTS))
 
 
 def check_card(content: str, kind: str) -> tuple[list[str], list[str]]:
     """(errors, warnings) for the metadata of a README.md, in the words of the real Hub as far as they are known."""
-    front = (
-        content.split("\n---\n", 1)[0].removeprefix("---\n")
-        if content.startswith("---\n") and "\n---\n" in content
-        else ""
-    )
-    if not front.strip():
+    front = content.split("\n---\n", 1)[0].removeprefix("---\n")
+    if not content.startswith("---\n") or "\n---\n" not in content or not front.strip():
         return [], ["empty or missing yaml metadata in repo card"]
     try:
         metadata = yaml.safe_load(front)
@@ -118,14 +73,8 @@ def _check_results(item: Any) -> list[str]:
         and all({"type", "value"} <= metric.keys() for metric in result["metrics"])
         for result in item["results"]
     )
-    return (
-        []
-        if whole
-        else [
-            '"model-index[0].results[0]" must have a task, a dataset with type and name, and metrics with type and'
-            " value"
-        ]
-    )
+    needed = "a task, a dataset with type and name, and metrics with type and value"
+    return [] if whole else [f'"model-index[0].results[0]" must have {needed}']
 
 
 class Writes:
@@ -160,12 +109,8 @@ class Writes:
     def check_quota(self, new_bytes: int) -> None:
         used = sum(path.stat().st_size for path in self.hub.store.iterdir())
         if self.hub.quota_bytes is not None and used + new_bytes > self.hub.quota_bytes:
-            raise Refusal(
-                403,
-                "",
-                "Private repository storage limit reached, please upgrade your plan to increase your private storage"
-                " limit.",
-            )
+            words = "please upgrade your plan to increase your private storage limit."
+            raise Refusal(403, "", f"Private repository storage limit reached, {words}")
 
     # -- endpoints -----------------------------------------------------------------------------------------------------
     def create_repo(self) -> Any:
@@ -178,15 +123,10 @@ class Writes:
         if (f"{kind}s", repo_id) in self.hub.repos:
             said = f"You already created this {kind} repo"
             return self.send_json({"error": said, "url": f"{self.hub.url}/{place}"}, 409, {"X-Error-Message": said})
-        repo = Repo(f"{kind}s", repo_id, None, False, asked.get("visibility") == "private", {user})
+        repo = Repo(f"{kind}s", repo_id, private=asked.get("visibility") == "private", readers={user})
         attributes = "".join(f"*{suffix} filter=lfs diff=lfs merge=lfs -text\n" for suffix in sorted(LFS_SUFFIXES))
-        repo.add(
-            Commit(
-                hashlib.sha1(repo_id.encode()).hexdigest(),
-                {ATTRIBUTES: self.keep(attributes.encode())},
-                "initial commit",
-            )
-        )
+        files = {ATTRIBUTES: self.keep(attributes.encode())}
+        repo.add(Commit(hashlib.sha1(repo_id.encode()).hexdigest(), files, "initial commit"))
         self.hub.repos[f"{kind}s", repo_id] = repo
         return self.send_json({"url": f"{self.hub.url}/{place}", "name": repo_id, "id": "0" * 24})
 
@@ -201,35 +141,20 @@ class Writes:
         asked = json.loads(self.body)
         errors, warnings = check_card(asked["content"], asked["repoType"])
         answer = {
-            "errors": [{"message": text} for text in errors],
-            "warnings": [{"message": text} for text in warnings],
+            name: [{"message": text} for text in texts] for name, texts in (("errors", errors), ("warnings", warnings))
         }
         self.send_json(answer, 400 if errors else 200)
 
     def preupload(self, kind: str, id: str, revision: str) -> None:
         commit = self.writable(kind, id).commit(revision)
-        self.send_json(
-            {
-                "commitOid": commit.sha,
-                "files": [
-                    {
-                        "path": asked["path"],
-                        "shouldIgnore": False,
-                        "uploadMode": (
-                            "lfs"
-                            if Path(asked["path"]).suffix in LFS_SUFFIXES or asked["size"] > INLINE_BYTES
-                            else "regular"
-                        ),
-                        **(
-                            {"oid": file.lfs["oid"] if file.lfs else file.oid}
-                            if (file := commit.files.get(asked["path"]))
-                            else {}
-                        ),
-                    }
-                    for asked in json.loads(self.body)["files"]
-                ],
-            }
-        )
+        answers = []
+        for asked in json.loads(self.body)["files"]:
+            large = Path(asked["path"]).suffix in LFS_SUFFIXES or asked["size"] > INLINE_BYTES
+            answer = {"path": asked["path"], "shouldIgnore": False, "uploadMode": "lfs" if large else "regular"}
+            if file := commit.files.get(asked["path"]):
+                answer["oid"] = file.lfs["oid"] if file.lfs else file.oid
+            answers.append(answer)
+        self.send_json({"commitOid": commit.sha, "files": answers})
 
     def lfs_batch(self, id: str, kind: str = "models") -> None:
         self.writable(kind, id)
@@ -269,9 +194,8 @@ class Writes:
             self.apply(files, line["key"], line["value"])
         files = dict(sorted(files.items()))
         sha = repo.add(Commit(Commit.name(files, before.sha), files, header["summary"]), revision)
-        self.send_json(
-            {"success": True, "commitOid": sha, "commitUrl": f"{self.hub.url}/{id}/commit/{sha}", "hookOutput": ""}
-        )
+        place = f"{self.hub.url}/{id}/commit/{sha}"
+        self.send_json({"success": True, "commitOid": sha, "commitUrl": place, "hookOutput": ""})
 
     def apply(self, files: dict[str, File], key: str, value: dict[str, Any]) -> None:
         path = value["path"]
