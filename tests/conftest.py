@@ -5,7 +5,7 @@ where several files share an app, else the file itself."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -63,3 +63,20 @@ def proof_in_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyP
             return reload_proof.load(*arguments)
 
     monkeypatch.setattr(reload_proof, "_load_in_a_fresh_process", load)
+
+
+Cli = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def cli(capfd: pytest.CaptureFixture[str]) -> Cli:
+    """A command in this process: (exit status, standard output, standard error)."""
+    from qlora_demo.__main__ import main
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        capfd.readouterr()
+        status = main(list(arguments))
+        captured = capfd.readouterr()
+        return status, captured.out, captured.err
+
+    return run

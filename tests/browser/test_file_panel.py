@@ -41,20 +41,16 @@ def test_a_messy_file_is_shown_as_typed_and_downloaded(
     assert (
         "columns between semicolons" in found and "my breviews.csv" in found
     )  # Gradio and we leave no markup in a name
-    assert (
-        page.input_value("#classify-file-text input") == "Review"
-        and page.input_value("#classify-file-title input") == "none"
-    )
+    assert page.input_value("#classify-file-text input") == "Review"
+    assert page.input_value("#classify-file-title input") == "none"
     assert page.input_value("#classify-file-label input") == "stars", "a known name, and the wrong one"
     page.locator("#classify-file-label input").click()
     page.get_by_role("option", name="rating").click()
     wait_for_text(page, "#classify-file-found", "label")
     start(page)
     wait_for_text(page, "#classify-file-status", "58 of 60 rows classified")
-    assert (
-        page.locator("#classify-file-rows tbody tr").count() == 20
-        and page.locator("#classify-file-rows .file-bar i").count() == 100
-    )
+    assert page.locator("#classify-file-rows tbody tr").count() == 20
+    assert page.locator("#classify-file-rows .file-bar i").count() == 100
     summary = page.inner_text("#classify-file-summary")
     assert "Rows by label" in summary and "1 row left out, because of fewer cells than the 5 columns" in summary
     assert "Judged on 53 rows by the column 'rating'" in page.inner_text("#classify-file-judged")
@@ -116,10 +112,8 @@ def test_a_bad_file_is_one_sentence(app: App, open_page: Callable[..., Page], tm
     path.write_bytes(b"\x89PNG\r\n" + bytes(range(256)))
     page.set_input_files("#classify-file input[type=file]", path)
     wait_for_text(page, "#classify-file-found", "picture.csv")
-    assert (
-        page.locator("#classify-file-found [role=alert] li").count() == 1
-        and page.locator("#classify-file-start[disabled]").count() == 1
-    )
+    assert page.locator("#classify-file-found [role=alert] li").count() == 1
+    assert page.locator("#classify-file-start[disabled]").count() == 1
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (1280, "dark")])

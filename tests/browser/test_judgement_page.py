@@ -167,19 +167,14 @@ def test_a_click_on_a_cell_lists_its_reviews(page: Page, new: Job) -> None:
 
 def test_reviews_are_text_and_nothing_else(page: Page, new: Job) -> None:
     worst = page.locator("#train-mistakes .judged-text")
-    assert (
-        worst.nth(0).text_content() == NASTY[0]
-        and worst.nth(1).text_content() == NASTY[1]
-        and worst.nth(2).text_content() == NASTY[2]
-    )
+    assert worst.nth(0).text_content() == NASTY[0] and worst.nth(1).text_content() == NASTY[1]
+    assert worst.nth(2).text_content() == NASTY[2]
     assert (worst.nth(3).text_content() or "").endswith("long…") and len(worst.nth(3).text_content() or "") == 1000
     cell(page, "1 star", "5 stars").click()
     page.wait_for_selector("#train-cell li")
     assert page.locator("#train-cell .judged-text").first.text_content() == NASTY[0]
-    assert (
-        page.title() != "taken"
-        and page.locator("#train-judgement script, #train-judgement img, #train-judgement a").count() == 0
-    )
+    assert page.title() != "taken"
+    assert page.locator("#train-judgement script, #train-judgement img, #train-judgement a").count() == 0
     assert worst.nth(2).evaluate("one => getComputedStyle(one).direction") == "rtl"
 
 
@@ -189,17 +184,14 @@ def test_other_reviews_and_other_runs(page: Page, new: Job, runs: tuple[Job, Job
     page.wait_for_function(
         f"document.querySelector('#train-confusion button').innerText === '{judged['validation']['confusion'][0][0]}'"
     )
-    assert (
-        "When it says" in page.inner_text("#train-reliability")
-        and page.locator("#train-reliability circle").count() > 10
-    )
+    assert "When it says" in page.inner_text("#train-reliability")
+    assert page.locator("#train-reliability circle").count() > 10
     # An older run: its matrix is there, its reviews and its curve are not.
     choose(page, runs[1].id)
     page.wait_for_function("document.querySelector('#train-mistakes').innerText.includes('kept no reviews')")
     assert page.inner_text("#train-confusion button >> nth=0") == str(older["test"]["confusion"][0][0])
-    assert (
-        page.locator("#train-confusion button:disabled").count() == 25 and page.inner_text("#train-reliability") == ""
-    )
+    assert page.locator("#train-confusion button:disabled").count() == 25
+    assert page.inner_text("#train-reliability") == ""
 
 
 def test_it_fits_a_phone(page: Page, new: Job) -> None:

@@ -216,11 +216,8 @@ def test_runs_below_what_is_no_folder(
 def test_runs_where_the_system_lets_nobody_write(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QLORA_DEMO_HOME", "/proc/qlora-demo-runs")
     status, out, err = run("train", "--max-steps", "1", "--json")
-    assert (
-        (status, out) == (2, "")
-        and "/proc/qlora-demo-runs" in sentence(err)
-        and "to a folder that can be written" in err
-    )
+    assert (status, out) == (2, "") and "/proc/qlora-demo-runs" in sentence(err)
+    assert "to a folder that can be written" in err
 
 
 class TestHub:
@@ -258,12 +255,8 @@ class TestHub:
     def test_offline_mode(self, run: Run, hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("QLORA_DEMO_OFFLINE", "1")
         status, out, err = run("memory", "some/model", "--json")
-        assert (
-            (status, out) == (2, "")
-            and "some/model" in sentence(err)
-            and "QLORA_DEMO_OFFLINE" in err
-            and hub.requests == []
-        )
+        assert (status, out) == (2, "") and "some/model" in sentence(err) and "QLORA_DEMO_OFFLINE" in err
+        assert hub.requests == []
 
 
 def by_process(*arguments: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -309,9 +302,8 @@ def test_a_training_run_that_cannot_have_its_model_fails_with_one_sentence(
     assert (done.returncode, last["event"], last["state"], last["report"]) == (1, "finished", "failed", None)
     told, *rest = done.stderr.splitlines()
     assert told.startswith(f"Run {last['run']} in {home / last['run']}; ")
-    assert (
-        sentence("\n".join(rest)) == last["error"] and "There is no model 'no/such-model' on the Hub" in last["error"]
-    )
+    assert sentence("\n".join(rest)) == last["error"]
+    assert "There is no model 'no/such-model' on the Hub" in last["error"]
     assert sorted(path.name for path in (home / last["run"]).iterdir()) == [
         "config.json",
         "events.jsonl",

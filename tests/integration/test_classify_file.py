@@ -80,11 +80,8 @@ def test_the_files_own_labels_judge_it(done: tuple[Store, Job]) -> None:
     metrics = report["final"]["test"]
     right = [row for row in read_rows(done[1].folder) if row["label"] and row["rating"]]
     accuracy = sum(row["label"][0] == row["rating"] for row in right) / len(right)
-    assert (
-        metrics["rows"] == len(right) == 53
-        and metrics["accuracy"] == pytest.approx(accuracy)
-        and metrics["accuracy"] > 0.6
-    )
+    assert metrics["rows"] == len(right) == 53 and metrics["accuracy"] == pytest.approx(accuracy)
+    assert metrics["accuracy"] > 0.6
     assert metrics["intervals"]["accuracy"][0] < metrics["accuracy"] < metrics["intervals"]["accuracy"][1]
     assert "5 more have no label" in report["judged"]
 
@@ -178,9 +175,8 @@ def test_a_file_that_cannot_be_read_fails_in_one_sentence(tmp_path: Path) -> Non
     job = submit(store, tmp_path / "picture.csv")
     wait(store, job)
     state = job.state()
-    assert (
-        state.state == "failed" and state.error is not None and "picture" in state.error and state.error.endswith(".")
-    )
+    assert state.state == "failed" and state.error is not None and "picture" in state.error
+    assert state.error.endswith(".")
 
 
 def test_the_command_line_gives_the_same(done: tuple[Store, Job], tmp_path: Path) -> None:

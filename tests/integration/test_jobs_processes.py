@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ import pytest
 
 from qlora_demo.jobs import queue
 from qlora_demo.jobs.store import Job, Store
+from tests.commands import command, python
+from tests.conftest import Cli
+from tests.serving import ROOT
 
-ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.timeout(120)
 
 
@@ -59,17 +62,6 @@ def running(job: Job) -> int:
     return pid
 
 
-def command(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "qlora_demo", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        **options,
-    )
-
-
 def test_a_job_runs_to_its_end_and_the_line_goes_on_without_any_reader(store: Store) -> None:
     first = queue.submit(store, "train", settings("quick", 20))
     second = queue.submit(store, "train", settings("quick", 20))
@@ -80,13 +72,8 @@ def test_a_job_runs_to_its_end_and_the_line_goes_on_without_any_reader(store: St
         assert (state.state, state.error, state.steps_done, state.steps_total) == ("done", None, 20, 20)
         assert state.created <= state.started <= state.ended  # type: ignore[operator]
         assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
-        assert events[-1] == {
-            **events[-1],
-            "event": "finished",
-            "state": "done",
-            "error": None,
-            "report": str(job.folder / "report.json"),
-        }
+        ending = {"event": "finished", "state": "done", "error": None, "report": str(job.folder / "report.json")}
+        assert ending.items() <= events[-1].items()
         assert next(event for event in events if event.get("step") == 2)["loss"] is None, "NaN is no JSON"
         assert job.summary()["metrics"]["accuracy"] == 0.9
         assert "noise on stdout" in (job.folder / "worker.log").read_text()
@@ -114,21 +101,13 @@ def test_a_run_that_lost_all_but_its_events_begins_anew_and_says_so(store: Store
     os.kill(running(job), signal.SIGKILL)
     wait_for(lambda: job.state().state == "interrupted")
     lost = [event["step"] for event in job.events() if event["event"] == "step"]
+    with (job.folder / "events.jsonl").open("ab") as file:  # killed while it writes: readers pass a torn line over
+        file.write(b'{"seq": 99, "event": "st')
     queue.resume(store, job.id)
     wait_for(lambda: job.state().state == "done")
     told = [(event["event"], event["step"]) for event in job.events() if event["event"] in ("step", "resumed")]
     assert told == [*(("step", step) for step in lost), ("resumed", 0), *(("step", step) for step in range(1, 21))]
-
-
-def test_a_worker_killed_while_it_writes_leaves_readable_events(store: Store) -> None:
-    job = queue.submit(store, "train", settings("slow"))
-    os.kill(running(job), signal.SIGKILL)
-    wait_for(lambda: job.state().state == "interrupted")
-    with (job.folder / "events.jsonl").open("ab") as file:
-        file.write(b'{"seq": 99, "event": "st')
-    queue.advance(store)
-    events = job.events()
-    assert events[-1]["event"] == "finished" and [event["seq"] for event in events] == list(range(1, len(events) + 1))
+    assert [event["seq"] for event in job.events()] == list(range(1, len(job.events()) + 1))
 
 
 @pytest.mark.parametrize("how", ["request", "sigterm"])
@@ -202,34 +181,28 @@ def test_a_worker_whose_run_is_deleted_ends_and_the_line_moves_on(store: Store, 
     pid = running(job)
     shutil.rmtree(job.folder, ignore_errors=True)  # its worker may be writing into it
     answer = news(Services(store), {"run": job.id, "after": 1})
-    assert (
-        list(answer) == ["error"]
-        and answer["error"].startswith(f"There is no run '{job.id}'")
-        and "\n" not in answer["error"]
-    )
+    assert list(answer) == ["error"] and answer["error"].startswith(f"There is no run '{job.id}'")
+    assert "\n" not in answer["error"]
     wait_for(lambda: not psutil.pid_exists(pid), 5)
     assert not job.folder.exists()
     wait_for(lambda: waiting.state().state == "done")
     assert [found.id for found in store.jobs()] == [waiting.id]
 
 
-def test_a_worker_does_not_bring_a_deleted_home_back(store: Store) -> None:
-    job = queue.submit(store, "train", settings("silent"))
-    pid = running(job)
-    shutil.rmtree(store.home, ignore_errors=True)
-    wait_for(lambda: not psutil.pid_exists(pid), 5)
-    assert not job.folder.exists() and store.jobs() == []
+SUBMIT = """
+import sys
+from pathlib import Path
+from qlora_demo.jobs import queue
+from qlora_demo.jobs.store import Store
+settings = {"model": "slow", "max_steps": int(sys.argv[3])}
+for _ in range(int(sys.argv[2])): print(queue.submit(Store(Path(sys.argv[1])), "train", settings).id)
+"""
 
 
 def test_two_processes_submitting_at_once_start_one_job(store: Store) -> None:
-    script = (
-        "import sys; from pathlib import Path; from qlora_demo.jobs import queue; from qlora_demo.jobs.store import"
-        " Store\nfor _ in range(5): print(queue.submit(Store(Path(sys.argv[1])), 'train', {'model': 'slow',"
-        " 'max_steps': 300}).id)"
-    )
-    submitter = [sys.executable, "-c", script, str(store.home)]
-    submitters = [subprocess.Popen(submitter, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    ids = [line for process in submitters for line in process.communicate(timeout=60)[0].split()]
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(lambda _: python("-c", SUBMIT, str(store.home), "5", "300"), range(2)))
+    ids = [line for one in done for line in one.stdout.split()]
     states = [job.state().state for job in map(store.job, ids)]
     assert len(set(ids)) == 10 and states.count("queued") == 9
     line = sorted((queue.position(store, store.job(run_id)) or 0) for run_id in ids)
@@ -240,27 +213,17 @@ def test_two_processes_submitting_at_once_start_one_job(store: Store) -> None:
 
 
 def test_a_worker_survives_the_process_that_submitted_it(store: Store) -> None:
-    script = (
-        "import sys; from pathlib import Path; from qlora_demo.jobs import queue; from qlora_demo.jobs.store import"
-        " Store\n"
-    )
-    script += "print(queue.submit(Store(Path(sys.argv[1])), 'train', {'model': 'slow', 'max_steps': 20}).id)"
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(store.home)], cwd=ROOT, capture_output=True, text=True, timeout=60
-    )
+    done = python("-c", SUBMIT, str(store.home), "1", "20")
     job = store.job(done.stdout.strip())
     wait_for(lambda: job.state().state == "done")
 
 
 def test_a_worker_is_for_one_run_whose_turn_has_come(store: Store, tmp_path: Path) -> None:
     job = store.create("train", settings("quick", 5))
-    worker = [sys.executable, "-m", "qlora_demo.worker"]
-    assert subprocess.run([*worker, str(job.folder)], cwd=ROOT, timeout=60).returncode == 0
+    assert python("-m", "qlora_demo.worker", str(job.folder)).returncode == 0
     assert job.state().state == "done"
-    for folder, words in ((job.folder, "is done"), (tmp_path, "no run"), (None, "Give the folder")):
-        again = subprocess.run(
-            [*worker, *([str(folder)] if folder else [])], cwd=ROOT, capture_output=True, text=True, timeout=60
-        )
+    for folder, words in (([str(job.folder)], "is done"), ([str(tmp_path)], "no run"), ([], "Give the folder")):
+        again = python("-m", "qlora_demo.worker", *folder)
         assert again.returncode == 2 and words in again.stderr and "Traceback" not in again.stderr
     assert len([event for event in job.events() if event["event"] == "finished"]) == 1
 
@@ -268,55 +231,30 @@ def test_a_worker_is_for_one_run_whose_turn_has_come(store: Store, tmp_path: Pat
 def test_train_prints_events_alone_and_ends_with_finished(store: Store) -> None:
     done = command("train", "--model", "quick", "--max-steps", "5", "--json")
     events = [json.loads(line) for line in done.stdout.splitlines()]
-    assert done.returncode == 0 and [event["event"] for event in events] == [
-        "phase",
-        *["step"] * 5,
-        "evaluation",
-        "finished",
-    ]
-    assert {"seq", "time", "run", "event", "state", "error", "report", "suggestion"} == set(events[-1]) and events[-1][
-        "state"
-    ] == "done"
-    assert events == store.job(events[0]["run"]).events()
-    people = command("train", "--model", "quick", "--max-steps", "5")
-    assert (
-        people.returncode == 0
-        and "5 steps" not in people.stdout
-        and "test after step 5: accuracy 90.0 %" in people.stdout
-    )
+    kinds = ["phase", *["step"] * 5, "evaluation", "finished"]
+    assert done.returncode == 0 and [event["event"] for event in events] == kinds
+    assert {"seq", "time", "run", "event", "state", "error", "report", "suggestion"} == set(events[-1])
+    assert events[-1]["state"] == "done" and events == store.job(events[0]["run"]).events()
 
 
-def test_a_failed_run_is_exit_one_with_its_sentence(store: Store) -> None:
-    done = command("train", "--model", "user", "--json")
-    assert done.returncode == 1 and "one class only" in done.stderr and "Traceback" not in done.stderr
-    assert json.loads(done.stdout.splitlines()[-1])["state"] == "failed"
+def test_train_for_people_a_failed_run_and_another_home(store: Store, tmp_path: Path, cli: Cli) -> None:
+    status, out, _ = cli("train", "--model", "quick", "--max-steps", "5")
+    assert status == 0 and "5 steps" not in out and "test after step 5: accuracy 90.0 %" in out
+    status, out, err = cli("train", "--model", "user", "--json")
+    assert status == 1 and "one class only" in err and "Traceback" not in err
+    assert json.loads(out.splitlines()[-1])["state"] == "failed"
+    other = ["--json", "--runs-dir", str(tmp_path / "other")]
+    assert cli("train", "--model", "quick", "--max-steps", "2", *other)[0] == 0
+    assert len(store.jobs()) == 2 and len(Store(tmp_path / "other").jobs()) == 1
+    assert json.loads(cli("runs", *other)[1])[0]["state"] == "done"
 
 
-def test_runs_dir_replaces_the_home_for_one_command(store: Store, tmp_path: Path) -> None:
-    done = command("train", "--model", "quick", "--max-steps", "2", "--json", "--runs-dir", str(tmp_path / "other"))
-    assert done.returncode == 0 and not store.jobs() and len(Store(tmp_path / "other").jobs()) == 1
-    assert json.loads(command("runs", "--json", "--runs-dir", str(tmp_path / "other")).stdout)[0]["state"] == "done"
-    assert json.loads(command("runs", "--json").stdout) == []
-
-
-def test_a_waiting_run_finds_a_relative_path(store: Store, tmp_path: Path) -> None:
+def test_a_waiting_run_finds_a_relative_path(
+    store: Store, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "mine.csv").write_text("text,stars\n")
-    start = [
-        sys.executable,
-        "-m",
-        "qlora_demo",
-        "train",
-        "--model",
-        "quick",
-        "--max-steps",
-        "1",
-        "--data",
-        "mine.csv",
-        "--json",
-    ]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.environ["PYTHONPATH"], str(ROOT)])}
-    done = subprocess.run(start, cwd=tmp_path, capture_output=True, text=True, timeout=60, env=environment)
-    assert done.returncode == 0
+    monkeypatch.chdir(tmp_path)
+    assert cli("train", "--model", "quick", "--max-steps", "1", "--data", "mine.csv", "--json")[0] == 0
     assert store.jobs()[0].settings()["data"] == str(tmp_path / "mine.csv")
 
 
@@ -348,27 +286,23 @@ def test_a_second_ctrl_c_leaves_the_worker_running(store: Store) -> None:
     wait_for(lambda: job.state().is_final)
 
 
-def test_stop_show_and_runs_on_the_command_line(store: Store) -> None:
+def test_stop_show_and_runs_on_the_command_line(store: Store, cli: Cli) -> None:
     active, waiting = (queue.submit(store, "train", settings("slow")) for _ in range(2))
     running(active)
-    listed = json.loads(command("runs", "--json").stdout)
-    assert [(run["run"], run["state"], run["position"]) for run in listed] == [
-        (waiting.id, "queued", 1),
-        (active.id, "running", None),
-    ]
-    stopped = command("stop", waiting.id, "--json")
-    assert stopped.returncode == 0 and json.loads(stopped.stdout)["state"] == "stopped"
-    again = command("stop", waiting.id)
-    assert again.returncode == 2 and again.stdout == "" and "already ended" in again.stderr
-    assert command("stop", active.id).returncode == 0
-    wait_for(lambda: json.loads(command("show", active.id, "--json").stdout)["state"] == "stopped")
-    assert "stopped" in command("runs").stdout and active.id in command("show", active.id).stdout
+    listed = [(run["run"], run["state"], run["position"]) for run in json.loads(cli("runs", "--json")[1])]
+    assert listed == [(waiting.id, "queued", 1), (active.id, "running", None)]
+    status, out, _ = cli("stop", waiting.id, "--json")
+    assert status == 0 and json.loads(out)["state"] == "stopped"
+    status, out, err = cli("stop", waiting.id)
+    assert status == 2 and out == "" and "already ended" in err
+    assert cli("stop", active.id)[0] == 0
+    wait_for(lambda: json.loads(cli("show", active.id, "--json")[1])["state"] == "stopped")
+    assert "stopped" in cli("runs")[1] and active.id in cli("show", active.id)[1]
 
 
 def test_a_reader_that_leaves_early_does_no_harm(store: Store) -> None:
     line = f"{sys.executable} -m qlora_demo train --model slow --max-steps 10 --json | head -1"
     done = subprocess.run(["bash", "-c", line], cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert (
-        json.loads(done.stdout)["event"] == "phase" and "Traceback" not in done.stderr and "Broken" not in done.stderr
-    )
+    assert json.loads(done.stdout)["event"] == "phase" and "Traceback" not in done.stderr
+    assert "Broken" not in done.stderr
     wait_for(lambda: store.jobs()[0].state().state == "done")
