@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from qlora_demo.core.malloc import TUNABLES
-from qlora_demo.core.records import Budget, BudgetReading
+from qlora_demo.core.memory_report import Budget, BudgetReading
 from qlora_demo.engine.memory.measured_step import measure_budget
 from qlora_demo.engine.models.device import choose_device
 

@@ -22,6 +22,7 @@ import torch
 from qlora_demo.core.config import RunConfig
 from qlora_demo.core.errors import DemoError
 from qlora_demo.core.malloc import TUNABLES, with_compact_heap
+from qlora_demo.core.paths import ASSETS
 from qlora_demo.core.records import Evaluation, Event, Step
 from qlora_demo.core.run_report import Metrics
 from qlora_demo.engine import quiet
@@ -58,8 +59,8 @@ def main(arguments: list[str] | None = None) -> int:
         except DemoError as error:
             print(error, file=sys.stderr)
             return 1
-        replace_folder(adapter, reviews_of.ASSETS / "adapter")
-    print((reviews_of.ASSETS / "adapter" / "README.md").read_text())
+        replace_folder(adapter, ASSETS / "adapter")
+    print((ASSETS / "adapter" / "README.md").read_text())
     return 0
 
 

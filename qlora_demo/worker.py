@@ -24,9 +24,9 @@ from .core.records import Columns, Evaluation, Event, Phase, Resumed, Step
 from .core.requests import ClassifyRequest, MemoryRequest
 from .engine import importing, quiet
 from .jobs import queue
-from .jobs.state import Heartbeat, StateWriter, to_json
+from .jobs.state import Heartbeat, StateWriter
 from .jobs.store import EventWriter, Job, Store
-from .services.memory import weigh
+from .services.memory import report_memory
 from .storage import result_files
 
 ADVICE = {
@@ -218,8 +218,8 @@ def _train(job: Job, recorder: Recorder) -> str:
 
 
 def _measure(job: Job, recorder: Recorder) -> str:
-    report = weigh(MemoryRequest.read(job.settings()), recorder.emit, recorder.should_stop)
-    _write_report(job, to_json(report) + "\n")
+    report = report_memory(MemoryRequest.read(job.settings()), recorder.emit, recorder.should_stop)
+    _write_report(job, report.to_json())
     return "done"
 
 

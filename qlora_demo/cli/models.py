@@ -24,7 +24,7 @@ from ..core.records import Columns, Event
 from ..core.requests import MemoryRequest
 from ..engine import importing
 from ..host.environment import default_home
-from ..services.memory import weigh
+from ..services.memory import report_memory
 from . import lines
 from .base import Output, add_command
 from .data import add_reading, columns_of
@@ -125,7 +125,7 @@ def run_memory(options: argparse.Namespace, out: Output) -> int:
         fields["stages"] = [name.strip() for name in options.stages.split(",") if name.strip()]
     request = MemoryRequest.read(fields)
     ways = ("predicted",) if options.predict else ("measured",) if options.measure else ("predicted", "measured")
-    report = weigh(request, _Progress(out), lambda: False, ways)
+    report = report_memory(request, _Progress(out), lambda: False, ways).to_dict()
     result = {name: report[name] for name in ("model", "parameters", "stages", "process", "step")}
     out.show(result, lambda: lines.memory_table(result))
     return 0

@@ -9,10 +9,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from .errors import DataError, ModelError
 
+ASSETS = Path(__file__).resolve().parents[2] / "assets"  # what the app carries: sample reviews, the shipped adapter
 _PLAIN = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
 DATA_FILES = (*_PLAIN, *(f"{suffix}.{packing}" for suffix in _PLAIN for packing in ("gz", "zip")), ".zip")
 

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ConfigDict, Field, field_serializer, field_validator, model_serializer, model_validator
 
 from .config import RunConfig
-from .records import Budget, MemoryStage
+from .memory_report import Budget, MemoryStage
 from .report import Record, Report
 
 

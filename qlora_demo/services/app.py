@@ -20,10 +20,12 @@ from typing import Any
 from .. import engine
 from ..core.config import RunConfig, refuse_changes
 from ..core.errors import HubError, RunError
+from ..core.memory_report import MemoryReport, StepReport
 from ..core.paths import absolute_settings
 from ..core.presets import choose_preset
 from ..core.records import Columns, Download, Event, Fit, Machine, Prediction
 from ..core.requests import ClassifyRequest, MemoryRequest
+from ..core.safety import BESIDE_SHARE
 from ..engine import building, importing
 from ..host import limits
 from ..host.access import Strangers, hash_key
@@ -37,13 +39,12 @@ from .classify import SAMPLE, Classifiers
 from .compare import Compared, compare
 from .data import Examiner
 from .learn import Studies
-from .memory import predict_step, weigh
+from .memory import predict_step, report_memory
 from .publish import Publisher
 
 log = logging.getLogger("qlora_demo")
 LAST_EVENTS = 50
 SWEEP_SECONDS = 3600.0
-MEASURE_BESIDE = 4  # a measurement that takes less than a quarter of the free memory need not wait for the device
 
 
 @dataclass(frozen=True)
@@ -95,17 +96,15 @@ class Services:
 
     # --- memory ------------------------------------------------------------------------------------------------------
 
-    def predict_memory(self, request: MemoryRequest) -> dict[str, Any]:
-        """The predicted ledger without a step, as `weigh` reports it; no weight is read or fetched. Raises
-        DemoErrors.
-        """
+    def predict_memory(self, request: MemoryRequest) -> MemoryReport:
+        """The predicted ledger without a step; no weight is read or fetched. Raises DemoErrors."""
         self.strangers.check(request, loaded=False)
         engine.load()
         with building:
-            return weigh(request.model_copy(update={"batch_size": 0}), _unheard, lambda: False, ways=("predicted",))
+            return report_memory(request.model_copy(update={"batch_size": 0}), _unheard, lambda: False, ("predicted",))
 
-    def predict_step(self, request: MemoryRequest) -> dict[str, Any]:
-        """What a training step takes, as `weigh` reports it. Raises DemoErrors."""
+    def predict_step(self, request: MemoryRequest) -> StepReport:
+        """What a training step takes. Raises DemoErrors."""
         self.strangers.check(request, loaded=False)
         engine.load()
         with building:
@@ -130,7 +129,7 @@ class Services:
                 self._fits[asked] = fitting.fit_hardware(budgets)
             return self._fits[asked]
 
-    def start_measuring(self, request: MemoryRequest, predicted: dict[str, Any], visitor: str = "") -> Started:
+    def start_measuring(self, request: MemoryRequest, predicted: MemoryReport, visitor: str = "") -> Started:
         """A job that measures what was predicted; at once where it is small, else when the device is free. `visitor`:
         as in `start_run`.
 
@@ -138,12 +137,12 @@ class Services:
         """
         self.strangers.check(request)
         if self.public:  # random weights may be as many as their configuration likes
-            limits.check_size(request.model, predicted["parameters"], 0)
+            limits.check_size(request.model, predicted.parameters, 0)
         engine.load()
         from ..engine.models.device import free_memory_bytes
 
-        largest = max(stage["total_bytes"] for stage in predicted["stages"])
-        beside = self.machine().device == "cpu" and largest * MEASURE_BESIDE < free_memory_bytes("cpu")
+        largest = max(stage.total_bytes for stage in predicted.stages)
+        beside = self.machine().device == "cpu" and largest * BESIDE_SHARE < free_memory_bytes("cpu")
         return self._submit("memory", request.to_dict(), visitor, beside=beside)
 
     # --- the Hub -----------------------------------------------------------------------------------------------------
@@ -247,7 +246,7 @@ class Services:
             limits.check_rows(len(chunk.rows) for chunk in tables.open_table(Path(request.file)).chunks())
         folder = adapters.find_adapter(request.adapter, self.store.home)
         parameters = adapters.read_parameters(folder)
-        small = parameters is not None and 4 * parameters * MEASURE_BESIDE < free_memory_bytes("cpu")
+        small = parameters is not None and 4 * parameters * BESIDE_SHARE < free_memory_bytes("cpu")
         adapter = str(folder) if os.sep in request.adapter else request.adapter
         settings = {**request.to_dict(), "file": os.path.abspath(request.file), "adapter": adapter}
         return self._submit("classify", settings, visitor, beside=self.machine().device == "cpu" and small)

@@ -27,7 +27,7 @@ from tests.hub_server import TOKEN, HubServer, environment
 
 ROOT = Path(__file__).parents[2]
 NOBODY = "http://127.0.0.1:9"  # discard: nothing listens there
-PROGRESS = ("resolve: looking for ", "predict: from the configuration")
+PROGRESS = ("resolve: finding ", "predict: from the configuration")
 Run = Callable[..., tuple[int, str, str]]
 
 

@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 import torch
 
+from qlora_demo.core.memory_report import MemoryStage
 from qlora_demo.core.names import STAGES
-from qlora_demo.core.records import MemoryStage
 from qlora_demo.engine.memory import ledger
 from qlora_demo.engine.models import sources
 from qlora_demo.engine.models.device import choose_device

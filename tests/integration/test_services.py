@@ -37,7 +37,7 @@ def test_models_are_predicted_and_loaded_at_once(services: Services, tmp_path: P
     with ThreadPoolExecutor(8) as pool:
         predicted = [pool.submit(services.predict_memory, request) for _ in range(8)]
         typed = [pool.submit(services.classify, "I love it!", adapter) for adapter in copies]
-    assert len({future.result()["stages"][0]["total_bytes"] for future in predicted}) == 1
+    assert len({future.result().stages[0].total_bytes for future in predicted}) == 1
     assert len({tuple(future.result().probabilities.values()) for future in typed}) == 1
 
 

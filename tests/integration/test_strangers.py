@@ -181,7 +181,7 @@ def test_all_limits_are_told_at_once_each_beside_its_field(services: Services) -
 def test_limits_of_models_files_and_texts(services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Larger models are predicted by the shape that the app carries, and never loaded.
     large = MemoryRequest(model="openai-community/gpt2-xl", stages=("fp16",))
-    assert services.predict_memory(large)["parameters"] > limits.MODEL_PARAMETERS
+    assert services.predict_memory(large).parameters > limits.MODEL_PARAMETERS
     with pytest.raises(SettingsError, match="700 million parameters"):
         services.start_measuring(large, {"parameters": 1_500_000_000, "stages": []})
     with pytest.raises(SettingsError, match="has 1,500 million parameters"):

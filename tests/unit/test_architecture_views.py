@@ -45,7 +45,8 @@ EVIL = {
 
 
 def rows_of(model: str) -> list[dict[str, Any]]:
-    return ledger.architecture(ModelSource(model, Path(), "", model, False, shape_of(model)), 5)["rows"]
+    rows = ledger.architecture(ModelSource(model, Path(), "", model, False, shape_of(model)), 5)
+    return [row.to_dict() for row in rows]
 
 
 @pytest.fixture(scope="module")

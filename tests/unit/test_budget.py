@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import LlamaConfig
 
-from qlora_demo.core.records import Budget
+from qlora_demo.core.memory_report import Budget
 from qlora_demo.engine.memory import training_step
 from qlora_demo.engine.memory.fitting import fit_hardware, hardware_budgets, needed_bytes
 from qlora_demo.engine.memory.hardware import GPUS
@@ -107,11 +107,10 @@ def test_optimizer_states(optimizer: str, count: int, expected: int) -> None:
     "name", ["adamw_torch_fused", "adamw_torch", "adamw_8bit", "paged_adamw_32bit", "paged_adamw_8bit"]
 )
 def test_the_states_of_a_real_optimizer_are_as_large(name: str) -> None:
-    from qlora_demo.engine.memory.measured_step import make_optimizer
-    from qlora_demo.engine.train.trainer import OPTIMIZERS
+    from qlora_demo.engine.memory.optimizers import make_optimizer
 
     parameters = [torch.nn.Parameter(torch.zeros(shape)) for shape in ((100,), (64, 65), (128, 40))]
-    optimizer = make_optimizer(OPTIMIZERS.get(name, name), parameters)
+    optimizer = make_optimizer(name, parameters)
     for parameter in parameters:
         parameter.grad = torch.ones_like(parameter)
     optimizer.step()
@@ -197,10 +196,10 @@ def test_a_larger_gpu_takes_no_smaller_batch() -> None:
 def test_a_receipt_says_predicted_error_and_step() -> None:
     found = predict_budget(SMALL, 5, batch_size=2, length=16)
     told = receipt(found, 1_000_000, 2_000_000, 7)
-    assert told["predicted_peak_bytes"] == 1_000_000 + found.step_bytes and told["at_step"] == 7
-    assert told["error"] == pytest.approx(told["predicted_peak_bytes"] / 2_000_000 - 1, abs=1e-4)
+    assert told.predicted_peak_bytes == 1_000_000 + found.step_bytes and told.at_step == 7
+    assert told.error == pytest.approx(told.predicted_peak_bytes / 2_000_000 - 1, abs=1e-4)
     nothing = receipt(None, 1_000_000, 2_000_000, 7)
-    assert nothing["predicted_peak_bytes"] is nothing["error"] is nothing["budget"] is None
+    assert nothing.predicted_peak_bytes is nothing.error is nothing.budget is None
 
 
 def test_a_model_that_needs_numbers_is_refused_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

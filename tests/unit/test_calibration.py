@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from qlora_demo.core.paths import ASSETS
 from qlora_demo.engine.classify import calibration, metrics
 from qlora_demo.engine.classify import classifier as inference
-from qlora_demo.engine.data import dataset
 
 
 def draw(temperature: float, rows: int = 4000, seed: int = 0) -> tuple[list[int], Any]:
@@ -68,7 +68,7 @@ def test_bins_by_hand() -> None:
 
 def test_a_classifier_divides_by_its_runs_temperature(tmp_path: Path) -> None:
     texts = ["Great sound, but the battery barely lasts an afternoon.", "Broke after two days."]
-    adapter = shutil.copytree(dataset.ASSETS / "adapter", tmp_path / "adapter")
+    adapter = shutil.copytree(ASSETS / "adapter", tmp_path / "adapter")
     report = json.loads((adapter / "report.json").read_text())
     (adapter / "report.json").write_text(json.dumps({**report, "calibration": {"temperature": 2.5}}))
     classifier = inference.Classifier(str(adapter), on_cpu=True)

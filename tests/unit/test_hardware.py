@@ -9,12 +9,11 @@ from typing import Any
 import pytest
 from transformers import AutoConfig, GPT2Config, LlamaConfig, ModernBertConfig, PretrainedConfig
 
-from qlora_demo.core.records import Budget
+from qlora_demo.core.memory_report import Budget
+from qlora_demo.core.safety import CONTEXT_BYTES, PROCESS_BYTES
 from qlora_demo.engine.memory import fitting
 from qlora_demo.engine.memory.fitting import (
-    CONTEXT_BYTES,
     POINTS,
-    PROCESS_BYTES,
     WAYS,
     fit_hardware,
     hardware_budgets,

@@ -23,6 +23,7 @@ from qlora_demo.core.requests import MemoryRequest
 from qlora_demo.engine.memory import layer_explorer, nf4
 from qlora_demo.engine.models import sources
 from qlora_demo.services.learn import Studies
+from qlora_demo.services.memory import report_memory
 from qlora_demo.ui.learn.learn_tab import BLOCK_SIZES, SHAPES, TRAINED, WEIGHTS, read_shape, read_sizes, shorten_names
 from qlora_demo.ui.learn.learn_views import (
     KIND_NAMES,
@@ -35,7 +36,6 @@ from qlora_demo.ui.learn.learn_views import (
     view_optimizer,
     view_shapes,
 )
-from qlora_demo.worker import weigh
 
 ASSETS = Path(__file__).parents[2] / "assets"
 
@@ -236,9 +236,9 @@ def shapes() -> list[dict]:
 def test_shapes_are_the_memory_commands_own_numbers(shapes: list[dict]) -> None:
     for shape in (shapes[0], shapes[4]):
         request = MemoryRequest(model=shape["model"], stages=("fp16", "nf4-dq"))
-        report = weigh(request, lambda event: None, lambda: False, ways=("predicted",))
-        assert report["parameters"] == shape["parameters"]
-        assert [stage["total_bytes"] for stage in report["stages"]] == [shape["fp16_bytes"], shape["nf4_bytes"]]
+        report = report_memory(request, lambda event: None, lambda: False, ways=("predicted",))
+        assert report.parameters == shape["parameters"]
+        assert [stage.total_bytes for stage in report.stages] == [shape["fp16_bytes"], shape["nf4_bytes"]]
 
 
 def test_the_parts_of_a_shape_add_up(shapes: list[dict]) -> None:
@@ -270,7 +270,7 @@ def test_a_shape_that_is_not_carried() -> None:
 
 def test_the_shipped_runs_optimizer() -> None:
     report = json.loads((ASSETS / "adapter" / "report.json").read_text())
-    trained, peak = report["parameters"]["trainable"], report["memory"]["peak_bytes"]
+    trained, peak = report.parameters["trainable"], report["memory"]["peak_bytes"]
     state = layer_explorer.optimizer_of_run(ASSETS / "adapter")
     assert (state["trained"], state["state_bytes"], state["state_8bit_bytes"]) == (trained, 8 * trained, 2 * trained)
     shown = text(view_optimizer(state))

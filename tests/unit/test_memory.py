@@ -15,7 +15,7 @@ from bitsandbytes import functional
 from huggingface_hub import constants
 
 from qlora_demo.core.errors import ModelError
-from qlora_demo.core.records import MemoryStage
+from qlora_demo.core.memory_report import MemoryStage
 from qlora_demo.engine.memory import ledger
 from qlora_demo.engine.models import sources
 from qlora_demo.engine.models.layers import plan_layers

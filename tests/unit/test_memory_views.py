@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from qlora_demo.core.malloc import ARROW_POOL, COMPACT, TUNABLES, with_compact_heap
-from qlora_demo.core.records import Budget, BudgetReading, ProcessReading
+from qlora_demo.core.memory_report import Budget, BudgetReading, ProcessReading
 from qlora_demo.ui.memory.memory_views import view_process, view_step
 
 MiB = 1024**2

@@ -38,7 +38,7 @@ def family(
     torch.set_num_threads(1)
     folder = make_family(request.param, tmp_path_factory.mktemp(request.param))
     torch.set_num_threads(threads)
-    return request.param, ledger.architecture(sources.resolve(str(folder)), 5)["rows"]
+    return request.param, [row.to_dict() for row in ledger.architecture(sources.resolve(str(folder)), 5)]
 
 
 def test_every_module_of_a_family_has_its_role(family: tuple[str, list[dict[str, Any]]]) -> None:

@@ -78,7 +78,7 @@ class Classifier:
         self.labels = tuple(self.note.labels)
         self.ordinal = self.note.ordinal
         self.temperature = read_temperature(self.folder)
-        self.ledger = ledger.weigh(self._loaded.model, "lora")
+        self.ledger = ledger.measure_loaded(self._loaded.model, "lora")
         self._restores = restored
         self.restored = bool(restored and restore_weights(self._loaded.model))
         # Switching LoRA off, or its scale, is a state of the model: two threads may not compute with it at once. Nor

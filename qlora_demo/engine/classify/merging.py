@@ -21,13 +21,13 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from ...core.cancellation import OnProgress, unheard
 from ...core.errors import DeviceError, ModelError
 from ...core.format import size
+from ...core.safety import MERGE_BYTES_PER_PARAMETER
 from ..data.dataset import load_rows
 from ..models import modeling
 from ..models.device import choose_device, free_memory_bytes
 from .metrics import softmax
 from .restored import restore_weights
 
-BYTES_A_PARAMETER = 4 + 2 + 2  # float32 to add up in, FP16 to save, and FP16 read back
 PIECE = "5GB"  # of a large model's weights
 
 
@@ -45,10 +45,11 @@ def merge(adapter: Path, into: Path, texts: Sequence[str], on_progress: OnProgre
     on_progress("loading the adapter on its own base", 0.05)
     own = modeling.load_adapter(adapter, device)
     together = own.model.get_nb_trainable_parameters()[1]
-    if BYTES_A_PARAMETER * together > free_memory_bytes("cpu"):
+    needed, free = MERGE_BYTES_PER_PARAMETER * together, free_memory_bytes("cpu")
+    if needed > free:
         raise DeviceError(
-            f"Merging needs about {size(BYTES_A_PARAMETER * together)} of memory for {together:,} parameters, and "
-            f"{size(free_memory_bytes('cpu'))} are free; merge on a larger machine."
+            f"Merging needs about {size(needed)} of memory for {together:,} parameters, and {size(free)} are free;"
+            " merge on a larger machine."
         )
     restore_weights(own.model)  # as a typed review is answered
     expected = modeling.forward(own.model, own.tokenizer, texts, own.note.max_length).numpy()

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.errors import DataError
-from ...core.paths import DATA_FILES, is_data_file
+from ...core.paths import ASSETS, DATA_FILES, is_data_file
 from ..models.hubfiles import OnProgress, ShouldStop
 from .columns import ALL_FOUND, Columns, Gathered, LabelValues, Places, find_places, gather, nothing_in, open_as
 from .hub import AMAZON, SPLITS, read_hub
@@ -26,7 +26,6 @@ from .reading.chunks import Tally
 from .reading.tables import Rows, Table, open_table
 from .splitting import divide, stratified
 
-ASSETS = Path(__file__).resolve().parents[3] / "assets"
 SAMPLE_LABELS = ("1 star", "2 stars", "3 stars", "4 stars", "5 stars")
 _SAMPLES = ("sample", "sample-mix")
 _SHOWN_VALUES = 5  # values outside a scale that are named one by one

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ...core.records import Estimate
+from ...core.memory_report import Estimate
 
 Shape = Mapping[str, Any]
 WIDTH, LAYERS = ("hidden_size", "n_embd", "dim"), ("num_hidden_layers", "n_layer", "n_layers")

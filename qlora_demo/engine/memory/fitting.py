@@ -11,21 +11,16 @@ from typing import Any
 
 from transformers import PretrainedConfig
 
-from ...core.records import Budget, Fit
+from ...core.memory_report import Budget
+from ...core.records import Fit
+from ...core.safety import ALLOCATOR_SHARE, CONTEXT_BYTES, HEAP_SHARE, PROCESS_BYTES
 from ..models.layers import LayerPlan, load_config, meta_model, plan_layers
 from ..models.sources import ModelSource
 from .hardware import GPUS, OTHERS, TIERS, Tier
 from .training_step import FULL, predict_budget
 
-# Python, torch and the other libraries: 518 MiB before any model, 630 once it stands and has run
-# (benchmarks/budget.md). The page's own process, which runs beside it on a Space, is not in it.
-PROCESS_BYTES = 665 * 1024**2
-# of what a step adds, the C library holds another third in gaps: 20 to 32 % in benchmarks/budget.md without
-# checkpointing
-HEAP_SHARE = 3
 SHORT = (2, 4)  # layers to predict instead of all, and one more; the first layer is no middle one, so never one alone
 MOST = 1 << 20
-CONTEXT_BYTES = 1343 * 1024**2
 POINTS = (1, 2, 512, 1024)  # two small batches and two large ones: a line each; any batch costs the same to predict
 WAYS = {"QLoRA": "nf4-dq", "16-bit LoRA": "fp16", "full fine-tuning": FULL}
 
@@ -86,11 +81,9 @@ def needed_bytes(points: Sequence[Budget], batch: int) -> int:
     What is alive at any one moment grows linearly with the batch. With few reviews the peak comes when the gradients
     are there, with many when the activations are: the higher of two lines, one through the points of each pair.
 
-    Reserve: 1,343 MiB for CUDA's context and kernels (what one tiny tensor took in transformers' guide "Model training
-    anatomy", docs/source/en/model_memory_anatomy.md), and a tenth of the rest for fragmentation and rounding in torch's
-    allocator. The tenth is a choice: no source gives a share that holds for all models."""
+    Reserve: CUDA's context, and a tenth of the rest for torch's allocator (core/safety.py)."""
     tensors = tensors_bytes(points, batch)
-    return CONTEXT_BYTES + tensors + tensors // 10
+    return CONTEXT_BYTES + tensors + tensors // ALLOCATOR_SHARE
 
 
 def tensors_bytes(points: Sequence[Budget], batch: int) -> int:

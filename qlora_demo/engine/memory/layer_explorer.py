@@ -175,16 +175,16 @@ def predict_shape(model: str) -> dict[str, Any]:
         raise ModelError(f"The app carries no shape of {model[:60]!r}; choose one of {', '.join(SHAPES)}.")
     source = ModelSource(model, Path(), "", canonical(model), False, shape)
     fp16, nf4_dq = ledger.predict(source, LABELS, ("fp16", "nf4-dq"))
-    rows = ledger.architecture(source, LABELS)["rows"]
-    matrices = [row for row in rows if row["changed"]]
+    rows = ledger.architecture(source, LABELS)
+    matrices = [row for row in rows if row.changed]
     return {
         "model": model,
         "parameters": ledger.count_parameters(source, LABELS),
         "fp16_bytes": fp16.total_bytes,
         "nf4_bytes": nf4_dq.total_bytes,
-        "embedding_bytes": sum(row["bytes_before"] for row in rows if row["kind_before"] == "Embedding"),
-        "matrices_fp16_bytes": sum(row["bytes_before"] for row in matrices),
-        "matrices_nf4_bytes": sum(row["bytes_after"] for row in matrices),
+        "embedding_bytes": sum(row.bytes_before for row in rows if row.kind_before == "Embedding"),
+        "matrices_fp16_bytes": sum(row.bytes_before for row in matrices),
+        "matrices_nf4_bytes": sum(row.bytes_after for row in matrices),
         "constants_bytes": nf4_dq.constants_bytes,
         "vocabulary": shape["vocab_size"],
     }

@@ -13,7 +13,7 @@ import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import bitsandbytes as bnb
 import torch
@@ -23,8 +23,9 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from ...core.cancellation import DownloadStopped
 from ...core.errors import DeviceError, ModelError
+from ...core.memory_report import MemoryStage, ModuleMemory, ProcessReading
 from ...core.names import STAGES
-from ...core.records import MemoryStage, ProcessReading
+from ...core.safety import LOAD_MARGIN
 from ..models.device import Kind, choose_device, free_memory_bytes
 from ..models.layers import (
     LayerPlan,
@@ -39,13 +40,12 @@ from ..models.layers import (
 from ..models.random_weights import random_checkpoint
 from ..models.roles import layer_of, role_of
 from ..models.sources import ModelSource
-from .measured_step import Watch
+from .process import Watch
 
 Source = ModelSource | PretrainedConfig
 BLOCK = 64  # weights that share one constant (absmax)
 BLOCK_OF_CONSTANTS = 256  # constants that share one second-level constant
 NF4_BOOK_BYTES, BYTE_BOOK_BYTES, OFFSET_BYTES = 16 * 4, 256 * 4, 4  # kept by every layer
-LOAD_MARGIN = 1.1
 
 
 def constants_bytes(weights: int, rows: int, stage: str) -> int:
@@ -138,54 +138,43 @@ def measure(
         return list(_measured(files, labels, stages, rank, targets, on_stage, should_stop, on_process))
 
 
-def architecture(source: Source, labels: int) -> dict[str, list[dict[str, Any]]]:
-    """The modules that hold tensors, in FP16 (before) and as NF4 with double quantization (after), aligned by position.
-
-    {"before": rows, "after": rows, "rows": both side by side}. A row of before/after: name, group, kind, shape (of the
-    weight, as the module holds it unquantized), dtype, bytes (constants included), changed. A row of rows: name, group,
-    kind_before, kind_after, shape, bytes_before, bytes_after, changed, role and layer (see roles.py; layer is None
-    outside layers). `group` has * for layer numbers, so equal layers can be folded."""
+def architecture(source: Source, labels: int) -> list[ModuleMemory]:
+    """The modules that hold tensors, in FP16 (before) and as NF4 with double quantization (after), in the model's
+    order.
+    """
     model, new = missing_modules(source, labels)
     quantized = set(plan_for(model, new).quantized)
     base = model.base_model_prefix if hasattr(model, model.base_model_prefix or " ") else ""
     counted: set[int] = set()
     rows = []
     for name, module in model.named_modules():
-        own = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
-        if not own:
-            continue
-        dense = sum(_size(tensor, counted) for _, tensor in own)
-        weight = getattr(module, "weight", own[0][1])
-        after = dense
-        if name in quantized:
-            count = weight.numel()
-            after += packed_bytes(count, "nf4-dq") + constants_bytes(count, 0, "nf4-dq") - count * weight.element_size()
-        kind, dtype = type(module).__name__, str(weight.dtype).removeprefix("torch.")
-        rows.append(
-            {
-                "name": name,
-                "group": re.sub(r"(?<![^.])\d+(?![^.])", "*", name),
-                "shape": list(weight.shape),
-                "dtype_before": dtype,
-                "dtype_after": "nf4" if name in quantized else dtype,
-                "kind_before": kind,
-                "kind_after": "Linear4bit" if name in quantized else kind,
-                "bytes_before": dense,
-                "bytes_after": after,
-                "changed": name in quantized,
-                "role": role_of(name, type(module), base),
-                "layer": layer_of(name, base),
-            }
-        )
+        tensors = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
+        if tensors:
+            dense = sum(_size(tensor, counted) for tensor in tensors)
+            weight = getattr(module, "weight", tensors[0])
+            rows.append(_module_memory(name, module, weight, dense, name in quantized, base))
+    return rows
 
-    def side(which: str) -> list[dict[str, Any]]:
-        common = ("name", "group", "shape", "changed")
-        return [
-            {**{key: row[key] for key in common}, **{key: row[f"{key}_{which}"] for key in ("kind", "dtype", "bytes")}}
-            for row in rows
-        ]
 
-    return {"before": side("before"), "after": side("after"), "rows": rows}
+def _module_memory(
+    name: str, module: nn.Module, weight: torch.Tensor, dense: int, quantized: bool, base: str
+) -> ModuleMemory:
+    count, kind, dtype = weight.numel(), type(module).__name__, str(weight.dtype).removeprefix("torch.")
+    saved = count * weight.element_size() - packed_bytes(count, "nf4-dq") - constants_bytes(count, 0, "nf4-dq")
+    return ModuleMemory(
+        name=name,
+        group=re.sub(r"(?<![^.])\d+(?![^.])", "*", name),
+        shape=list(weight.shape),
+        dtype_before=dtype,
+        dtype_after="nf4" if quantized else dtype,
+        kind_before=kind,
+        kind_after="Linear4bit" if quantized else kind,
+        bytes_before=dense,
+        bytes_after=dense - saved if quantized else dense,
+        changed=quantized,
+        role=role_of(name, type(module), base),
+        layer=layer_of(name, base),
+    )
 
 
 def attach(model: nn.Module, plan: LayerPlan, rank: int, targets: str, *, on_meta: bool = False) -> nn.Module:
@@ -245,7 +234,7 @@ def _measure_one(
     rank: int,
     targets: str,
 ) -> tuple[MemoryStage, ProcessReading]:
-    """Loads, transforms and weighs one stage."""
+    """Loads, transforms and measures one stage."""
     held = cast(Storage, "nf4-dq" if stage in ("prepared", "lora") else stage)
     dtype = torch.float32 if stage == "fp32" else torch.float16
     with Watch(kind) as watch:
@@ -256,10 +245,10 @@ def _measure_one(
             model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
         if stage == "lora":
             model = attach(model, plan, rank, targets)
-    return weigh(model, stage), watch.reading(stage)
+    return measure_loaded(model, stage), watch.reading(stage)
 
 
-def weigh(model: nn.Module, stage: str) -> MemoryStage:
+def measure_loaded(model: nn.Module, stage: str) -> MemoryStage:
     """The ledger of a loaded model as it is now. Adapters are recognised by PEFT's names."""
     counted: set[int] = set()
     parameters = list(model.named_parameters())

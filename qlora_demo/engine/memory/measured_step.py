@@ -6,12 +6,10 @@ this module loads no heavy library."""
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -21,116 +19,11 @@ from typing import Any
 from ...core.cancellation import DownloadStopped
 from ...core.errors import DeviceError
 from ...core.malloc import with_compact_heap
-from ...core.records import Budget, BudgetReading, ProcessReading
+from ...core.memory_report import Budget, BudgetReading
+from .process import Sampler, current_bytes, give_back, reset_peak
 
-STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 WARM_TOKENS = 8
 ASK_SECONDS = 1  # between two looks for a stop
-
-
-def resident() -> dict[str, int]:
-    """`{VmRSS, VmHWM, RssAnon, RssFile}` of this process in bytes: now, its peak, and the two kinds; empty where there
-    is no /proc.
-    """
-    try:
-        lines = STATUS.read_text().splitlines()
-    except OSError:
-        return {}
-    fields = (line.split() for line in lines if line.startswith(("VmRSS", "VmHWM", "RssAnon", "RssFile")))
-    return {name.rstrip(":"): 1024 * int(kib) for name, kib, *_ in fields}
-
-
-def reset_peak(kind: str) -> bool:
-    """Begin a new peak at what is held now; False where the system keeps no peak that can be reset (it is sampled
-    then).
-    """
-    if kind == "cuda":
-        import torch
-
-        torch.cuda.reset_peak_memory_stats()
-        return True
-    try:
-        CLEAR.write_text("5")  # proc(5): resets the peak resident set size to the current one
-    except OSError:
-        return False
-    return bool(resident())
-
-
-def peak_bytes(kind: str) -> int:
-    """The most held since `reset_peak`: allocated by torch on the GPU, resident on the CPU (what is resident now,
-    without /proc).
-    """
-    if kind == "cuda":
-        import torch
-
-        return int(torch.cuda.max_memory_allocated())
-    found = resident()
-    if "VmHWM" in found:
-        return found["VmHWM"]
-    import psutil
-
-    return int(psutil.Process().memory_info().rss)
-
-
-def give_back() -> None:
-    """Hands memory that is free but kept by the C library back to the system, so that what is resident is in use (glibc
-    only).
-    """
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-    if trim is not None:
-        trim(0)
-
-
-class Sampler:
-    """Samples resident memory every few milliseconds in a thread; the peaks of each kind are in `peaks`."""
-
-    def __init__(self, seconds: float = 0.003):
-        self.peaks: dict[str, int] = {}
-        self._seconds, self._done = seconds, threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self) -> Sampler:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._done.wait(self._seconds):
-            for name, count in resident().items():
-                self.peaks[name] = max(self.peaks.get(name, 0), count)
-
-
-class Watch:
-    """What this process takes while a model is loaded and transformed inside the `with` block; `reading` once it is
-    over.
-    """
-
-    def __init__(self, kind: str):
-        self._kind, self._sampler = kind, Sampler()
-        self._before = self._held = 0
-
-    def __enter__(self) -> Watch:
-        give_back()
-        self._before, self._before_anonymous = peak_now(self._kind), resident().get("RssAnon")
-        self._sampler.__enter__()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._sampler.__exit__()
-        self._peak = _highest(self._kind, self._sampler)
-        give_back()
-        self._held = peak_now(self._kind)
-
-    def reading(self, stage: str) -> ProcessReading:
-        on_cpu = self._kind == "cpu"
-        anonymous = self._sampler.peaks.get("RssAnon") if on_cpu else None
-        before = self._before_anonymous if on_cpu else None
-        return ProcessReading(
-            stage, self._before, self._peak, self._held, before, anonymous, None if on_cpu else _reserved_bytes()
-        )
 
 
 def measure_budget(
@@ -185,9 +78,8 @@ def step(request: Mapping[str, Any]) -> tuple[Budget, BudgetReading]:
 
     from ..models import modeling, sources
     from ..models.device import choose_device
-    from ..train.batches import loss_over
-    from ..train.trainer import OPTIMIZERS
-    from .training_step import predict_budget
+    from .optimizers import make_optimizer
+    from .training_step import predict_budget, step_loss
 
     settings: dict[str, Any] = {
         "precision": "nf4-dq",
@@ -200,31 +92,28 @@ def step(request: Mapping[str, Any]) -> tuple[Budget, BudgetReading]:
     device = choose_device()
     source = sources.resolve(settings["model"], settings.pop("revision", ""), download=False)
     give_back()
-    libraries = peak_now(device.kind)
+    libraries = current_bytes(device.kind)
     reset_peak(device.kind)
     with Sampler() as watch:
         base = modeling.load_base(
             source, [f"{i + 1}" for i in range(settings["labels"])], settings["precision"], device
         )
         model = modeling.attach_lora(base, rank=settings["rank"], alpha=32, dropout=0, targets=settings["targets"])
-    loading = _highest(device.kind, watch)
+    loading = watch.highest_bytes(device.kind)
     give_back()
-    loaded = peak_now(device.kind)
+    loaded = current_bytes(device.kind)
     if settings["gradient_checkpointing"]:
         model.enable_input_require_grads()
         base.model.activation_checkpointing_enable()
     trained = [value for value in model.parameters() if value.requires_grad]
-    optimizer = make_optimizer(OPTIMIZERS.get(settings["optimizer"], settings["optimizer"]), trained)
-    loss = loss_over(settings["labels"], 0, False)
+    optimizer = make_optimizer(settings["optimizer"], trained)
     model.train()
 
     def run(batch: int, length: int, update: bool) -> None:
         ids = torch.randint(5, base.model.config.vocab_size, (batch, length), device=device.kind)
         mask = torch.ones_like(ids)
         mask[:, -1] = (torch.arange(batch) != batch - 1).long()  # one review a token shorter, as in any real batch
-        loss(
-            model(input_ids=ids, attention_mask=mask), torch.zeros(batch, dtype=torch.long, device=device.kind)
-        ).backward()
+        step_loss(model(input_ids=ids, attention_mask=mask).logits).backward()
         if update:
             torch.nn.utils.clip_grad_norm_(trained, 1.0)
             optimizer.step()
@@ -243,7 +132,7 @@ def step(request: Mapping[str, Any]) -> tuple[Budget, BudgetReading]:
     )
     seconds = time.monotonic() - began
     give_back()
-    standing = peak_now(device.kind)
+    standing = current_bytes(device.kind)
     reset_peak(device.kind)
     with Sampler() as watch:
         for _ in range(2):
@@ -252,41 +141,12 @@ def step(request: Mapping[str, Any]) -> tuple[Budget, BudgetReading]:
             if device.kind == "cuda":
                 torch.cuda.synchronize()
             step_seconds = time.monotonic() - began
-    peak = _highest(device.kind, watch)
+    peak = watch.highest_bytes(device.kind)
     reserved = int(torch.cuda.max_memory_reserved()) if device.kind == "cuda" else None
     anonymous = watch.peaks.get("RssAnon") if device.kind == "cpu" else None
     return budget, BudgetReading(
         libraries, loading, loaded, standing, peak, anonymous, reserved, round(step_seconds, 3), round(seconds, 3)
     )
-
-
-def peak_now(kind: str) -> int:
-    """What is held now, in the measure that `peak_bytes` uses."""
-    reset_peak(kind)
-    return resident().get("VmRSS", 0) if kind == "cpu" and resident() else peak_bytes(kind)
-
-
-def _highest(kind: str, sampler: Sampler) -> int:
-    """The peak since it was reset; by the samples too, where the system's own cannot be reset."""
-    return max(peak_bytes(kind), sampler.peaks.get("VmRSS", 0) if kind == "cpu" else 0)
-
-
-def _reserved_bytes() -> int:
-    import torch
-
-    return int(torch.cuda.memory_reserved())
-
-
-def make_optimizer(name: str, parameters: list[Any]) -> Any:
-    """The optimizer the Trainer would make of that name."""
-    import torch
-    from transformers import TrainingArguments
-    from transformers.trainer import Trainer
-
-    kind, arguments = Trainer.get_optimizer_cls_and_kwargs(
-        TrainingArguments(output_dir="unused", optim=name, report_to="none", use_cpu=not torch.cuda.is_available())
-    )
-    return kind(parameters, **arguments)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ the rest is arithmetic on that list. No constant is fitted. Knows nothing of run
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
@@ -22,20 +22,17 @@ from transformers.pytorch_utils import Conv1D
 
 from ...core.config import RunConfig
 from ...core.errors import ModelError
-from ...core.records import Budget
+from ...core.memory_report import Budget, Receipt
 from ..models.layers import LayerPlan, load_config, meta_model, plan_layers
 from ..models.modeling import Base
 from ..models.sources import ModelSource
 from . import ledger
-from .measured_step import give_back
+from .optimizers import optimizer_bytes
+from .process import give_back
 from .trace import LiveBytes, ShadowHeap, Trace, weigh_trace
 
 FULL = "full"  # every parameter trained, in FP32 under autocast: no precision of a run, a yardstick
-OPTIMIZER_BLOCK = (
-    256  # 8-bit states that share one FP32 constant (bitsandbytes/optim/optimizer.py, Optimizer2State.init_state)
-)
 PACKING = 2560  # elements that such a copy has more, for alignment (observed: 5,120 bytes with every matrix)
-SMALLEST_8BIT = 4096  # a parameter of fewer elements keeps 32-bit states (min_8bit_size, same file)
 
 
 def predict_budget(
@@ -125,31 +122,19 @@ def predict_run(
     )
 
 
-def optimizer_bytes(parameters: Iterable[int], optimizer: str) -> int:
-    """Bytes of AdamW's two states for trained parameters of so many elements each.
-
-    32 bits: 4 + 4 an element. 8 bits: 1 + 1, and two FP32 constants for each block of 256; below 4,096 elements 32 bits
-    all the same. Paging moves states between GPU and main memory and changes no size (bitsandbytes/optim/optimizer.py,
-    Optimizer2State.init_state)."""
-    total = 0
-    for count in parameters:
-        small = "8bit" not in optimizer or count < SMALLEST_8BIT
-        total += 8 * count if small else 2 * count + 8 * -(-count // OPTIMIZER_BLOCK)
-    return total
-
-
-def receipt(budget: Budget | None, standing_bytes: int, peak_bytes: int, at_step: int | None) -> dict[str, Any]:
+def receipt(budget: Budget | None, standing_bytes: int, peak_bytes: int, at_step: int | None) -> Receipt:
     """A run's predicted beside its measured peak: what stood before step 1 (measured) and what the steps add to it
     (predicted).
     """
     predicted = standing_bytes + budget.step_bytes if budget and standing_bytes else None
-    return {
-        "predicted_peak_bytes": predicted,
-        "standing_bytes": standing_bytes,
-        "error": round(predicted / peak_bytes - 1, 4) if predicted and peak_bytes else None,
-        "at_step": at_step,
-        "budget": budget.to_dict() if budget else None,
-    }
+    error = round(predicted / peak_bytes - 1, 4) if predicted and peak_bytes else None
+    return Receipt(predicted, standing_bytes, error, at_step, budget)
+
+
+def step_loss(logits: torch.Tensor) -> torch.Tensor:
+    """A training step's loss on (n, k) logits as a run computes it, all reviews being of the first class."""
+    targets = one_hot(torch.zeros(len(logits), dtype=torch.long, device=logits.device), logits.shape[1]).float()
+    return cross_entropy(logits.float(), targets, reduction="sum") / len(logits)
 
 
 class FrozenLinear(bnb.nn.Linear4bit):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ...core.cancellation import OnProgress, ShouldStop
 from ...core.errors import AdapterError
-from ..data.dataset import ASSETS
+from ...core.paths import ASSETS
 
 
 def find_adapter(

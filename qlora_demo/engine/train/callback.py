@@ -18,7 +18,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from ...core.errors import TrainingError
 from ...core.format import duration
 from ...core.records import Evaluation, Event, Phase, Step
-from ..memory import measured_step
+from ..memory import process
 from ..models.device import Device, process_memory_bytes
 from .warnings import check_losses
 
@@ -62,16 +62,16 @@ class Meter:
 
     def stand(self) -> None:
         """Take what is held before the first step; what is free but kept by the C library is given back first."""
-        measured_step.give_back()
+        process.give_back()
         self.standing_bytes = self.memory()
         self.begin_peak()
 
     def begin_peak(self) -> None:
         """Forget the peak of what was not a step. Where the system keeps none, steps are sampled at their end."""
-        self._keeps_peak = measured_step.reset_peak(self.device.kind)
+        self._keeps_peak = process.reset_peak(self.device.kind)
 
     def end_step(self, step: int) -> None:
-        found = measured_step.peak_bytes(self.device.kind) if self._keeps_peak else self.memory()
+        found = process.peak_bytes(self.device.kind) if self._keeps_peak else self.memory()
         if found > self.peak_bytes:
             self.peak_bytes, self.peak_step = found, step
 

@@ -17,15 +17,12 @@ import psutil
 from ...core.config import RunConfig
 from ...core.errors import DemoError, MemoryRanOut
 from ...core.format import describe_changes, size
+from ...core.safety import RUN_MARGIN
 from ..memory import training_step
-from ..memory.measured_step import give_back
+from ..memory.process import give_back
 from ..models.device import Device, free_memory_bytes, process_memory_bytes
 from ..models.modeling import Base
 
-# Of a predicted step. On a CPU gaps add up over batches of many lengths: with 16 x 128 tokens what the process had
-# asked for grew by 1.4 times the predicted step in 40 batches, by 2.0 times in 96. On a GPU: fragmentation, a choice
-# (fitting.needed_bytes).
-SPARE = {"cpu": 2.0, "cuda": 1.15}
 SHORTEST = 16  # tokens: a review cut below that is none
 
 
@@ -88,7 +85,7 @@ def suggest(room: Room, config: RunConfig, base: Base, labels: int) -> dict[str,
         found = training_step.predict_run(
             changed, base, labels, min(changed.batch_size, room.rows), length, try_allocator=False
         )
-        return room.standing_bytes + SPARE[room.device.kind] * found.step_bytes <= room.limit_bytes
+        return room.standing_bytes + RUN_MARGIN[room.device.kind] * found.step_bytes <= room.limit_bytes
 
     try:
         for stage in _stages(config, room.length):

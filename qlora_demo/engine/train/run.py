@@ -22,7 +22,8 @@ from transformers import set_seed
 from ...core.config import RunConfig
 from ...core.errors import DemoError, ModelError, TrainingError, is_out_of_memory
 from ...core.format import size
-from ...core.records import Baseline, Budget, Evaluation, MemoryReading, Notice, Phase, Probe, Resumed
+from ...core.memory_report import Budget
+from ...core.records import Baseline, Evaluation, MemoryReading, Notice, Phase, Probe, Resumed
 from ...core.run_report import (
     DataSummary,
     Environment,
@@ -33,6 +34,7 @@ from ...core.run_report import (
     RunReport,
     Training,
 )
+from ...core.safety import PROOF_MARGIN
 from ..classify.calibration import calibrate
 from ..classify.metrics import Floats, fit_baselines, judge, softmax, write_answers
 from ..data import dataset as reviews_of
@@ -149,7 +151,7 @@ def _train(run: Run, write_card: WriteCard | None, began: float) -> str:
     )
     if config.start_from:
         modeling.start_from(model, base, find_adapter(config.start_from, run.folder.parent), data.labels)
-    ledger = memory.weigh(model, "lora")
+    ledger = memory.measure_loaded(model, "lora")
     meter = Meter(run.device)
     resumed = last_checkpoint(run.folder) is not None
     judge_baselines = _baselines(run, tell=not resumed)
@@ -198,7 +200,7 @@ def _train(run: Run, write_card: WriteCard | None, began: float) -> str:
     for split, (_, metrics) in looked.items():
         emit(_evaluation(steps, metrics, split))
     receipt = training_step.receipt(predicted, meter.standing_bytes, meter.peak_bytes, meter.peak_step)
-    emit(MemoryReading("training_peak", receipt["predicted_peak_bytes"], meter.peak_bytes))
+    emit(MemoryReading("training_peak", receipt.predicted_peak_bytes, meter.peak_bytes))
     baselines = judge_baselines(data.splits["test"])
     for sentence in doubts.check_result(looked["test"][1], baselines):
         run.doubt(sentence)
@@ -225,7 +227,7 @@ def _train(run: Run, write_card: WriteCard | None, began: float) -> str:
             model=ledger,
             peak_bytes=meter.peak_bytes,
             peak_is="allocated on the GPU" if run.device.kind == "cuda" else "resident",
-            **receipt,
+            **vars(receipt),
         ),
         energy=watch.energy(),
         parameters=Parameters(trainable=trainable, all=every),
@@ -385,7 +387,7 @@ def _prove(run: Run, model: PeftModel, draft: Path) -> ReloadProof:
     tuned = modeling.forward(model, run.base.tokenizer, texts, run.max_length).numpy()
     with modeling.as_base(model, True):
         untrained = modeling.forward(model, run.base.tokenizer, texts, run.max_length).numpy()
-    if run.device.kind == "cuda" and free_memory_bytes("cuda") < 2 * process_memory_bytes("cuda"):
+    if run.device.kind == "cuda" and free_memory_bytes("cuda") < PROOF_MARGIN * process_memory_bytes("cuda"):
         cast(Any, run.base.model).to("cpu")  # the fresh process needs room for the base
         torch.cuda.empty_cache()
     return reload_proof.prove(draft, texts, tuned, untrained, run.config.seed + 1, run.device.compute_dtype)

@@ -16,11 +16,11 @@ from ...core.config import RunConfig
 from ...core.records import Phase
 from ..classify.metrics import judge
 from ..data.dataset import DataSet, Reviews
+from ..memory.optimizers import trainer_name
 from ..models import modeling
 from .batches import LikeLengths, Tokens, collator, loss_over
 from .callback import Emit, Events, Meter
 
-OPTIMIZERS = {"adamw_8bit": "adamw_bnb_8bit"}  # the Trainer's name where ours is shorter
 EVALUATION_BATCHES = (
     8  # a forward pass keeps no activations: of eight times the reviews it takes less than a training step
 )
@@ -77,7 +77,7 @@ def build_trainer(
         lr_scheduler_type=config.schedule,
         warmup_steps=config.warmup,
         weight_decay=config.weight_decay,
-        optim=OPTIMIZERS.get(config.optimizer, config.optimizer),
+        optim=trainer_name(config.optimizer),
         eval_strategy="steps",
         eval_steps=every,
         save_strategy="steps",

@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from ...core.memory_report import Estimate
 from ...core.names import STAGES
-from ...core.records import Estimate, Fit
+from ...core.records import Fit
 
 NEAR = 0.05  # an error up to here is no fault of a rule of thumb
 

@@ -13,6 +13,7 @@ from typing import Any
 import gradio as gr
 
 from ...core.errors import DemoError
+from ...core.memory_report import MemoryReport
 from ...core.requests import MemoryRequest
 from ...host.redaction import without_paths
 from ...jobs.store import Job
@@ -164,7 +165,7 @@ def build_memory_tab(services: Services, page: gr.Blocks) -> None:
         if not downloads:
             return start(services, request, report)
         question = {"asking": gr.Group(visible=True), "ask": view_downloads(downloads)}
-        return Shown(say("Predicted; measuring needs the weights."), **draw(report), **question)
+        return Shown(say("Predicted; measuring needs the weights."), **draw(report.to_dict()), **question)
 
     @shown
     def on_measure(*form: Any) -> list[Any]:
@@ -180,7 +181,7 @@ def build_memory_tab(services: Services, page: gr.Blocks) -> None:
     @shown
     def on_step(*form: Any) -> str:
         try:
-            return view_step(services.predict_step(read_request(*form)))
+            return view_step(services.predict_step(read_request(*form)).model_dump())
         except DemoError as error:
             return say(str(error), problem=True)
 
@@ -207,7 +208,8 @@ def build_memory_tab(services: Services, page: gr.Blocks) -> None:
         if job is not None and (report := job.report()):
             return Shown(say(f"Measured before: {report['model']}."), **draw(report)).update()
         request = MemoryRequest.read(STEP)
-        drawn = draw(services.predict_memory(request)) | {"step": view_step(services.predict_step(request))}
+        step = view_step(services.predict_step(request).model_dump())
+        drawn = draw(services.predict_memory(request).to_dict()) | {"step": step}
         return Shown(
             say("Predicted from the configuration. Press the button to measure it on this machine."), **drawn
         ).update()
@@ -256,12 +258,12 @@ def read_request(
     )
 
 
-def start(services: Services, request: MemoryRequest, report: dict[str, Any]) -> Shown:
+def start(services: Services, request: MemoryRequest, report: MemoryReport) -> Shown:
     """Draws what is predicted and starts the measurement."""
     started = services.start_measuring(request, report, visitor())
     return Shown(
         say("Predicted; the measurement starts."),
-        **draw(report),
+        **draw(report.to_dict()),
         asking=gr.Group(visible=False),
         mine=(started.run, started.key),
         timer=gr.Timer(active=True),

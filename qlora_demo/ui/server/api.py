@@ -42,10 +42,8 @@ def build_api(services: Services) -> None:
             model: `sample`, or a Hub id such as openai-community/gpt2.
             labels: Classes of the head.
         """
-        stages: list[dict[str, Any]] = services.predict_memory(MemoryRequest.read({"model": model, "labels": labels}))[
-            "stages"
-        ]
-        return stages
+        report = services.predict_memory(MemoryRequest.read({"model": model, "labels": labels}))
+        return [stage.to_dict() for stage in report.stages]
 
     @shown
     def start_run(config: dict[str, Any]) -> dict[str, str]:
