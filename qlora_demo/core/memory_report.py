@@ -1,7 +1,7 @@
 """What memory a model takes, as records: each stage of QLoRA, a training step, the process around them, and the report
-of all of it.
+of all of it. Sizes in bytes, times in seconds.
 
-A report is written by services/memory.py and read back by `MemoryReport.parse`, an old one too. All sizes in bytes, times in seconds.
+A report is written by services/memory.py and read back by `MemoryReport.parse`, an old one too.
 """
 
 from __future__ import annotations
@@ -197,7 +197,7 @@ class StepReport(Record):
 class Architecture(Record):
     """The modules of a model that hold tensors, in its own order."""
 
-    rows: list[ModuleMemory] = []
+    rows: tuple[ModuleMemory, ...] = ()
 
 
 class MemoryReport(Report):
@@ -206,8 +206,8 @@ class MemoryReport(Report):
 
     model: str
     parameters: int
-    stages: list[MemoryStage]
-    process: list[ProcessReading] = []
+    stages: tuple[MemoryStage, ...]
+    process: tuple[ProcessReading, ...] = ()
     step: StepReport | None = None
     architecture: Architecture = Architecture()
-    estimates: list[Estimate] = []
+    estimates: tuple[Estimate, ...] = ()

@@ -63,12 +63,12 @@ def report_memory(
     return MemoryReport(
         model=request.model,
         parameters=ledger.count_parameters(source, request.labels),
-        stages=[*(predicted if "predicted" in ways else ()), *measured],
-        process=process,
+        stages=(*(predicted if "predicted" in ways else ()), *measured),
+        process=tuple(process),
         step=step,
-        architecture=Architecture(rows=ledger.architecture(source, request.labels)),
-        estimates=calculators.estimates(
-            ledger.count_base_parameters(source), load_config(source, request.labels).to_dict()
+        architecture=Architecture(rows=tuple(ledger.architecture(source, request.labels))),
+        estimates=tuple(
+            calculators.estimates(ledger.count_base_parameters(source), load_config(source, request.labels).to_dict())
         ),
     )
 
