@@ -24,12 +24,12 @@ class MemoryRequest(Settings):
         description="`sample` (embedded), a Hub id, or a local folder.",
     )
     revision: str = Field("", max_length=100, title="Model revision", description="Commit, tag or branch on the Hub.")
-    labels: int = Field(5, ge=1, le=1000, title="Labels", description="Classes of the head.")
+    labels: int = Field(5, ge=1, le=1000, title="Labels", description="Number of classes.")
     stages: tuple[Literal["fp32", "fp16", "int8", "nf4", "nf4-dq", "prepared", "lora"], ...] = Field(
         ("fp32", "fp16", "nf4", "nf4-dq", "prepared", "lora"),
         min_length=1,
         title="Stages",
-        description="Steps of QLoRA to weigh.",
+        description="Steps of QLoRA to measure.",
     )
     rank: int = Field(16, ge=1, le=256, title="LoRA rank r", description="Rank of the adapters in stage lora.")
     targets: str = Field(
@@ -40,16 +40,16 @@ class MemoryRequest(Settings):
         description="`all-linear`, or module names separated by commas.",
     )
     random_weights: bool = Field(
-        False, title="Random weights", description="Weigh the shape with random weights: needs the configuration only."
+        False, title="Random weights", description="Use random weights: needs the configuration only, no download."
     )
     batch_size: int = Field(
         0,
         ge=0,
         le=1024,
-        title="Reviews a step",
-        description="Weigh a training step on so many reviews, too; 0 = the model alone.",
+        title="Batch size",
+        description="Reviews per training step, which is then measured too; 0 = the model alone.",
     )
-    length: int = Field(128, ge=8, le=8192, title="Tokens a review", description="Length of each review of that step.")
+    length: int = Field(128, ge=8, le=8192, title="Tokens per review", description="Length of each review in the step.")
     gradient_checkpointing: bool = Field(
         False, title="Gradient checkpointing", description="Recompute activations in that step."
     )
@@ -84,7 +84,7 @@ class ClassifyRequest(Settings):
         "",
         max_length=200,
         title="Label column",
-        description="The right labels, to judge the adapter by; empty = found, - = none.",
+        description="The true labels, to evaluate the adapter; empty = found, - = none.",
     )
     encoding: str = Field(
         "", max_length=40, title="Encoding", description="Such as utf-8, utf-16 or cp1252; empty = found."
@@ -101,6 +101,17 @@ class ClassifyRequest(Settings):
         title="Calibrated",
         description="Logits divided by the temperature that the adapter's run fitted, where it fitted one.",
     )
+
+    def columns(self) -> Columns:
+        """How the file is to be read."""
+        return Columns(
+            text=self.text_column,
+            title=self.title_column,
+            label=self.label_column,
+            encoding=self.encoding,
+            delimiter=self.delimiter,
+            header=self.header,
+        )
 
 
 @dataclass(frozen=True)

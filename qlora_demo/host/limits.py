@@ -1,28 +1,26 @@
-"""What strangers may ask of a public host: the limits, each with its reason, and the checks of a request against them.
+"""What visitors may ask of a public host: the limits, each with its reason, and the checks of a request against them.
 
-Looks at settings alone, so that it costs nothing; what a model weighs on the Hub and who waits already is for
-strangers.py to find out. Knows neither engine nor page."""
+Judges settings alone, so that it costs nothing; a model's size on the Hub is for services/downloads.py to ask. Knows
+neither engine nor page."""
 
 from __future__ import annotations
 
 import math
 import re
-import threading
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from ..core.config import RunConfig
-from ..core.errors import DataError, DeviceError, SettingsError
+from ..core.errors import DataError, RunError, SettingsError
 from ..core.format import GiB, MiB, size
+from ..core.names import SAMPLE
 from ..core.paths import is_hub_id
 from ..core.requests import ClassifyRequest, MemoryRequest
 
 RUNS_EACH = 2  # of one visitor: one runs, and the next is in line
 RUNS_IN_ALL = 20  # a longer line is one that nobody waits for
 STEPS = 600  # three of the sample's runs: some six minutes on two cores
-TOKENS_A_STEP = 32 * 512  # memory of a step grows with them
+TOKENS_PER_STEP = 32 * 512  # memory of a step grows with them
 RANK = 64
 ROWS = 50_000  # that are read and shuffled in memory
 EVALUATIONS = 20  # each scores all validation reviews
@@ -31,10 +29,20 @@ LABELS = 50
 PINNED_CHARACTERS = 400
 REVIEW_CHARACTERS = 5_000  # typed; the model reads far fewer
 UPLOAD_BYTES = 20 * MiB  # read whole while it is examined, at some twenty times its size
-ROOM_BYTES = 2 * GiB  # for all strangers' files together: the disk is not for them alone
+ALL_UPLOADS_BYTES = 2 * GiB  # of all visitors together: the disk is not for their files alone
 CLASSIFIED_ROWS = 20_000
 TEACH_STEPS = 20
-EXAMINED_AT_ONCE = EXPLAINED_AT_ONCE = 2
+# Expensive actions in the app's own process: how many at a time, and what is being done, in words.
+TURNS = {
+    "read": (2, "reading reviews"),
+    "explain": (2, "explaining reviews"),
+    "verify": (1, "verifying a baseline"),
+    "compare": (1, "comparing precisions"),
+    "teach": (1, "teaching an adapter a review"),
+    "publish": (2, "publishing adapters"),
+    "pack": (2, "packing adapters"),
+    "merge": (1, "merging an adapter with its base"),
+}
 MODEL_PARAMETERS = 700_000_000
 MODEL_BYTES = 3 * GiB  # to download, and to keep on the host's disk
 MODEL_PARTS = 256  # layers, experts: what is built for a prediction, even where no weight is read
@@ -64,7 +72,7 @@ SHAPES = frozenset(
         "meta-llama/Llama-3.1-70B",
     }
 )
-# A stranger's data set may unpack to any size, and is read by the app itself.
+# Any other data set may unpack to any size, and is read by the app itself.
 DATA = frozenset(
     {
         "sample",
@@ -82,7 +90,7 @@ _HERE = "On this public page"
 def check(
     request: RunConfig | MemoryRequest | ClassifyRequest, adapters: Collection[str] = (), *, loaded: bool = True
 ) -> None:
-    """Whether strangers may ask for it: all problems at once, each beside its field. Raises SettingsError.
+    """Whether visitors may ask for it: all problems at once, each beside its field. Raises SettingsError.
 
     `adapters`: the names of those that are offered here; `loaded`: whether weights are read, and not only a shape.
     """
@@ -91,7 +99,7 @@ def check(
     elif isinstance(request, MemoryRequest):
         problems = _problems_of_model(request.model, request.revision, loaded)
         problems |= _too_many(
-            "batch_size", "Reviews a step × tokens a review", request.batch_size * request.length, TOKENS_A_STEP
+            "batch_size", "Batch size × tokens per review", request.batch_size * request.length, TOKENS_PER_STEP
         )
     else:
         problems = _problems_of_run(request, adapters)
@@ -109,7 +117,7 @@ def check_names(request: RunConfig | MemoryRequest) -> None:
 
 
 def check_data(name: str, revision: str = "") -> None:
-    """Whether strangers may have a data set of the Hub read. Raises SettingsError."""
+    """Whether visitors may have a data set of the Hub read. Raises SettingsError."""
     if problems := _problems_of_data(name, revision, uploads=False):
         raise SettingsError(problems)
 
@@ -136,17 +144,25 @@ def check_text(text: str) -> None:
         )
 
 
+def check_queue(active: int, own: int) -> None:
+    """Raises RunError where the queue holds no more jobs, or the visitor may have no more."""
+    if active >= RUNS_IN_ALL:
+        raise RunError(f"{active} runs are queued here already, the most there may be; come back later.")
+    if own >= RUNS_EACH:
+        raise RunError(f"You have {RUNS_EACH} runs here that have not ended, the most there may be; stop one, or wait.")
+
+
 def check_size(model: str, parameters: int | None, size_bytes: int) -> None:
-    """Raises SettingsError for a model that is too large to be loaded for strangers. `parameters`: None where nobody
+    """Raises SettingsError for a model that is too large to be loaded for visitors. `parameters`: None where nobody
     says.
     """
     if (parameters or 0) > MODEL_PARAMETERS:
-        told, most = f"{(parameters or 0) / 1e6:,.0f} million parameters", f"{MODEL_PARAMETERS / 1e6:,.0f} million"
+        actual, most = f"{(parameters or 0) / 1e6:,.0f} million parameters", f"{MODEL_PARAMETERS / 1e6:,.0f} million"
     elif size_bytes > MODEL_BYTES:
-        told, most = size(size_bytes), size(MODEL_BYTES)
+        actual, most = size(size_bytes), size(MODEL_BYTES)
     else:
         return
-    raise SettingsError({"model": f"{_HERE} a model may have {most}, and {model} has {told}; {_DUPLICATE}."})
+    raise SettingsError({"model": f"{_HERE} a model may have {most}, and {model} has {actual}; {_DUPLICATE}."})
 
 
 def check_shape(model: str, config: Mapping[str, Any]) -> None:
@@ -163,8 +179,8 @@ def check_shape(model: str, config: Mapping[str, Any]) -> None:
 def describe() -> str:
     """The limits of a run, in a sentence or two: what the page says beside its form."""
     return (
-        f"{_HERE} a run has at most {STEPS} steps, {ROWS:,} training reviews, {TOKENS_A_STEP:,} tokens a step (batch ×"
-        f" accumulation × length), rank {RANK}, {EVALUATIONS} evaluations, and a model of at most"
+        f"{_HERE} a run has at most {STEPS} steps, {ROWS:,} training reviews, {TOKENS_PER_STEP:,} tokens per step"
+        f" (batch × accumulation × length), rank {RANK}, {EVALUATIONS} evaluations, and a model of at most"
         f" {MODEL_PARAMETERS // 10**6} million parameters; you may have {RUNS_EACH} runs at a time. Others may watch a"
         " run, without its pinned reviews; only this browser can stop or delete it. For longer runs use a copy of your"
         " own, or run the app at home."
@@ -179,58 +195,35 @@ def describe_uploads() -> str:
     )
 
 
-class Turns:
-    """How many of a public host's visitors may have the same slow work done at a time; at home everybody waits
-    instead.
-    """
-
-    def __init__(self, is_public: Callable[[], bool]):
-        self._is_public, self._taken, self._lock = is_public, Counter[str](), threading.Lock()
-
-    @contextmanager
-    def take(self, what: str, most: int = 1) -> Iterator[None]:
-        """`what` is being done, in words. Raises DeviceError at once where too many have it done."""
-        with self._lock:
-            if self._is_public() and self._taken[what] >= most:
-                raise DeviceError(
-                    f"Others are {what} just now, as many as this machine can bear; try again in some ten seconds."
-                )
-            self._taken[what] += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._taken[what] -= 1
-
-
 _DUPLICATE = "duplicate this Space, or run the app at home, for more"
 
 
 def _problems_of_run(config: RunConfig, adapters: Collection[str]) -> dict[str, str]:
-    found = _problems_of_data(config.data, config.data_revision) | _problems_of_model(config.model, config.revision)
+    problems = _problems_of_data(config.data, config.data_revision) | _problems_of_model(config.model, config.revision)
     if config.start_from and config.start_from not in adapters:
-        found["start_from"] = (
+        problems["start_from"] = (
             f"{_HERE} a run starts from an adapter of the list under Classify; choose one, or leave it empty."
         )
     batch = config.batch_size * config.accumulation
-    rows = config.rows or (SAMPLE_ROWS if config.data == "sample" else 0)
-    if not config.max_steps and not rows:
-        found["max_steps"] = (
+    rows = config.rows or (SAMPLE_ROWS if config.data == SAMPLE else 0)
+    steps = config.max_steps or math.ceil(config.epochs * rows / batch)
+    if not steps:
+        problems["max_steps"] = (
             f"{_HERE} a run has at most {STEPS} steps, and how many reviews there are is not known yet; give its steps."
         )
-    else:
-        steps = config.max_steps or math.ceil(config.epochs * rows / batch)
+    longest = max(map(len, config.pinned), default=0)
+    for field, what, value, most in (
         # Where they come from the epochs, that is the field to change.
-        found |= _too_many("max_steps" if config.max_steps else "epochs", "The number of steps", steps, STEPS)
-    found |= _too_many("rows", "The number of training reviews", config.rows, ROWS)
-    found |= _too_many("max_length", "Batch × accumulation × length", batch * config.max_length, TOKENS_A_STEP)
-    found |= _too_many("rank", "The rank", config.rank, RANK)
-    found |= _too_many("evaluations", "The number of evaluations", config.evaluations, EVALUATIONS)
-    found |= _too_many("labels", "The number of labels", len(config.labels), LABELS)
-    found |= _too_many(
-        "pinned", "The length of a pinned review", max(map(len, config.pinned), default=0), PINNED_CHARACTERS
-    )
-    return found
+        ("max_steps" if config.max_steps else "epochs", "The number of steps", steps, STEPS),
+        ("rows", "The number of training reviews", config.rows, ROWS),
+        ("max_length", "Batch × accumulation × length", batch * config.max_length, TOKENS_PER_STEP),
+        ("rank", "The rank", config.rank, RANK),
+        ("evaluations", "The number of evaluations", config.evaluations, EVALUATIONS),
+        ("labels", "The number of labels", len(config.labels), LABELS),
+        ("pinned", "The length of a pinned review", longest, PINNED_CHARACTERS),
+    ):
+        problems |= _too_many(field, what, value, most)
+    return problems
 
 
 def _problems_of_model(model: str, revision: str, loaded: bool = True) -> dict[str, str]:

@@ -23,7 +23,8 @@ from ..core.errors import DataError, DemoError
 from ..core.names import SAMPLE
 from ..core.paths import is_data_file
 from ..core.requests import DataRequest
-from ..host.limits import EXAMINED_AT_ONCE, MODELS, Turns
+from ..host.host import Host
+from ..host.limits import MODELS
 
 if TYPE_CHECKING:
     from ..engine.data.dataset import DataSet
@@ -36,18 +37,14 @@ LONGEST = 100_000  # characters of a review that are turned into tokens for one 
 OnPhase = Callable[[str, float], None]  # what is done now, and the share of the whole that lies behind
 
 
-class Examiner:
-    """Reads reviews for the page. `is_public`: strangers use the app; `check`: raises SettingsError for what they may
-    not have read.
+class DataService:
+    """The reviews that are read on one host, for the page and the command line.
 
     All functions may be called from any thread, and raise DemoErrors; the reviews are read anew where they were let go.
     """
 
-    def __init__(
-        self, is_public: Callable[[], bool] = lambda: False, check: Callable[[DataRequest], None] = lambda request: None
-    ):
-        self._is_public, self._check = is_public, check
-        self._turns = Turns(is_public)
+    def __init__(self, host: Host):
+        self._host = host
         self._kept: OrderedDict[tuple[Any, ...], tuple[DataSet, int, float]] = (
             OrderedDict()
         )  # with bytes, and when it was last used
@@ -78,6 +75,18 @@ class Examiner:
                 "available_splits": splits if len(splits) > 1 else (),
             }
         )
+
+    def report(self, request: DataRequest, model: str, max_length: int) -> DataReport:
+        """As `data --json` prints it: `request.data` may also be a preset or a folder, and the reviews are cut at
+        `max_length` tokens of `model`, whose tokenizer is fetched where need be."""
+        self._host.check_data(request)
+        engine.load()
+        from ..engine.data import audit
+        from ..engine.models import modeling, sources
+
+        tokenizer = modeling.load_tokenizer(sources.resolve(model))
+        data = self._load(request, unheard, never).only(request.split)
+        return audit.examine(data, tokenizer, min(max_length, tokenizer.model_max_length))
 
     def subset(self, request: DataRequest, rows: int, seed: int = 42) -> Subset:
         """What a run would train on that asks for `rows` reviews (0 = all).
@@ -140,7 +149,7 @@ class Examiner:
 
     def _read(self, request: DataRequest, on_phase: OnPhase = unheard, should_stop: ShouldStop = never) -> DataSet:
         """The reviews, from memory where they are there still."""
-        self._check(request)
+        self._host.check_data(request)
         check_source(request)
         on_phase("Loading the libraries", 0.05)
         engine.load()
@@ -156,7 +165,7 @@ class Examiner:
             if (found := self._remembered(key)) is not None:
                 return found
             on_phase("Fetching the reviews" if request.hub else "Reading the rows", 0.2)
-            with self._turns.take("having reviews read", EXAMINED_AT_ONCE):
+            with self._host.turn("read"):
                 return self._keep(key, self._load(request, on_phase, should_stop))
         finally:
             if large:
@@ -212,7 +221,7 @@ class Examiner:
         """(tokenizer, whose it is, why it is not that of `model`): only what is on this machine; nothing is fetched for
         it.
         """
-        if self._is_public() and model not in MODELS:  # a path, else, whose folder would be looked into
+        if self._host.public and model not in MODELS:  # a path, else, whose folder would be looked into
             model = SAMPLE
         engine.load()
         from ..engine.models import modeling, sources

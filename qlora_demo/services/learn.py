@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 from .. import engine
 from ..core.errors import DemoError, ModelError
+from ..core.names import SAMPLE
 from ..engine import building
-from ..jobs.store import Store
-from .classify import SAMPLE
+from ..host.host import Host
 
 if TYPE_CHECKING:
     from ..engine.memory.layer_explorer import Layer
 
 
-class Studies:
+class LearnService:
     """Answers that never change are worked out once. Any thread may ask."""
 
-    def __init__(self, store: Store):
-        self._store = store
+    def __init__(self, host: Host):
+        self._store = host.store
         self._shapes: dict[str, dict[str, Any]] = {}
         self._layers: dict[str, dict[str, Layer]] = {}  # by model
 

@@ -9,14 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
-from ..core.cancellation import DownloadStopped
+from .. import engine
+from ..core.cancellation import DownloadStopped, never
 from ..core.errors import DemoError, DeviceError
 from ..core.format import size
 from ..core.memory_report import Architecture, MemoryReport, MemoryStage, ProcessReading, StepReport
-from ..core.records import Event, MemoryReading, Notice, Phase
+from ..core.records import Event, Fit, MemoryReading, Notice, Phase
 from ..core.requests import MemoryRequest
 from ..core.safety import STEP_MARGIN
-from ..engine import importing
+from ..engine import building, importing
+from ..host import limits
+from ..host.host import Host, Started
+from .downloads import check_model
+from .machine import MachineService
 
 if TYPE_CHECKING:
     from ..engine.models.sources import ModelSource
@@ -142,3 +147,59 @@ def _report_step(
         raise
     except DemoError as problem:
         return StepReport(predicted=predicted, problem=str(problem))
+
+
+class MemoryService:
+    """Memory of models, predicted at once and measured by a job. All functions raise DemoErrors."""
+
+    def __init__(self, host: Host, machine: MachineService):
+        self._host, self._machine = host, machine
+        self._fits: dict[tuple[object, ...], list[Fit]] = {}
+
+    def predict(self, request: MemoryRequest) -> MemoryReport:
+        """The predicted ledger without a step; no weight is read or fetched."""
+        self._check(request, loaded=False)
+        with building:
+            return report_memory(
+                request.model_copy(update={"batch_size": 0}), lambda event: None, never, ("predicted",)
+            )
+
+    def predict_step(self, request: MemoryRequest) -> StepReport:
+        """What a training step takes."""
+        self._check(request, loaded=False)
+        with building:
+            return predict_step(request)
+
+    def find_fits(self, request: MemoryRequest) -> list[Fit]:
+        """On which GPUs and Spaces a training fits, and at which batch; computed once for a shape."""
+        self._check(request, loaded=False)
+        from ..engine.memory import fitting
+        from ..engine.models import sources
+
+        source = sources.resolve(request.model, request.revision, config_only=True)
+        shape = (source.name, request.revision, request.labels, request.length, request.gradient_checkpointing)
+        with building:
+            if shape not in self._fits:
+                budgets = fitting.hardware_budgets(
+                    source, request.labels, request.length, gradient_checkpointing=request.gradient_checkpointing
+                )
+                self._fits[shape] = fitting.fit_hardware(budgets)
+            return self._fits[shape]
+
+    def start(self, request: MemoryRequest, predicted: MemoryReport, visitor: str = "") -> Started:
+        """A job that measures what was predicted; at once where it is small, else when the device is free."""
+        self._check(request)
+        if self._host.public:  # random weights may be as many as their configuration likes
+            limits.check_size(request.model, predicted.parameters, 0)
+        beside = self._machine.has_room_beside(max(stage.total_bytes for stage in predicted.stages))
+        return self._host.submit("memory", request.to_dict(), visitor, beside=beside)
+
+    def measure(self, request: MemoryRequest, emit: Emit, ways: Collection[str]) -> MemoryReport:
+        """The report of what `ways` names, made in this very process."""
+        self._check(request, loaded="measured" in ways)
+        return report_memory(request, emit, never, ways)
+
+    def _check(self, request: MemoryRequest, *, loaded: bool = True) -> None:
+        self._host.check(request, loaded=loaded)
+        check_model(self._host, request.model, request.revision)
+        engine.load()

@@ -11,34 +11,41 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .. import engine
 from ..core.cancellation import DownloadStopped, OnProgress, ShouldStop, never, unheard
-from ..core.errors import AdapterError, DemoError, HubError, RunError, is_disk_full
+from ..core.errors import AdapterError, DemoError, HubError, RunError, SettingsError, is_disk_full
+from ..core.names import SAMPLE
 from ..host.environment import ROOT
-from ..storage.packs import Pack, Publication, Published, new_place
-from .classify import SAMPLE
+from ..host.host import Host
+from ..storage.packs import Pack, Publication, Published, PublishedFile, new_place
 
 COMPARED_ROWS = 200  # test reviews on which a merged model is held against its adapter
 
 
-class Publisher:
-    """Publications of one app's adapters, which lie in `home`. `owns(run, key)`: whether who has this key may take away
-    a run's adapter.
+@dataclass(frozen=True)
+class Export:
+    """What was written where; `merging`: how far a merged model is from its adapter (merging.merge), else None."""
 
-    All functions raise DemoErrors.
-    """
+    path: Path
+    files: tuple[PublishedFile, ...]
+    merging: dict[str, Any] | None
 
-    def __init__(self, home: Path, owns: Callable[[str, str], bool]):
-        self._home, self._owns = home, owns
+
+class PublishService:
+    """The adapters of one host on their way out. All functions raise DemoErrors."""
+
+    def __init__(self, host: Host):
+        self._host = host
 
     def check_takeable(self, adapter: str, key: str) -> str:
         """The adapter, where who has this key may take it away: a run's pinned reviews go with it. Raises RunError."""
-        if adapter != SAMPLE and not self._owns(adapter, key):
+        if adapter != SAMPLE and not self._host.may_see(adapter, key):
             raise RunError(
                 f"The adapter of {adapter[:60]} belongs to who started that run; train one of your own, or take the"
                 " sample's."
@@ -73,43 +80,50 @@ class Publisher:
         token: str | None,
         licence: str = "",
         private: bool = False,
+        revision: str = "",
         replace: bool = False,
+        publication: Publication | None = None,
         on_progress: OnProgress = unheard,
         should_stop: ShouldStop = never,
     ) -> Published:
-        """Sends it to the Hub (hub.publish); once stopped, HubError."""
+        """Sends it to the Hub (hub.publish), to a branch where `revision` names one; once stopped, HubError.
+
+        `publication`: what `prepare` made of it, None = it is made here; its folder goes either way."""
         from ..hub.publish import publish
         from ..hub.refusals import check_name
 
         check_name(repo)
-        on_progress("putting the files together", None)
-        made = self.prepare(adapter, repo=repo, licence=licence)
-        try:
-            return publish(
-                made.folder,
-                repo,
-                token=token,
-                private=private,
-                replace=replace,
-                on_progress=on_progress,
-                should_stop=should_stop,
-            )
-        except DownloadStopped as stopped:
-            raise HubError(str(stopped)) from None
-        finally:
-            shutil.rmtree(made.folder.parent, ignore_errors=True)
+        with self._host.turn("publish"):
+            on_progress("putting the files together", None)
+            publication = publication or self.prepare(adapter, repo=repo, licence=licence)
+            try:
+                return publish(
+                    publication.folder,
+                    repo,
+                    token=token,
+                    private=private,
+                    revision=revision,
+                    replace=replace,
+                    on_progress=on_progress,
+                    should_stop=should_stop,
+                )
+            except DownloadStopped as stopped:
+                raise HubError(str(stopped)) from None
+            finally:
+                shutil.rmtree(publication.folder.parent, ignore_errors=True)
 
     def pack(self, adapter: str, *, licence: str = "") -> Pack:
         """What would be published, as a zip."""
         from ..hub.publication import zip_publication
 
-        made = self.prepare(adapter, licence=licence)
-        try:
-            return self._told(zip_publication(made, made.folder.parent / f"{_file_name(adapter)}.zip"))
-        except OSError as error:
-            raise _of_disk(error) from error
-        finally:
-            shutil.rmtree(made.folder, ignore_errors=True)
+        with self._host.turn("pack"):
+            made = self.prepare(adapter, licence=licence)
+            try:
+                return self._told(zip_publication(made, made.folder.parent / f"{_file_name(adapter)}.zip"))
+            except OSError as error:
+                raise _of_disk(error) from error
+            finally:
+                shutil.rmtree(made.folder, ignore_errors=True)
 
     def merge(self, adapter: str, *, on_progress: OnProgress = unheard, should_stop: ShouldStop = never) -> Pack:
         """The merged FP16 model as a zip. A process of its own makes it, and gives the memory back; stopped,
@@ -128,7 +142,7 @@ class Publisher:
             str(path),
             "--json",
         ]
-        with (place / "log").open("w+") as log:
+        with self._host.turn("merge"), (place / "log").open("w+") as log:
             process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True)
             try:
                 while process.poll() is None:
@@ -148,15 +162,43 @@ class Publisher:
                 if process.returncode:
                     shutil.rmtree(place, ignore_errors=True)
 
+    def export(
+        self, adapter: str, output: Path, *, merged: bool = False, licence: str = "", on_progress: OnProgress = unheard
+    ) -> Export:
+        """Writes what would be published, or the merged FP16 model, to a folder, or to a zip where the name says so."""
+        from ..hub.metadata import check_licence
+        from ..hub.publication import prepare, zip_publication
+
+        check_licence(licence)
+        source = self._adapter(adapter)
+        if output.exists():
+            raise SettingsError({"output": f"{output} exists already; give another name, or remove it."})
+        if not output.parent.is_dir():
+            raise SettingsError({"output": f"There is no folder {output.parent}; make it first, or give another path."})
+        with tempfile.TemporaryDirectory(prefix=".export-", dir=output.parent) as place:
+            folder, merging = Path(place) / "model", None
+            if merged:
+                merging = _merge(source, folder, licence, on_progress)
+                files = tuple(PublishedFile(path.name, path.stat().st_size, "") for path in sorted(folder.iterdir()))
+                publication = Publication(folder, files, (folder / "README.md").read_text(encoding="utf-8"))
+            else:
+                publication = prepare(source, run_of(source), folder, licence=licence)
+            if output.suffix == ".zip":
+                on_progress("packing", None)
+                zip_publication(publication, Path(place) / "packed.zip").rename(output)
+            else:
+                shutil.move(folder, output)
+        return Export(output, publication.files, merging)
+
     def _adapter(self, adapter: str) -> Path:
         engine.load()
         from ..engine.models.adapters import find_adapter
 
-        return find_adapter(adapter.strip(), self._home)
+        return find_adapter(adapter.strip(), self._host.home)
 
     def _new_place(self) -> Path:
         try:
-            return new_place(self._home)
+            return new_place(self._host.home)
         except OSError as error:
             raise _of_disk(error) from error
 
@@ -176,3 +218,13 @@ def _file_name(adapter: str) -> str:
 def _of_disk(error: OSError) -> DemoError:
     why = "the disk is full; free some space" if is_disk_full(error) else f"{error.strerror or 'input or output error'}"
     return HubError(f"The files could not be put together: {why}, and try again.")
+
+
+def _merge(adapter: Path, folder: Path, licence: str, on_progress: OnProgress) -> dict[str, Any]:
+    from ..engine.classify.merging import comparison_texts, merge
+    from ..hub.merged_card import write_merged_card
+
+    result = merge(adapter, folder, comparison_texts(run_of(adapter), COMPARED_ROWS), on_progress)
+    note = json.loads((adapter / "qlora_demo.json").read_text(encoding="utf-8"))
+    (folder / "README.md").write_text(write_merged_card(result, note, licence=licence), encoding="utf-8")
+    return result

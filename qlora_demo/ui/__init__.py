@@ -60,7 +60,7 @@ def build_app(services: Services) -> gr.Blocks:
         keys.change(None, keys, None, js=HAND_OUT, api_visibility="private")
         build_api(services)
         page.load(
-            shown(lambda: view_machine(services.machine())),
+            shown(lambda: view_machine(services.machine.get())),
             None,
             machine,
             show_progress="hidden",

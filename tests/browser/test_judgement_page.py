@@ -96,7 +96,9 @@ def url(runs: tuple[Job, Job]) -> Iterator[str]:
         report = gr.HTML(elem_id="train-report")
         shown = judgement(services)
         build_classify_tab(services, page, gr.BrowserState({}))
-        run.submit(lambda name: [name, view_report(services.job(name).report()) if name else ""], run, [shown, report])
+        run.submit(
+            lambda name: [name, view_report(services.train.job(name).report()) if name else ""], run, [shown, report]
+        )
     page.launch(
         server_name="127.0.0.1",
         prevent_thread_lock=True,

@@ -28,7 +28,8 @@ from qlora_demo.engine.data import dataset as reviews_of
 from qlora_demo.engine.models import modeling
 from qlora_demo.engine.models.device import cpu_multiplies
 from qlora_demo.jobs.store import Store
-from qlora_demo.services.classify import Classifiers
+from qlora_demo.services.app import Services
+from qlora_demo.services.classify import ClassifyService
 from tests.serving import ROOT, App, app_environment
 
 pytestmark = pytest.mark.xdist_group("app")
@@ -48,8 +49,8 @@ def shares(predictions: list[Prediction]) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def classifiers(tmp_path_factory: pytest.TempPathFactory) -> Classifiers:
-    return Classifiers(Store(tmp_path_factory.mktemp("runs")), lambda: False)
+def classifiers(tmp_path_factory: pytest.TempPathFactory) -> ClassifyService:
+    return Services(Store(tmp_path_factory.mktemp("runs"))).classify
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +61,7 @@ def packed() -> Classifier:
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", FP32), ("", BF16)])
 def test_one_by_one_in_a_batch_and_from_many_threads(
-    classifiers: Classifiers, precision: str, tolerance: float
+    classifiers: ClassifyService, precision: str, tolerance: float
 ) -> None:
     classifier = classifiers.classifier("sample", precision)
     batch = shares(classifier.classify(TEXTS))
@@ -80,7 +81,7 @@ def test_one_by_one_in_a_batch_and_from_many_threads(
 
 
 def test_the_page_the_command_line_and_http_give_the_same_numbers(
-    app: App, classifiers: Classifiers, tmp_path: Path
+    app: App, classifiers: ClassifyService, tmp_path: Path
 ) -> None:
     texts = TEXTS[-5:]
     command = [sys.executable, "-m", "qlora_demo", "classify", "--json", "--adapter", "sample", *texts]
@@ -96,7 +97,7 @@ def test_the_page_the_command_line_and_http_give_the_same_numbers(
     assert np.abs(told - page).max() <= BF16 and np.abs(http - page).max() <= BF16
 
 
-def test_restored_weights_are_those_that_a_pass_multiplies_by(classifiers: Classifiers, packed: Classifier) -> None:
+def test_restored_weights_are_those_that_a_pass_multiplies_by(classifiers: ClassifyService, packed: Classifier) -> None:
     restored = classifiers.classifier()
     assert restored.restored and not packed.restored and restored.ledger == packed.ledger
     native = cpu_multiplies(getattr(torch, restored.note.compute_dtype))
@@ -171,7 +172,7 @@ def test_a_model_above_the_limit_stays_packed(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize("precision", ["", "fp32", "fp16"])
-def test_the_base_is_the_base(classifiers: Classifiers, precision: str) -> None:
+def test_the_base_is_the_base(classifiers: ClassifyService, precision: str) -> None:
     assert classifiers.base_check(TEXTS[0], precision=precision) <= (FP32 if precision == "fp32" else BF16)
 
 
@@ -181,7 +182,7 @@ def test_the_base_check_finds_a_base_that_is_none(packed: Classifier, monkeypatc
     assert packed.base_check(TEXTS[0]) > 0.5
 
 
-def test_the_dial(classifiers: Classifiers, packed: Classifier) -> None:
+def test_the_dial(classifiers: ClassifyService, packed: Classifier) -> None:
     text = [TEXTS[0]]
     logits = {scale: packed.score(text, scale=scale)[0].logits for scale in (0, 0.5, 1, 2)}
     assert (logits[1] == packed.score(text)[0].logits).all(), "a turn of the dial leaves nothing behind"
@@ -206,7 +207,7 @@ def test_the_dial(classifiers: Classifiers, packed: Classifier) -> None:
         packed.score(text, scale=2.5)
 
 
-def test_two_precisions_side_by_side(classifiers: Classifiers) -> None:
+def test_two_precisions_side_by_side(classifiers: ClassifyService) -> None:
     done: list[float] = []
     found = classifiers.compare("fp32", rows=48, on_progress=done.append)
     assert found["rows"] == 48 and done[-1] == 1.0 and done == sorted(done)
@@ -223,7 +224,7 @@ def test_two_precisions_side_by_side(classifiers: Classifiers) -> None:
 
 
 @pytest.mark.slow
-def test_a_lesson_is_learnt_by_a_copy_which_forgets_little(classifiers: Classifiers) -> None:
+def test_a_lesson_is_learnt_by_a_copy_which_forgets_little(classifiers: ClassifyService) -> None:
     before = classifiers.classify(SARCASM)
     done: list[float] = []
     name, taught = classifiers.teach(SARCASM, "1 star", on_progress=done.append)
@@ -244,7 +245,7 @@ def test_a_lesson_is_learnt_by_a_copy_which_forgets_little(classifiers: Classifi
         classifiers.classify(SARCASM, name)
 
 
-def test_a_lesson_that_is_stopped_or_wrong(classifiers: Classifiers) -> None:
+def test_a_lesson_that_is_stopped_or_wrong(classifiers: ClassifyService) -> None:
     for text, label, sentence in (
         (" ", "1 star", "is empty"),
         ("Good.", "6 stars", "no label '6 stars'; choose the right one of 1 star"),

@@ -19,7 +19,9 @@ from qlora_demo.engine.classify.classifier import Classifier
 from qlora_demo.engine.models import modeling
 from qlora_demo.engine.models.adapters import find_adapter
 from qlora_demo.engine.models.device import choose_device
-from qlora_demo.services.publish import Publisher
+from qlora_demo.host.host import Host
+from qlora_demo.jobs.store import Store
+from qlora_demo.services.publish import PublishService
 from qlora_demo.storage.packs import find_pack, sweep
 from tests.serving import ROOT, app_environment
 
@@ -103,7 +105,7 @@ def test_by_command(tmp_path: Path) -> None:
 
 
 def test_packs_are_kept_for_a_day(tmp_path: Path) -> None:
-    publisher = Publisher(tmp_path, lambda run, key: True)
+    publisher = PublishService(Host(Store(tmp_path)))
     pack = publisher.pack("sample")
     path = find_pack(tmp_path, pack.place, pack.name)
     assert path is not None and path.stat().st_size == pack.size_bytes

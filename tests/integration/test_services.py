@@ -35,8 +35,8 @@ def test_models_are_predicted_and_loaded_at_once(services: Services, tmp_path: P
     copies = [str(shutil.copytree(ADAPTER, tmp_path / f"copy{i}")) for i in range(3)]
     request = MemoryRequest(stages=("lora",))
     with ThreadPoolExecutor(8) as pool:
-        predicted = [pool.submit(services.predict_memory, request) for _ in range(8)]
-        typed = [pool.submit(services.classify, "I love it!", adapter) for adapter in copies]
+        predicted = [pool.submit(services.memory.predict, request) for _ in range(8)]
+        typed = [pool.submit(services.classify.classify, "I love it!", adapter) for adapter in copies]
     assert len({future.result().stages[0].total_bytes for future in predicted}) == 1
     assert len({tuple(future.result().probabilities.values()) for future in typed}) == 1
 
@@ -49,7 +49,8 @@ def test_a_fresh_app_answers_everything_that_is_asked_at_once(tmp_path: Path) ->
 import sys, threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from qlora_demo.core.config import MemoryRequest, RunConfig
+from qlora_demo.core.config import RunConfig
+from qlora_demo.core.requests import MemoryRequest
 from qlora_demo.jobs.store import Store
 from qlora_demo.services.app import Services
 
@@ -62,9 +63,9 @@ class Watch:
 sys.meta_path.insert(0, Watch())
 services = Services(Store(Path(sys.argv[1])))
 services.warm_up()
-asked = [lambda: services.needed_downloads(RunConfig()), services.studies.optimizer_state, services.studies.list_layers,
-         lambda: services.predict_memory(MemoryRequest()), lambda: services.classify("I love it!"),
-         lambda: services.studies.predict_shape("openai-community/gpt2")]
+asked = [lambda: services.needed_downloads(RunConfig()), services.learn.optimizer_state, services.learn.list_layers,
+         lambda: services.memory.predict(MemoryRequest()), lambda: services.classify.classify("I love it!"),
+         lambda: services.learn.predict_shape("openai-community/gpt2")]
 with ThreadPoolExecutor(8) as pool:
     for future in [pool.submit(ask) for ask in asked]:
         future.result()
@@ -77,26 +78,26 @@ assert len({importers[name] for name in ("transformers", "transformers.pytorch_u
 
 
 def test_only_who_has_the_key_stops_a_run_on_a_public_host(services: Services) -> None:
-    started = services.start_run(RunConfig())
-    services.public = True
+    started = services.train.start(RunConfig())
+    services.host.public = True
     for key in ("", "guess"):
         with pytest.raises(RunError, match="key does not belong"):
-            services.stop_run(started.run, key, at_home=True)
+            services.train.stop(started.run, key, at_home=True)
     assert services.store.job(started.run).state().key_hash not in ("", started.key)
 
 
 def test_a_public_host_reads_no_paths(services: Services, tmp_path: Path) -> None:
-    services.public = True
+    services.host.public = True
     (tmp_path / "reviews.csv").write_text("text,label\ngood,5\n")
     with pytest.raises(SettingsError, match="the reviews are a file that you upload"):
-        services.start_run(RunConfig(data=str(tmp_path / "reviews.csv")))
+        services.train.start(RunConfig(data=str(tmp_path / "reviews.csv")))
     with pytest.raises(RunError, match="choose one of the list"):
-        services.classify("Good.", str(ADAPTER))
+        services.classify.classify("Good.", str(ADAPTER))
 
 
 def test_a_folder_that_is_no_model_is_refused_before_it_waits_in_line(services: Services, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"has no config\.json"):
-        services.start_run(RunConfig(model=str(tmp_path)))
-    assert services.runs() == []
+        services.train.start(RunConfig(model=str(tmp_path)))
+    assert services.train.runs() == []
     with pytest.raises(AdapterError, match="There is no adapter 'nowhere'"):
-        services.classify("Good.", "nowhere")
+        services.classify.classify("Good.", "nowhere")

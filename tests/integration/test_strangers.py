@@ -5,7 +5,9 @@ of this holds.
 from __future__ import annotations
 
 import os
+import threading
 import time
+from contextlib import ExitStack
 from contextvars import copy_context
 from dataclasses import replace
 from pathlib import Path
@@ -17,12 +19,14 @@ from starlette.requests import Request
 
 from qlora_demo.core.config import RunConfig
 from qlora_demo.core.errors import DataError, DeviceError, HubError, RunError, SettingsError
+from qlora_demo.core.memory_report import MemoryReport
 from qlora_demo.core.records import Notice, Phase, Probe
 from qlora_demo.core.requests import ClassifyRequest, DataRequest, MemoryRequest
 from qlora_demo.host import limits
+from qlora_demo.host.host import SWEEP_SECONDS, Host, Started
 from qlora_demo.jobs.state import read_state, write_state
 from qlora_demo.jobs.store import EventWriter, Job, Store
-from qlora_demo.services.app import SWEEP_SECONDS, Services, Started
+from qlora_demo.services.app import Services
 from qlora_demo.storage import packs, uploads
 from qlora_demo.ui.handlers import visitor
 from qlora_demo.ui.train.evaluation_report import find, look
@@ -49,7 +53,7 @@ def own_run(services: Services, tmp_path: Path) -> Started:
     """A run of an uploaded file that has come to its end, as its worker would have left it."""
     kept = uploads.keep(write_reviews(tmp_path / "turnover.jsonl", 3), services.store.home)
     config = RunConfig(data=uploads.name_of(str(kept), services.store.home), max_steps=5, pinned=(PINNED,))
-    started = services.start_run(config, "1.1.1.1")
+    started = services.train.start(config, "1.1.1.1")
     job = services.store.job(started.run)
     writer = EventWriter(job.folder)
     writer.write(Phase("loading the reviews", f"turnover.jsonl from {kept}", steps=5))
@@ -68,15 +72,15 @@ def test_what_strangers_sent_goes_after_a_day(services: Services, tmp_path: Path
     end(job)
     training = services.store.create("train", RunConfig().to_dict())
     end(training)
-    pack = services.publisher.pack("sample")
-    services.strangers.sweep()
+    pack = services.publish.pack("sample")
+    services.host.sweep()
     assert kept.exists() and job.folder.exists() and packs.find_pack(services.store.home, pack.place, pack.name)
     day = 24 * 3600
-    services.public = False
-    services.strangers.sweep(time.time() + day + 60)
+    services.host.public = False
+    services.host.sweep(time.time() + day + 60)
     assert job.folder.exists(), "at home results stay"
-    services.public = True
-    services.strangers.sweep(time.time() + day + 60)
+    services.host.public = True
+    services.host.sweep(time.time() + day + 60)
     assert not job.folder.exists() and not kept.exists() and training.folder.exists()
     assert packs.find_pack(services.store.home, pack.place, pack.name) is None
 
@@ -89,9 +93,9 @@ def test_others_watch_without_pinned_reviews_and_without_names_of_uploads(servic
         "turnover.jsonl"
     )
     assert other["pinned"] == other["scorings"] == [] and other["phase"]["detail"].startswith("an uploaded file")
-    told = services.tell(mine.run)
+    told = services.train.report(mine.run)
     assert told["data"] == "an uploaded file" and [event["event"] for event in told["events"]] == ["phase", "warning"]
-    for text in (str(other), str(told), str(services.runs()), str(services.adapters())):
+    for text in (str(other), str(told), str(services.train.runs()), str(services.classify.adapters())):
         assert PINNED not in text and "turnover" not in text and str(tmp_path) not in text
     # A page that hears of its key after its first answer is told everything anew.
     late = news(services, {**ask, "after": other["after"], "born": other["born"], "key": mine.key})
@@ -107,33 +111,33 @@ def test_reviews_of_an_upload_are_listed_for_their_owner_alone(services: Service
     assert "shown to who started the run" in find(services, asked)["error"]
     assert look(services, {**asked, "key": mine.key})["listed"] and not look(services, asked)["listed"]
     # What a stranger trains on the sample is everybody's.
-    theirs = services.start_run(RunConfig(), "2.2.2.2").run
+    theirs = services.train.start(RunConfig(), "2.2.2.2").run
     assert find(services, {**asked, "run": theirs}) == {"total": 0, "reviews": []}
 
 
 def test_who_started_a_run_may_rename_and_delete_it_and_no_one_else(services: Services, tmp_path: Path) -> None:
-    mine, theirs = own_run(services, tmp_path), services.start_run(RunConfig(), "2.2.2.2")
+    mine, theirs = own_run(services, tmp_path), services.train.start(RunConfig(), "2.2.2.2")
     for key in ("", "guess", theirs.key):
         with pytest.raises(RunError, match="key does not belong"):
-            services.delete_run(mine.run, key, at_home=True)
+            services.train.delete(mine.run, key, at_home=True)
         with pytest.raises(RunError, match="key does not belong"):
-            services.rename_run(mine.run, "mine now", key, at_home=True)
-        assert services.suggestion(mine.run, key) is None
-    services.rename_run(mine.run, "mine", mine.key)
-    services.delete_run(mine.run, mine.key)
-    assert [run["run"] for run in services.runs()] == [theirs.run]
+            services.train.rename(mine.run, "mine now", key, at_home=True)
+        assert services.train.suggestion(mine.run, key) is None
+    services.train.rename(mine.run, "mine", mine.key)
+    services.train.delete(mine.run, mine.key)
+    assert [run["run"] for run in services.train.runs()] == [theirs.run]
 
 
 def test_a_visitor_has_a_few_runs_at_a_time(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
-    mine = [services.start_run(RunConfig(), "1.1.1.1") for _ in range(limits.RUNS_EACH)]
-    with pytest.raises(RunError, match=f"You have {limits.RUNS_EACH} runs here that are not over"):
-        services.start_run(RunConfig(), "1.1.1.1")
-    services.start_run(RunConfig(), "2.2.2.2")
-    services.stop_run(mine[-1].run, mine[-1].key)
-    services.start_run(RunConfig(), "1.1.1.1")
+    mine = [services.train.start(RunConfig(), "1.1.1.1") for _ in range(limits.RUNS_EACH)]
+    with pytest.raises(RunError, match=f"You have {limits.RUNS_EACH} runs here that have not ended"):
+        services.train.start(RunConfig(), "1.1.1.1")
+    services.train.start(RunConfig(), "2.2.2.2")
+    services.train.stop(mine[-1].run, mine[-1].key)
+    services.train.start(RunConfig(), "1.1.1.1")
     monkeypatch.setattr(limits, "RUNS_IN_ALL", 3)
-    with pytest.raises(RunError, match="the line may hold no more"):
-        services.start_run(RunConfig(), "3.3.3.3")
+    with pytest.raises(RunError, match="queued here already"):
+        services.train.start(RunConfig(), "3.3.3.3")
 
 
 def test_all_limits_are_told_at_once_each_beside_its_field(services: Services) -> None:
@@ -151,7 +155,7 @@ def test_all_limits_are_told_at_once_each_beside_its_field(services: Services) -
         labels=tuple(map(str, range(99))),
     )
     with pytest.raises(SettingsError) as refused:
-        services.start_run(huge)
+        services.train.start(huge)
     assert refused.value.problems.keys() == {
         "model",
         "data",
@@ -172,44 +176,46 @@ def test_all_limits_are_told_at_once_each_beside_its_field(services: Services) -
         (RunConfig(revision="refs/pr/1"), "revision"),
     ):
         with pytest.raises(SettingsError) as refused:
-            services.start_run(config)
+            services.train.start(config)
         assert refused.value.problems.keys() == {field}
     limits.check(RunConfig(), ())
-    assert services.runs() == []
+    assert services.train.runs() == []
 
 
 def test_limits_of_models_files_and_texts(services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Larger models are predicted by the shape that the app carries, and never loaded.
     large = MemoryRequest(model="openai-community/gpt2-xl", stages=("fp16",))
-    assert services.predict_memory(large).parameters > limits.MODEL_PARAMETERS
+    assert services.memory.predict(large).parameters > limits.MODEL_PARAMETERS
     with pytest.raises(SettingsError, match="700 million parameters"):
-        services.start_measuring(large, {"parameters": 1_500_000_000, "stages": []})
+        services.memory.start(large, MemoryReport(model="m", parameters=1_500_000_000, stages=()))
     with pytest.raises(SettingsError, match="has 1,500 million parameters"):
-        services.start_measuring(MemoryRequest(random_weights=True), {"parameters": 1_500_000_000, "stages": []})
+        services.memory.start(
+            MemoryRequest(random_weights=True), MemoryReport(model="m", parameters=1_500_000_000, stages=())
+        )
     with pytest.raises(SettingsError, match="names 100,000"):
         limits.check_shape("a/b", {"text_config": {"num_hidden_layers": 100_000}})
     monkeypatch.setattr(limits, "UPLOAD_BYTES", 1024**2)
     large_file = tmp_path / "large.csv"
     large_file.write_text("text\n" + "Good.\n" * 400_000)
     with pytest.raises(DataError, match="give one of at most 1 MiB"):
-        services.strangers.keep(large_file)
+        services.host.keep(large_file)
     monkeypatch.setattr(limits, "UPLOAD_BYTES", 20 * 1024**2)
-    kept = services.strangers.keep(large_file)
+    kept = services.host.keep(large_file)
     with pytest.raises(DataError, match="20,000 rows to classify"):
-        services.start_classifying(ClassifyRequest(file=kept))
-    monkeypatch.setattr(limits, "ROOM_BYTES", 3 * 1024**2)
+        services.files.start(ClassifyRequest(file=kept))
+    monkeypatch.setattr(limits, "ALL_UPLOADS_BYTES", 3 * 1024**2)
     with pytest.raises(DataError, match="try again later"):
-        services.strangers.keep(large_file)
+        services.host.keep(large_file)
     for request in (ClassifyRequest(file="/etc/passwd"), ClassifyRequest(file=kept, adapter="/etc")):
         with pytest.raises(SettingsError):
-            services.start_classifying(request)
+            services.files.start(request)
     for data in (DataRequest("/etc/passwd"), DataRequest("somebody/bomb", hub=True), DataRequest(str(large_file))):
         with pytest.raises(SettingsError):
-            services.examiner.examine(data)
+            services.data.examine(data)
     with pytest.raises(DataError, match="shorten it"):
-        services.classify("x" * 6_000)
+        services.classify.classify("x" * 6_000)
     with pytest.raises(SettingsError, match="too many"):
-        services.classifiers.teach("Good.", "5 stars", steps=500)
+        services.classify.teach("Good.", "5 stars", steps=500)
 
 
 def test_the_hubs_reviews_can_be_looked_at_without_the_settings_of_a_run(services: Services) -> None:
@@ -220,13 +226,13 @@ def test_the_hubs_reviews_can_be_looked_at_without_the_settings_of_a_run(service
 
 
 def test_uploads_go_after_a_day_though_nobody_uploads_any_more(services: Services, tmp_path: Path) -> None:
-    services.advance()
-    kept = Path(services.strangers.keep(write_reviews(tmp_path / "old.jsonl", 1)))
+    services.host.advance()
+    kept = Path(services.host.keep(write_reviews(tmp_path / "old.jsonl", 1)))
     os.utime(kept.parent, (0, 0))
-    services.advance()
+    services.host.advance()
     assert kept.exists(), "once an hour is enough"
-    services._swept -= SWEEP_SECONDS
-    services.advance()
+    services.host._swept -= SWEEP_SECONDS
+    services.host.advance()
     assert not kept.exists()
 
 
@@ -245,33 +251,60 @@ def test_a_visitor_is_an_address_and_on_a_space_the_one_that_the_proxy_saw(
 def test_a_model_that_is_not_here_does_not_say_whether_a_folder_is(services: Services) -> None:
     """The tokens of a name that is no model of the list are the sample's, whatever lies there."""
     found = [
-        services.examiner.as_model_sees(DataRequest(), "train", 1, 32, model).ids
+        services.data.as_model_sees(DataRequest(), "train", 1, 32, model).ids
         for model in ("sample", "/etc", "/nowhere")
     ]
     assert found[0] == found[1] == found[2]
 
 
-def test_slow_work_of_others_is_one_sentence() -> None:
-    turns = limits.Turns(lambda: True)
-    with turns.take("comparing"):
-        with pytest.raises(DeviceError, match="Others are comparing just now"), turns.take("comparing"):
+def test_slow_work_of_others_is_one_sentence(services: Services) -> None:
+    host = services.host
+    with host.turn("compare"):
+        with pytest.raises(DeviceError, match="busy comparing precisions for others"), host.turn("compare"):
             pytest.fail("there was no turn")
-        with turns.take("teaching"):
+        with host.turn("teach"):
             pass
-    with turns.take("comparing"):
+    with host.turn("compare"):
         pass
-    at_home = limits.Turns(lambda: False)
-    with at_home.take("comparing"), at_home.take("comparing"):
-        pass
+
+
+@pytest.mark.parametrize("action", ["pack", "merge", "publish"])
+def test_what_leaves_this_machine_takes_its_turn_too(services: Services, action: str) -> None:
+    requests = {
+        "pack": lambda: services.publish.pack("sample"),
+        "merge": lambda: services.publish.merge("sample"),
+        "publish": lambda: services.publish.publish("sample", "somebody/model", token="none"),
+    }
+    with ExitStack() as others:
+        for _ in range(limits.TURNS[action][0]):
+            others.enter_context(services.host.turn(action))
+        with pytest.raises(DeviceError, match=r"The server is busy .* try again in ten seconds"):
+            requests[action]()
+
+
+def test_at_home_others_wait_for_their_turn(tmp_path: Path) -> None:
+    host, order = Host(Store(tmp_path)), []
+
+    def second() -> None:
+        with host.turn("compare"):
+            order.append("second")
+
+    with host.turn("compare"):
+        thread = threading.Thread(target=second)
+        thread.start()
+        time.sleep(0.05)
+        order.append("first")
+    thread.join(5)
+    assert order == ["first", "second"]
 
 
 def test_at_home_nothing_of_this_holds(services: Services, tmp_path: Path) -> None:
-    services.public = False
+    services.host.public = False
     data = write_reviews(tmp_path / "mine.jsonl", 3)
-    runs = [services.start_run(RunConfig(data=str(data), max_steps=10**6, rank=256)) for _ in range(4)]
+    runs = [services.train.start(RunConfig(data=str(data), max_steps=10**6, rank=256)) for _ in range(4)]
     assert news(services, {"run": runs[0].run, "after": 0})["state"]
-    services.stop_run(runs[-1].run, "", at_home=True)
-    summary = services.tell(runs[0].run)
+    services.train.stop(runs[-1].run, "", at_home=True)
+    summary = services.train.report(runs[0].run)
     assert summary["data"] == "mine.jsonl" and str(tmp_path) not in str(summary), (
         "programs are told no path on any host"
     )

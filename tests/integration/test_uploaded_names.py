@@ -31,11 +31,11 @@ def test_strangers_train_on_what_they_uploaded_and_on_no_other_file(services: Se
 
     config = RunConfig(data=name, max_steps=5, labels=("1", "2", "3", "4", "5"), header="found", mend=True)
     assert services.needed_downloads(config) == []
-    run = services.start_run(config).run
+    run = services.train.start(config).run
     assert services.store.job(run).settings()["data"] == str(kept)
-    assert services.settings(run) == config, "a page shows the name again"
+    assert services.train.settings(run) == config, "a page shows the name again"
     with pytest.raises(SettingsError, match="the reviews are a file that you upload"):
-        services.start_run(config.model_copy(update={"data": str(sent)}))
+        services.train.start(config.model_copy(update={"data": str(sent)}))
     for path in (
         "../../etc/passwd",
         "x/mine.jsonl",
@@ -45,6 +45,6 @@ def test_strangers_train_on_what_they_uploaded_and_on_no_other_file(services: Se
         f"{kept.parent.name}/..",
     ):
         with pytest.raises(SettingsError, match="the reviews are a file that you upload"):
-            services.start_run(config.model_copy(update={"data": f"upload:{path}"}))
+            services.train.start(config.model_copy(update={"data": f"upload:{path}"}))
     with pytest.raises(DataError, match="is not kept any more"):
-        services.start_run(config.model_copy(update={"data": f"upload:{'0' * 32}/mine.jsonl"}))
+        services.train.start(config.model_copy(update={"data": f"upload:{'0' * 32}/mine.jsonl"}))

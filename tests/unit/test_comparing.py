@@ -110,12 +110,12 @@ def test_strangers_hear_nothing_of_what_is_in_an_upload(tmp_path: Path) -> None:
     place.write_text("text,label\n")
     shown = add_run(services.store)
     private = add_run(services.store, data=str(place), text_column="confession", labels=["guilty", "not"], rank=2)
-    [told] = [one for one in services.compare_runs(shown.id, {}) if one.run == private.id]
+    [told] = [one for one in services.train.compare(shown.id, {}) if one.run == private.id]
     assert dict(told.changes).keys() == {"data", "rank"}
-    said = view_compared(services.compare_runs(shown.id, {}), shown.id)
+    said = view_compared(services.train.compare(shown.id, {}), shown.id)
     assert not [word for word in ("confession", "guilty", "diary", str(tmp_path)) if word in said]
-    services.public = False
-    said = view_compared(services.compare_runs(shown.id, {}), shown.id)
+    services.host.public = False
+    said = view_compared(services.train.compare(shown.id, {}), shown.id)
     assert "confession" in said and "diary.csv" in said and str(tmp_path) not in said
 
 

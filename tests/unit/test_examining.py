@@ -1,4 +1,4 @@
-"""The Examiner: what it counts, keeps and lets go; requests changed by the page's fields, and the run's settings made
+"""The data service: what it counts and keeps; requests changed by the page's fields, and the settings of a run made
 of them.
 """
 
@@ -16,13 +16,15 @@ from qlora_demo.core.errors import DataError
 from qlora_demo.core.requests import DataRequest
 from qlora_demo.engine.data import dataset
 from qlora_demo.engine.data.columns import Columns
-from qlora_demo.services.data import KEPT, Examiner
+from qlora_demo.host.host import Host
+from qlora_demo.jobs.store import Store
+from qlora_demo.services.data import KEPT, DataService
 from tests.reviews import first_reviews
 
 
 @pytest.fixture(scope="module")
-def examiner() -> Examiner:
-    return Examiner()
+def examiner() -> DataService:
+    return DataService(Host(Store(Path("nowhere"))))
 
 
 @pytest.fixture
@@ -36,7 +38,7 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_report_tells_lengths_and_damage(examiner: Examiner, file: Path) -> None:
+def test_a_report_tells_lengths_and_damage(examiner: DataService, file: Path) -> None:
     phases: list[tuple[str, float]] = []
     report = examiner.examine(DataRequest(str(file)), on_phase=lambda phase, share: phases.append((phase, share)))
     assert (report.rows, report.used, report.encoding, report.delimiter) == (64, 63, "cp1252", ";")
@@ -50,12 +52,12 @@ def test_a_report_tells_lengths_and_damage(examiner: Examiner, file: Path) -> No
     assert mended.entities == 0 and mended.repairs == ()
 
 
-def test_a_model_that_is_not_here_has_its_tokens_counted_by_the_sample(examiner: Examiner, file: Path) -> None:
+def test_a_model_that_is_not_here_has_its_tokens_counted_by_the_sample(examiner: DataService, file: Path) -> None:
     report = examiner.examine(DataRequest(str(file)), "nobody/nothing")
     assert report.tokenizer == "sample" and "nobody/nothing" in report.tokenizer_problem
 
 
-def test_the_subset_is_what_a_run_trains_on(examiner: Examiner, file: Path) -> None:
+def test_the_subset_is_what_a_run_trains_on(examiner: DataService, file: Path) -> None:
     request = DataRequest(str(file), title="-")
     for rows in (0, 20):
         train = dataset.load(str(file), columns=Columns(title="-"), rows=rows).splits["train"]
@@ -69,7 +71,7 @@ def test_the_subset_is_what_a_run_trains_on(examiner: Examiner, file: Path) -> N
     assert list(sample.balance.values()) == [(640, 20), (640, 20), (640, 20), (638, 20), (639, 20)]
 
 
-def test_reviews_are_searched_and_shown_as_the_model_gets_them(examiner: Examiner, file: Path) -> None:
+def test_reviews_are_searched_and_shown_as_the_model_gets_them(examiner: DataService, file: Path) -> None:
     request = DataRequest(str(file))
     rows, total = examiner.preview(request, "SO NAJA")
     assert total == 2 and [row.label for row in rows] == ["1", "5"]
@@ -84,7 +86,7 @@ def test_reviews_are_searched_and_shown_as_the_model_gets_them(examiner: Examine
 
 
 def test_few_data_sets_are_kept_and_unused_ones_let_go(file: Path) -> None:
-    examiner = Examiner()
+    examiner = DataService(Host(Store(Path("nowhere"))))
     for title in ("", "-", "title", "note"):
         examiner.preview(DataRequest(str(file), title=title))
     assert len(examiner._kept) == KEPT
@@ -95,7 +97,7 @@ def test_few_data_sets_are_kept_and_unused_ones_let_go(file: Path) -> None:
     assert examiner.preview(DataRequest(str(file)))[1] == 63, "what was let go is read again"
 
 
-def test_a_file_that_changed_is_read_again_and_one_that_went_is_told(examiner: Examiner, file: Path) -> None:
+def test_a_file_that_changed_is_read_again_and_one_that_went_is_told(examiner: DataService, file: Path) -> None:
     request = DataRequest(str(file))
     before = examiner.preview(request)[1]
     file.write_bytes(file.read_bytes() + b"4;;one more;x\r\n")
@@ -106,7 +108,7 @@ def test_a_file_that_changed_is_read_again_and_one_that_went_is_told(examiner: E
 
 
 def test_a_name_for_the_hub_is_never_a_path(
-    examiner: Examiner, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    examiner: DataService, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "assets" / "reviews").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
@@ -115,7 +117,7 @@ def test_a_name_for_the_hub_is_never_a_path(
             examiner.examine(DataRequest(name, hub=True))
 
 
-def test_packed_files_and_splits(examiner: Examiner, file: Path) -> None:
+def test_packed_files_and_splits(examiner: DataService, file: Path) -> None:
     packed = file.with_suffix(".csv.gz")
     packed.write_bytes(gzip.compress(file.read_bytes()))
     report = examiner.examine(DataRequest(str(packed)))

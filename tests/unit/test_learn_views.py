@@ -22,7 +22,7 @@ from qlora_demo.core.errors import AdapterError, ModelError, SettingsError
 from qlora_demo.core.requests import MemoryRequest
 from qlora_demo.engine.memory import layer_explorer, nf4
 from qlora_demo.engine.models import sources
-from qlora_demo.services.learn import Studies
+from qlora_demo.services.learn import LearnService
 from qlora_demo.services.memory import report_memory
 from qlora_demo.ui.learn.learn_tab import BLOCK_SIZES, SHAPES, TRAINED, WEIGHTS, read_shape, read_sizes, shorten_names
 from qlora_demo.ui.learn.learn_views import (
@@ -221,11 +221,11 @@ def test_the_pages_choices_are_the_engines() -> None:
 
 
 def test_double_quantization_in_bits_and_bytes() -> None:
-    shown = text(view_constants(WEIGHTS, 64, *Studies.bits_of_constants(64)))
+    shown = text(view_constants(WEIGHTS, 64, *LearnService.bits_of_constants(64)))
     assert "0.5 bits a weight become 0.127: 0.373 bits a weight are saved" in shown
     assert "8B 0.50 GB 4.00 billion bits 0.13 GB 1.02 billion bits 2.98 billion bits 0.37 GB 355.77 MiB" in shown
     assert "26.11 billion bits 3.26 GB 3.04 GiB" in shown
-    assert "1 bits a weight become 0.254" in text(view_constants(WEIGHTS, 32, *Studies.bits_of_constants(32)))
+    assert "1 bits a weight become 0.254" in text(view_constants(WEIGHTS, 32, *LearnService.bits_of_constants(32)))
 
 
 @pytest.fixture(scope="module")

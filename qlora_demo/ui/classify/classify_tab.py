@@ -59,12 +59,12 @@ def build_classify_tab(services: Services, page: gr.Blocks, keys: gr.BrowserStat
             )
         with gr.Column(elem_classes="classify-how", min_width=0):
             adapter = gr.Dropdown(
-                services.adapters(),
+                services.classify.adapters(),
                 value=SAMPLE,
                 label="Adapter",
                 allow_custom_value=True,
                 elem_id="classify-adapter",
-                info=ADAPTERS_HERE if services.public else ADAPTERS,
+                info=ADAPTERS_HERE if services.host.public else ADAPTERS,
             )
             remark = gr.HTML(visible=False, elem_id="classify-remark")
             with gr.Row():
@@ -104,7 +104,7 @@ def build_classify_tab(services: Services, page: gr.Blocks, keys: gr.BrowserStat
             return [view_stars(None), view_probabilities(None, None), '<p class="quiet">Type a few words.</p>']
         began = time.monotonic()
         try:
-            tuned, untrained = services.classifiers.classify_both(
+            tuned, untrained = services.classify.classify_both(
                 review, adapter, calibrated, scale=scale, precision=precision
             )
         except DemoError as error:
@@ -118,9 +118,9 @@ def build_classify_tab(services: Services, page: gr.Blocks, keys: gr.BrowserStat
     @shown
     def on_adapter(adapter: str) -> Any:
         """The choice is there where the adapter's run fitted a temperature; what is odd about an adapter is said."""
-        temperature = services.classifiers.temperature(adapter)
+        temperature = services.classify.temperature(adapter)
         box = gr.Checkbox(visible=temperature is not None, info=view_temperature(temperature) if temperature else None)
-        said = services.classifiers.remark(adapter)
+        said = services.classify.remark(adapter)
         return box, gr.HTML(view_remark(said), visible=bool(said))
 
     # A limit of its own, so that no other handler holds up a key; another adapter takes seconds to load, and shows that

@@ -48,7 +48,7 @@ def build_file_panel(services: Services, page: gr.Blocks, keys: gr.BrowserState,
         "### A whole file\nA table with a column of reviews: CSV, TSV, JSON, JSON Lines or Parquet, also packed as .gz"
         " or .zip. The adapter chosen above gives each row its stars; all columns stay as they are."
     )
-    if services.public:
+    if services.host.public:
         gr.HTML(view_limits(describe_uploads()), elem_id="classify-file-limits")
     with gr.Row(elem_classes="file-begin"):
         with gr.Column(min_width=280):
@@ -105,7 +105,7 @@ def build_file_panel(services: Services, page: gr.Blocks, keys: gr.BrowserState,
 
     def read(path: str, *chosen: str | None) -> Changes:
         """The file as it would be read, and its columns to choose from."""
-        seen = services.preview_file(path, *(name or "" for name in chosen))
+        seen = services.files.preview(path, *(name or "" for name in chosen))
         columns = seen["columns"]
         return {
             upload: path,
@@ -123,7 +123,7 @@ def build_file_panel(services: Services, page: gr.Blocks, keys: gr.BrowserState,
         if not sent:
             return gr.skip()
         try:
-            changes = read(services.strangers.keep(sent))
+            changes = read(services.host.keep(sent))
         except DemoError as error:
             changes = {
                 found: view_problems([str(error)]),
@@ -156,12 +156,12 @@ def build_file_panel(services: Services, page: gr.Blocks, keys: gr.BrowserState,
                     "calibrated": calibrated,
                 }
             )
-            started = services.start_classifying(asked, visitor())
+            started = services.files.start(asked, visitor())
         except DemoError as error:
             return {status: view_problems([str(error)])}
         known = {**as_keys(keys), started.run: started.key}
         return {
-            **follow(services.job(started.run)),
+            **follow(services.train.job(started.run)),
             mine: (started.run, started.key),
             component_of_keys: known,
             found: "",
@@ -170,12 +170,12 @@ def build_file_panel(services: Services, page: gr.Blocks, keys: gr.BrowserState,
 
     @shown
     def on_stop(mine: tuple[str, str]) -> Any:
-        services.stop_run(*mine, at_home=True)
+        services.train.stop(*mine, at_home=True)
         return gr.Button(interactive=False)
 
     @shown
     def on_tick(mine: tuple[str, str], drawn: str) -> Changes:
-        job = services.job(mine[0])
+        job = services.train.job(mine[0])
         return follow(job, first=drawn != job.id)
 
     def follow(job: Job, first: bool = False) -> Changes:
@@ -234,20 +234,20 @@ def build_file_panel(services: Services, page: gr.Blocks, keys: gr.BrowserState,
 
     @shown
     def on_search(mine: tuple[str, str], which: str, words: str) -> Changes:
-        return list_rows(services.job(mine[0]), which, words) or gr.skip()
+        return list_rows(services.train.job(mine[0]), which, words) or gr.skip()
 
     @shown
     def on_back(mine: tuple[str, str], which: str, words: str, place: int) -> Changes:
-        return list_rows(services.job(mine[0]), which, words, max(0, place - 1)) or gr.skip()
+        return list_rows(services.train.job(mine[0]), which, words, max(0, place - 1)) or gr.skip()
 
     @shown
     def on_onward(mine: tuple[str, str], which: str, words: str, place: int) -> Changes:
-        return list_rows(services.job(mine[0]), which, words, place + 1) or gr.skip()
+        return list_rows(services.train.job(mine[0]), which, words, place + 1) or gr.skip()
 
     @shown
     def on_delete(followed: tuple[str, str]) -> Changes:
         """Asks first, and says what would go."""
-        job = services.job(followed[0])
+        job = services.train.job(followed[0])
         sent = Path(job.settings()["file"])
         kept = sent.stat().st_size if is_upload(sent, services.store.home) else 0
         return {sure: gr.Group(visible=True), doomed: view_doomed_file(sent.name, job.size_bytes() + kept)}
@@ -255,8 +255,8 @@ def build_file_panel(services: Services, page: gr.Blocks, keys: gr.BrowserState,
     @shown
     def on_really(followed: tuple[str, str], kept: str) -> Changes:
         """The page is as before; a file that was sent since stays."""
-        sent = Path(services.job(followed[0]).settings()["file"]).name
-        services.delete_run(*followed, at_home=True)
+        sent = Path(services.train.job(followed[0]).settings()["file"]).name
+        services.train.delete(*followed, at_home=True)
         gone = (
             {}
             if Path(kept).is_file()
@@ -279,8 +279,8 @@ def build_file_panel(services: Services, page: gr.Blocks, keys: gr.BrowserState,
     def on_load(keys: Any) -> Changes:
         """The newest file that this browser had classified; at home the newest of all."""
         known = as_keys(keys)
-        own = [job for job in services.store.jobs("classify") if services.strangers.fits(job.id, known.get(job.id, ""))]
-        job = own[0] if own else None if services.public else services.store.latest("classify")
+        own = [job for job in services.store.jobs("classify") if services.host.has_key(job.id, known.get(job.id, ""))]
+        job = own[0] if own else None if services.host.public else services.store.latest("classify")
         return {**follow(job, first=True), mine: (job.id, known.get(job.id, ""))} if job else gr.skip()
 
     component_of_file, component_of_keys = sent, keys  # handlers have their values under these names

@@ -37,15 +37,15 @@ def build_precision_panel(services: Services, asked: dict[str, Any]) -> None:
             raise SettingsError(
                 {"precision": "The precision of the base is the one of training; choose another to compare with."}
             )
-        found = services.classifiers.compare(
+        found = services.classify.compare(
             precision, adapter, on_progress=lambda share: progress(share, desc="Classifying with both")
         )
         return view_comparison(found)
 
     @shown
     def on_check(review: str, adapter: str, precision: str) -> str:
-        return view_base_check(services.classifiers.base_check(review, adapter, precision=precision))
+        return view_base_check(services.classify.base_check(review, adapter, precision=precision))
 
-    private: dict[str, Any] = {"concurrency_limit": AT_ONCE if services.public else 1, "api_visibility": "private"}
+    private: dict[str, Any] = {"concurrency_limit": AT_ONCE if services.host.public else 1, "api_visibility": "private"}
     compare.click(on_compare, [asked["adapter"], asked["precision"]], compared, **private)
     check.click(on_check, [asked["review"], asked["adapter"], asked["precision"]], checked, **private)

@@ -31,33 +31,33 @@ def build_teach_panel(services: Services, review: gr.Textbox, adapter: gr.Dropdo
 
     @shown
     def on_adapter(adapter: str, right: str | None) -> Any:
-        labels = list(services.classifiers.classifier(adapter).labels)
+        labels = list(services.classify.classifier(adapter).labels)
         return gr.Radio(labels, value=right if right in labels else None)
 
     @shown
     def on_keep(review: str, adapter: str, right: str | None) -> str:
-        count = services.correct(review, adapter, right or "")
+        count = services.classify.correct(review, adapter, right or "")
         words = "one correction is" if count == 1 else f"{count:,} corrections are"
         export = (
             ""
-            if services.public
+            if services.host.public
             else f' <a href="{link_to_feedback()}" download>Download them</a> as training data for the Data tab.'
         )
         return f'<p class="quiet">Kept; {words} on this machine.{export}</p>'
 
     @shown
     def on_teach(review: str, adapter: str, right: str | None, progress: Callable[..., Any] = gr.Progress()) -> Any:  # noqa: B008
-        name, taught = services.classifiers.teach(
+        name, taught = services.classify.teach(
             review, right or "", adapter, on_progress=lambda share: progress(share, desc="Teaching")
         )
         title = f"Taught: {taught.label} for “{shorten(review, 40)}”"
-        choices = [*services.classifiers.adapters(), (title, name)]
+        choices = [*services.classify.adapters(), (title, name)]
         return gr.Dropdown(choices, value=name), view_lesson(taught, taught.classifier.ordinal)
 
     private: dict[str, Any] = {"api_visibility": "private"}
     gr.on(None, on_adapter, [adapter, right], right, show_progress="hidden", concurrency_limit=4, **private)
     keep.click(on_keep, [review, adapter, right], told, concurrency_limit=8, **private)
-    at_once = AT_ONCE if services.public else 1
+    at_once = AT_ONCE if services.host.public else 1
     teach.click(
         on_teach, [review, adapter, right], [adapter, told], show_progress_on=told, concurrency_limit=at_once, **private
     )

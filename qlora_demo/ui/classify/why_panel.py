@@ -28,8 +28,8 @@ def build_why_panel(services: Services, asked: dict[str, Any]) -> None:
 
     @shown
     def on_ask(versions: list[Version], review: str, adapter: str, **how: Any) -> Any:
-        found = services.classifiers.explain(review, adapter, **how)
-        prediction = services.classifiers.classify(review, adapter, **how)
+        found = services.classify.explain(review, adapter, **how)
+        prediction = services.classify.classify(review, adapter, **how)
         version: Version = (review, prediction.expected_stars, prediction.label)
         kept = versions if versions and versions[-1] == version else [*versions, version][-MOST_VERSIONS:]
         return kept, view_explanation(found), view_history(kept) if len(kept) > 1 else ""
@@ -40,6 +40,6 @@ def build_why_panel(services: Services, asked: dict[str, Any]) -> None:
         outputs=[versions, why, history],
         show_progress="minimal",
         show_progress_on=why,
-        concurrency_limit=AT_ONCE if services.public else 2,
+        concurrency_limit=AT_ONCE if services.host.public else 2,
         api_visibility="private",
     )

@@ -277,7 +277,7 @@ def build_subset(services: Services, state: gr.State) -> Section:
 
     def drawn(looked: Looked, unit: str, amount: Any) -> str:
         return view_subset(
-            services.examiner.subset(looked.request, chosen_rows(services, looked, unit, amount))
+            services.data.subset(looked.request, chosen_rows(services, looked, unit, amount))
             if looked.report.labels
             else None
         )
@@ -315,7 +315,7 @@ def chosen_rows(services: Services, looked: Looked, unit: str, amount: Any) -> i
     ):
         wanted = "a share above 0, up to 100 per cent" if unit == "share" else "a number of reviews from 1 on"
         raise DataError(f"{str(amount)[:20]} cannot be used; give {wanted}.")
-    of = int(services.examiner.subset(looked.request, 0).available)
+    of = int(services.data.subset(looked.request, 0).available)
     return max(1, round(of * amount / 100)) if unit == "share" else min(int(amount), of)
 
 
@@ -341,7 +341,7 @@ def build_reviews(services: Services, state: gr.State, max_length: gr.Slider, mo
             seen = gr.HTML(view_seen(None, LENGTH), elem_id="data-seen")
 
     def page(looked: Looked, query: str, first: int, pressed: tuple[str, int] | None) -> Changes:
-        rows, total = services.examiner.preview(looked.request, query, first, PAGE)
+        rows, total = services.data.preview(looked.request, query, first, PAGE)
         return {
             start: first,
             listed: [(row.split, row.row) for row in rows],
@@ -367,7 +367,7 @@ def build_reviews(services: Services, state: gr.State, max_length: gr.Slider, mo
     def view(
         looked: Looked, review: tuple[str, int], max_length: float, model: str, beside: list[tuple[str, int]]
     ) -> str:
-        found = services.examiner.as_model_sees(looked.request, *review, int(max_length), model, beside)
+        found = services.data.as_model_sees(looked.request, *review, int(max_length), model, beside)
         return view_seen(found, int(max_length))
 
     @shown

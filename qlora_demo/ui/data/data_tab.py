@@ -70,10 +70,13 @@ def build_data_tab(
                 file = gr.File(
                     label="CSV, TSV, JSON, JSON lines, Parquet; also .gz, .zip", height=116, elem_id="data-file"
                 )
-                if services.public:
+                if services.host.public:
                     gr.HTML(view_limits(describe_uploads()), elem_id="data-limits")
                 path = gr.Textbox(
-                    label="Or a path on this machine", max_lines=1, visible=not services.public, elem_id="data-path"
+                    label="Or a path on this machine",
+                    max_lines=1,
+                    visible=not services.host.public,
+                    elem_id="data-path",
                 )
             with gr.Group(visible=False) as on_hub:
                 hub_set = gr.Dropdown(
@@ -113,10 +116,8 @@ def build_data_tab(
         request: DataRequest, form: Mapping[str, Any], progress: gr.Progress, should_stop: ShouldStop = lambda: False
     ) -> Changes:
         """A new report, on the whole page."""
-        whose = form["model"] if not services.public or form["model"] in CHOICES["model"] else SAMPLE
-        answer = services.examiner.examine(
-            request, whose, lambda phase, share: progress(share, desc=phase), should_stop
-        )
+        whose = form["model"] if not services.host.public or form["model"] in CHOICES["model"] else SAMPLE
+        answer = services.data.examine(request, whose, lambda phase, share: progress(share, desc=phase), should_stop)
         looked = Looked(request, answer, asked_model=form["model"])
         looked = replace(looked, max_length=min(int(form["max_length"] or LENGTH), looked.most_tokens))
         drawn = {part: change for section in sections for part, change in section.draw(looked).items()}
@@ -141,12 +142,12 @@ def build_data_tab(
         if form["source"] != "file":
             return DataRequest()
         typed = (form["path"] or "").strip()
-        if typed and services.public:
+        if typed and services.host.public:
             raise DataError("A path cannot be given on a public host; upload the file.")
         if not typed and not form["kept"]:
             raise DataError(
                 "No file is chosen; upload one."
-                if services.public
+                if services.host.public
                 else "No file is chosen; upload one, or type its path."
             )
         return DataRequest(str(Path(typed).expanduser()) if typed else form["kept"])
@@ -189,7 +190,7 @@ def build_data_tab(
     def on_upload(progress: gr.Progress = progress, **form: Any) -> Changes:
         """The file is kept, and looked at."""
         try:
-            place = services.strangers.keep(form["file"])
+            place = services.host.keep(form["file"])
         except DemoError as error:
             return {**tell(error), file: None}
         # Left in the field, the browser would be shown where the app's library has put it.
@@ -221,8 +222,8 @@ def build_data_tab(
             if state is None or not state.report.labels:
                 raise DataError("There is nothing to train on without labels; name the label column above.")
             rows = chosen_rows(services, state, unit, amount)
-            if services.public and not rows:  # its limits count steps, so how many reviews "all" are is said
-                rows = int(services.examiner.subset(state.request, 0).available)
+            if services.host.public and not rows:  # its limits count steps, so how many reviews "all" are is said
+                rows = int(services.data.subset(state.request, 0).available)
             values = run_settings(state, rows, int(max_length), services.store.home)
         except DemoError as error:
             return {subset.parts["refused"]: view_problems([str(error)])}
@@ -248,7 +249,7 @@ def build_data_tab(
     shows = [state, status, asking, ask, how, found, *(part for section in sections for part in section.parts.values())]
     # Reading may take minutes: a limit of its own, so that nothing else of the page waits for it.
     slow: dict[str, Any] = {
-        "concurrency_limit": AT_ONCE if services.public else 2,
+        "concurrency_limit": AT_ONCE if services.host.public else 2,
         "concurrency_id": "data",
         "show_progress": "full",
         "show_progress_on": status,

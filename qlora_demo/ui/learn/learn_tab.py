@@ -175,22 +175,22 @@ def _build_microscope(services: Services, tab: gr.Tab, take: gr.Button, rows: gr
 
     @shown
     def on_open(studied: str, layer: str | None) -> Any:
-        model = services.studies.studied_model()
+        model = services.learn.studied_model()
         if layer and model == studied:
             return gr.skip(), gr.skip()
-        names = [name for name, _ in services.studies.list_layers(model)]
+        names = [name for name, _ in services.learn.list_layers(model)]
         return model, gr.Dropdown(shorten_names(names), value=names[0], label=f"Layer of {model}")
 
     @shown
     def on_examine(studied: str, layer: str | None, weights: str, kind: str, block_size: int, double: bool) -> Any:
         if not layer:
             return gr.skip()
-        found = services.studies.examine_layer(studied, layer, kind, block_size, double, weights)
+        found = services.learn.examine_layer(studied, layer, kind, block_size, double, weights)
         return view_microscope(found, f"{layer}: {WEIGHT_NAMES[weights].lower()}")
 
     @shown
     def on_take(studied: str, layer: str | None) -> Any:
-        shape = dict(services.studies.list_layers(studied or SAMPLE)).get(str(layer))
+        shape = dict(services.learn.list_layers(studied or SAMPLE)).get(str(layer))
         return shape or (gr.skip(), gr.skip())
 
     controls = [studied, layer, weights, kind, block_size, double]
@@ -235,9 +235,7 @@ def _build_constants(services: Services) -> None:
         block_size = gr.Radio(
             BLOCK_SIZES, value=64, label="Weights that share a constant", elem_id="learn-constants-block-size"
         )
-        figure = gr.HTML(
-            view_constants(WEIGHTS, 64, *services.studies.bits_of_constants(64)), elem_id="learn-constants"
-        )
+        figure = gr.HTML(view_constants(WEIGHTS, 64, *services.learn.bits_of_constants(64)), elem_id="learn-constants")
         gr.HTML(
             view_foot(
                 "blocks of 32: the constants cost a whole bit a weight, and double quantization is what makes small"
@@ -253,7 +251,7 @@ def _build_constants(services: Services) -> None:
             raise SettingsError(
                 {"block_size": f"The block size {str(block_size)[:40]} is not offered; choose one of the list."}
             )
-        return view_constants(WEIGHTS, block_size, *services.studies.bits_of_constants(block_size))
+        return view_constants(WEIGHTS, block_size, *services.learn.bits_of_constants(block_size))
 
     block_size.change(on_block_size, block_size, figure, **LIVE)
 
@@ -291,13 +289,13 @@ def _build_shapes(services: Services, tab: gr.Tab) -> None:
     def on_open(chosen: str, complete: bool) -> Any:
         """The chosen one at once; the others take a few seconds."""
         return (
-            gr.skip() if complete else view_shapes([services.studies.predict_shape(read_shape(chosen))], chosen, SHAPES)
+            gr.skip() if complete else view_shapes([services.learn.predict_shape(read_shape(chosen))], chosen, SHAPES)
         )
 
     @shown
     def on_shape(chosen: str) -> tuple[str, bool]:
         read_shape(chosen)
-        return view_shapes([services.studies.predict_shape(model) for model in SHAPES], chosen, SHAPES), True
+        return view_shapes([services.learn.predict_shape(model) for model in SHAPES], chosen, SHAPES), True
 
     opened = tab.select(
         on_open, [shape, complete], figure, show_progress="hidden", concurrency_limit=4, api_visibility="private"
@@ -348,6 +346,6 @@ def _build_optimizer(services: Services, tab: gr.Tab) -> None:
     def on_trained(trained: str) -> str:
         if trained not in list(TRAINED.values()):
             raise SettingsError({"trained": f"{str(trained)[:60]!r} is not offered; choose one of the list."})
-        return view_optimizer(services.studies.optimizer_state(trained))
+        return view_optimizer(services.learn.optimizer_state(trained))
 
     gr.on([tab.select, trained.change], on_trained, trained, figure, **LIVE)

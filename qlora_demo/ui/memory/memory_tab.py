@@ -160,7 +160,7 @@ def build_memory_tab(services: Services, page: gr.Blocks) -> None:
     ]
 
     def measure_or_ask(request: MemoryRequest, confirmed: bool) -> Shown:
-        report = services.predict_memory(request)
+        report = services.memory.predict(request)
         downloads = [] if confirmed or request.random_weights else services.needed_downloads(request)
         if not downloads:
             return start(services, request, report)
@@ -181,23 +181,23 @@ def build_memory_tab(services: Services, page: gr.Blocks) -> None:
     @shown
     def on_step(*form: Any) -> str:
         try:
-            return view_step(services.predict_step(read_request(*form)).model_dump())
+            return view_step(services.memory.predict_step(read_request(*form)).model_dump())
         except DemoError as error:
             return say(str(error), problem=True)
 
     @shown
     def on_where(*form: Any) -> str:
         request = read_request(*form)
-        return view_fits(services.find_fits(request), request.length)
+        return view_fits(services.memory.find_fits(request), request.length)
 
     @shown
     def on_cancel(mine: tuple[str, str]) -> list[Any]:
-        services.stop_run(*mine, at_home=True)
+        services.train.stop(*mine, at_home=True)
         return Shown(say("Stopping; nothing half-fetched is left.")).update()
 
     @shown
     def on_tick(mine: tuple[str, str]) -> list[Any]:
-        return follow(services.job(mine[0]))
+        return follow(services.train.job(mine[0]))
 
     @shown
     def on_load() -> list[Any]:
@@ -208,8 +208,8 @@ def build_memory_tab(services: Services, page: gr.Blocks) -> None:
         if job is not None and (report := job.report()):
             return Shown(say(f"Measured before: {report['model']}."), **draw(report)).update()
         request = MemoryRequest.read(STEP)
-        step = view_step(services.predict_step(request).model_dump())
-        drawn = draw(services.predict_memory(request).to_dict()) | {"step": step}
+        step = view_step(services.memory.predict_step(request).model_dump())
+        drawn = draw(services.memory.predict(request).to_dict()) | {"step": step}
         return Shown(
             say("Predicted from the configuration. Press the button to measure it on this machine."), **drawn
         ).update()
@@ -260,7 +260,7 @@ def read_request(
 
 def start(services: Services, request: MemoryRequest, report: MemoryReport) -> Shown:
     """Draws what is predicted and starts the measurement."""
-    started = services.start_measuring(request, report, visitor())
+    started = services.memory.start(request, report, visitor())
     return Shown(
         say("Predicted; the measurement starts."),
         **draw(report.to_dict()),

@@ -108,23 +108,23 @@ def build_publish_tab(services: Services, tab: gr.Tab, keys: gr.BrowserState) ->
 
     def owned(adapter: str | None, keys: dict[str, str] | None) -> str:
         """The adapter, where this visitor may take it away. Raises DemoErrors."""
-        return services.publisher.check_takeable(adapter or "", (keys or {}).get(adapter or "", ""))
+        return services.publish.check_takeable(adapter or "", (keys or {}).get(adapter or "", ""))
 
     @shown
     def on_open(adapter: str | None, profile: gr.OAuthProfile | None = None) -> Changes:
-        choices = services.adapters()
+        choices = services.classify.adapters()
         chosen = adapter if adapter in {name for _, name in choices} else SAMPLE
-        user = profile.username if profile else None if services.public else services.publisher.hub_user()
+        user = profile.username if profile else None if services.host.public else services.publish.hub_user()
         return {
             adapter_box: gr.Dropdown(choices, value=chosen),
-            account: view_account(user, services.public),
+            account: view_account(user, services.host.public),
             repo: gr.Textbox(placeholder=f"{user or 'user'}/star-ratings"),
         }
 
     @shown
     def on_look(adapter: str, repo: str, licence: str, keys: dict[str, str]) -> Changes:
         try:
-            found = services.publisher.prepare(owned(adapter, keys), repo=(repo or "").strip(), licence=licence or "")
+            found = services.publish.prepare(owned(adapter, keys), repo=(repo or "").strip(), licence=licence or "")
         except DemoError as error:
             return {status: view_problems([str(error)])}
         names = [item.name for item in found.files]
@@ -153,10 +153,10 @@ def build_publish_tab(services: Services, tab: gr.Tab, keys: gr.BrowserState) ->
     ) -> Changes:
         done: Changes = {stop: gr.Button(visible=False), asking: gr.Group(visible=False)}
         try:
-            if services.public and token is None:
+            if services.host.public and token is None:
                 raise HubError(SIGN_IN if on_space() else TAKE_IT)
             with cancellations.watch(request) as should_stop:
-                found = services.publisher.publish(
+                found = services.publish.publish(
                     owned(adapter, keys),
                     (repo or "").strip(),
                     token=token,
@@ -170,11 +170,11 @@ def build_publish_tab(services: Services, tab: gr.Tab, keys: gr.BrowserState) ->
             return {**done, asking: gr.Group(visible=True), ask: view_taken((repo or "").strip()), status: ""}
         except DemoError as error:
             return {**done, status: view_problems([str(error)])}
-        services.classifiers.forget((repo or "").strip())  # who loads it back gets the new one
+        services.classify.forget((repo or "").strip())  # who loads it back gets the new one
         return {**done, status: view_published(found)}
 
     def token_of(oauth: gr.OAuthToken | None) -> str | None:
-        return oauth.token if oauth else None if services.public else services.publisher.hub_token()
+        return oauth.token if oauth else None if services.host.public else services.publish.hub_token()
 
     progress = gr.Progress()
 
@@ -211,12 +211,12 @@ def build_publish_tab(services: Services, tab: gr.Tab, keys: gr.BrowserState) ->
 
     @shown
     def on_pack(adapter: str, licence: str, keys: dict[str, str]) -> str:
-        found = services.publisher.pack(owned(adapter, keys), licence=licence or "")
+        found = services.publish.pack(owned(adapter, keys), licence=licence or "")
         return view_pack(found, link_to_pack(found.place, found.name))
 
     @shown
     def on_merge(adapter: str, keys: dict[str, str], progress: gr.Progress = progress) -> str:
-        found = services.publisher.merge(
+        found = services.publish.merge(
             owned(adapter, keys), on_progress=lambda text, share: progress(share or 0, desc=text)
         )
         return view_merging(found, link_to_pack(found.place, found.name))
@@ -224,7 +224,7 @@ def build_publish_tab(services: Services, tab: gr.Tab, keys: gr.BrowserState) ->
     adapter_box = adapter  # handlers have its value under that name
     hidden: dict[str, Any] = {"api_visibility": "private"}
     slow: dict[str, Any] = {
-        "concurrency_limit": AT_ONCE if services.public else 2,
+        "concurrency_limit": AT_ONCE if services.host.public else 2,
         "concurrency_id": "publish",
         **hidden,
     }

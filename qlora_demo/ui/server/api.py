@@ -31,7 +31,7 @@ def build_api(services: Services) -> None:
             text: The review.
             adapter: `sample` (the shipped one), or a run's id.
         """
-        found = services.classify(str(text), str(adapter)).to_dict()
+        found = services.classify.classify(str(text), str(adapter)).to_dict()
         return {name: found[name] for name in ("label", "stars", "expected_stars", "probabilities", "truncated")}
 
     @shown
@@ -42,7 +42,7 @@ def build_api(services: Services) -> None:
             model: `sample`, or a Hub id such as openai-community/gpt2.
             labels: Classes of the head.
         """
-        report = services.predict_memory(MemoryRequest.read({"model": model, "labels": labels}))
+        report = services.memory.predict(MemoryRequest.read({"model": model, "labels": labels}))
         return [stage.to_dict() for stage in report.stages]
 
     @shown
@@ -53,7 +53,7 @@ def build_api(services: Services) -> None:
             config: Settings of the run by name, such as {"max_steps": 30}; what is left out has its default.
         """
         asked = RunConfig.read(config if isinstance(config, dict) else {"config": config})
-        return vars(services.start_run(asked, visitor())).copy()
+        return vars(services.train.start(asked, visitor())).copy()
 
     @shown
     def run(run: str) -> dict[str, Any]:
@@ -62,7 +62,7 @@ def build_api(services: Services) -> None:
         Args:
             run: The run's id.
         """
-        return services.tell(run)
+        return services.train.report(run)
 
     @shown
     def stop_run(run: str, key: str) -> dict[str, Any]:
@@ -72,13 +72,13 @@ def build_api(services: Services) -> None:
             run: The run's id.
             key: What start_run answered.
         """
-        services.stop_run(run, str(key))
-        return services.strangers.summarize(services.job(run), str(key))
+        services.train.stop(run, str(key))
+        return services.host.summarize(services.train.job(run), str(key))
 
     @shown
     def runs() -> list[dict[str, Any]]:
         """List the training runs, newest first."""
-        return services.runs()
+        return services.train.runs()
 
     for endpoint, limit in ((classify, 64), (memory, 2), (start_run, 20), (run, 20), (stop_run, 20), (runs, 20)):
         gr.api(endpoint, api_name=endpoint.__name__, concurrency_limit=limit)

@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute, Mount
 from starlette.staticfiles import StaticFiles
 
 from ...host.environment import Address, is_public
-from ...host.limits import ROOM_BYTES, UPLOAD_BYTES
+from ...host.limits import ALL_UPLOADS_BYTES, UPLOAD_BYTES
 from ...storage.uploads import MAX_UPLOAD_BYTES
 from .allow_list import AllowList
 from .api import NO_TOOLS
@@ -28,7 +28,9 @@ def launch(page: gr.Blocks, address: Address, routes: Sequence[BaseRoute] = ()) 
     Raises DemoError where this Gradio cannot be made safe.
     """
     upload_bytes = UPLOAD_BYTES if is_public() else MAX_UPLOAD_BYTES
-    gate = Middleware(AllowList, upload_bytes=upload_bytes, all_uploads_bytes=ROOM_BYTES if is_public() else None)
+    gate = Middleware(
+        AllowList, upload_bytes=upload_bytes, all_uploads_bytes=ALL_UPLOADS_BYTES if is_public() else None
+    )
     refuse_addresses()
     page.queue(max_size=200)
     calm_queue(page)

@@ -24,7 +24,7 @@ def build_compare_panel(services: Services, live: gr.HTML, run: gr.Dropdown, key
         if not is_open:
             return gr.skip()
         reference = chosen or live_run
-        return view_compared(services.compare_runs(reference, as_keys(known)) if reference else [], reference)
+        return view_compared(services.train.compare(reference, as_keys(known)) if reference else [], reference)
 
     told: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": 20}
     panel.expand(lambda: True, None, is_open, **told)

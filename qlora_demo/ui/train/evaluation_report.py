@@ -65,9 +65,9 @@ def look(services: Services, query: Any) -> dict[str, Any]:
     A run without a report has no splits. On a public host the reviews of an upload are listed to who has the run's key
     alone."""
     try:
-        job = services.job(text_of(query, "run"))
+        job = services.train.job(text_of(query, "run"))
         report = job.report() or {}
-        may_read = services.strangers.may_read(job.id, text_of(query, "key"))
+        may_read = services.host.may_read(job.id, text_of(query, "key"))
     except DemoError as error:
         return {"error": without_paths(str(error))}
     judged = _judged(report)
@@ -97,8 +97,8 @@ def find(services: Services, query: Any) -> dict[str, Any]:
     if split not in SPLITS or after is None or (None in cell and cell != (None, None)):
         return {"error": "These are no reviews of a run."}
     try:
-        job = services.job(text_of(query, "run"))
-        if not services.strangers.may_read(job.id, text_of(query, "key")):
+        job = services.train.job(text_of(query, "run"))
+        if not services.host.may_read(job.id, text_of(query, "key")):
             return {"error": "These reviews are those of an uploaded file, and shown to who started the run alone."}
         answers = [answer for answer in job.answers() if answer["split"] == split]
         ordinal = bool(((job.report() or {}).get("data") or {}).get("ordinal"))

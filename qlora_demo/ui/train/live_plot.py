@@ -90,16 +90,16 @@ def news(services: Services, query: Any) -> dict[str, Any]:
     if not isinstance(run, str) or not isinstance(born, str) or after is None:
         return {"error": "This is not a run."}
     try:
-        job = services.job(run)
+        job = services.train.job(run)
         # Before the events: what is written before a final state is then in this answer or the next of the same
         # timeline.
         state = job.state()
-        own = services.strangers.owns(run, key)
+        own = services.host.may_see(run, key)
         mark = "own" if own else "other"
         same = born.removeprefix(f"{mark} ") if born.startswith(f"{mark} ") else born and "of others"
         told = timeline_of(job.folder).news(state.created, after, same, pinned=own)
         words = {name: told[name] for name in ("phase", "notices", "reading")} | {"problem": state.error}
-        told |= {"born": f"{mark} {told['born']}", **services.strangers.tell(job, key, words)}
+        told |= {"born": f"{mark} {told['born']}", **services.host.redact(job, key, words)}
         waits = state.state == "queued"
         wait = queue.expected_wait(services.store, job) if waits else None
         position = queue.position(services.store, job) if waits else None

@@ -43,22 +43,22 @@ def build_run_tools(
 
     @shown
     def on_rename(shown_run: str, new_name: str, keys: dict[str, str]) -> Changes:
-        services.rename_run(shown_run, new_name, key_of(keys, shown_run), at_home=True)
+        services.train.rename(shown_run, new_name, key_of(keys, shown_run), at_home=True)
         return {
             name: "",
             run: gr.Dropdown(run_choices(services), value=shown_run),
-            adapters: gr.Dropdown(services.adapters()),
+            adapters: gr.Dropdown(services.classify.adapters()),
         }
 
     @shown
     def on_delete(live: str) -> list[Any]:
         """Asks first, and says what would go."""
-        job = services.job(live)
+        job = services.train.job(live)
         return [gr.Group(visible=True), view_doomed(job.summary(), job.size_bytes())]
 
     @shown
     def on_really(live: str, keys: dict[str, str]) -> Changes:
-        services.delete_run(live, key_of(keys, live), at_home=True)
+        services.train.delete(live, key_of(keys, live), at_home=True)
         return {sure: gr.Group(visible=False), **newest()}
 
     private: dict[str, Any] = {"api_visibility": "private", "concurrency_limit": 20}
@@ -77,4 +77,4 @@ def run_choices(services: Services) -> list[tuple[str, str]]:
             f" {run['state']}"
         )
 
-    return [(words(run), run["run"]) for run in services.runs()]
+    return [(words(run), run["run"]) for run in services.train.runs()]

@@ -63,7 +63,7 @@ def build_train_tab(
                 resume = gr.Button("Resume", visible=False, elem_id="train-resume")
                 onward = gr.Button("Start from this adapter", visible=False, elem_id="train-start-from")
                 apply = gr.Button("Start with what fits", variant="primary", visible=False, elem_id="train-apply")
-            if services.public:
+            if services.host.public:
                 gr.HTML(view_limits(describe(), duplicate_address()), elem_id="train-limits")
             problems = problems_list()
             own = gr.Button("Resume with the run's own settings", visible=False, elem_id="train-resume-own")
@@ -95,20 +95,20 @@ def build_train_tab(
         """All that the page shows of a run; `known`: the keys that this browser has."""
         state, found = job.state(), job.report()
         ended = state.is_final
-        suggested = services.suggestion(job.id, key_of(known, job.id)) if ended else None
+        suggested = services.train.suggestion(job.id, key_of(known, job.id)) if ended else None
         return {
             live: job.id,
             run: gr.Dropdown(run_choices(services), value=job.id),
             stop: gr.Button(interactive=not ended),
             resume: gr.Button(visible=ended and state.state != "done"),
             onward: gr.Button(visible=ended and (job.folder / "adapter").is_dir()),
-            apply: gr.Button(fitting_words(services.settings(job.id), suggested), visible=True)
+            apply: gr.Button(fitting_words(services.train.settings(job.id), suggested), visible=True)
             if suggested
             else gr.Button(visible=False),
             own: gr.Button(visible=False),
             report: view_report(found),
             judged: job.id if found and ended else "",
-            adapters: gr.Dropdown(services.adapters()),
+            adapters: gr.Dropdown(services.classify.adapters()),
         }
 
     def newest(known: Any = None) -> Changes:
@@ -123,14 +123,14 @@ def build_train_tab(
             report: "",
             judged: "",
             **{button: gr.Button(visible=False) for button in (resume, onward, apply, own)},
-            adapters: gr.Dropdown(services.adapters()),
+            adapters: gr.Dropdown(services.classify.adapters()),
         }
 
     def begin(config: RunConfig, known: dict[str, str]) -> Changes:
         """The run is submitted, and shown."""
-        started = services.start_run(config, visitor())
+        started = services.train.start(config, visitor())
         return {
-            **show(services.job(started.run)),
+            **show(services.train.job(started.run)),
             keys: {**as_keys(known), started.run: started.key},
             problems: "",
             asking: gr.Group(visible=False),
@@ -144,7 +144,7 @@ def build_train_tab(
     def submit(known: dict[str, str], settings: dict[str, Any], confirmed: bool) -> Changes:
         try:
             config = RunConfig.read(settings)
-            services.strangers.check(config)  # before one is asked about downloads
+            services.train.check(config)  # before one is asked about downloads
             downloads: Sequence[Download] = [] if confirmed else services.needed_downloads(config)
             if downloads:
                 return {problems: "", asking: gr.Group(visible=True), ask: view_downloads(downloads)}
@@ -163,19 +163,19 @@ def build_train_tab(
     @shown
     def on_apply(live: str, keys: dict[str, str]) -> Changes:
         """The run whose memory ran out, once more, with the change that is predicted to fit; the form shows it."""
-        config = services.suggestion(live, key_of(keys, live))
+        config = services.train.suggestion(live, key_of(keys, live))
         return {**begin(config, keys), **form_values(config, fields)} if config else gr.skip()
 
     @shown
     def on_stop(live: str, keys: dict[str, str]) -> Any:
-        services.stop_run(live, key_of(keys, live), at_home=True)
+        services.train.stop(live, key_of(keys, live), at_home=True)
         return gr.Button(interactive=False)
 
     @shown
     def on_resume(live: str, keys: dict[str, str], **settings: Any) -> Changes:
         """Goes on where the form says what the run was started with; else says what differs, and loses nothing."""
         try:
-            services.resume_run(live, key_of(keys, live), RunConfig.read(settings), visitor(), at_home=True)
+            services.train.resume(live, key_of(keys, live), RunConfig.read(settings), visitor(), at_home=True)
         except SettingsError as error:
             return {
                 **refused(error, "A run is resumed with its own settings, and the form differs:"),
@@ -185,8 +185,8 @@ def build_train_tab(
 
     @shown
     def on_own(live: str, keys: dict[str, str]) -> Changes:
-        services.resume_run(live, key_of(keys, live), visitor=visitor(), at_home=True)
-        return {**again(live), **form_values(services.settings(live), fields)}
+        services.train.resume(live, key_of(keys, live), visitor=visitor(), at_home=True)
+        return {**again(live), **form_values(services.train.settings(live), fields)}
 
     def again(run_id: str) -> Changes:
         """The figure is emptied, and filled anew by `on_show`: it watches its value, and the run stays the same."""
@@ -200,7 +200,7 @@ def build_train_tab(
     @shown
     def on_onward(live: str) -> Changes:
         """The form is made to fit the shown run's adapter; the rest of it stays."""
-        values = form_values(services.settings(live).model_copy(update={"start_from": live}), fields)
+        values = form_values(services.train.settings(live).model_copy(update={"start_from": live}), fields)
         told = (
             f'<p class="quiet">The next run starts from the adapter of {live}: change what you like, then start it.</p>'
         )
@@ -209,17 +209,17 @@ def build_train_tab(
     @shown
     def on_show(run: str | None, keys: Any) -> Changes:
         """Another run into the figure."""
-        return show(services.job(run), keys) if run else gr.skip()
+        return show(services.train.job(run), keys) if run else gr.skip()
 
     @shown
     def on_again(live: str, run: str | None, keys: Any) -> Changes:
         """After a resumption, which has emptied the figure; one that was refused has not."""
-        return show(services.job(run), keys) if run and not live else gr.skip()
+        return show(services.train.job(run), keys) if run and not live else gr.skip()
 
     @shown
     def on_settled(live: str, keys: Any) -> Changes:
         """The run in the figure has ended: its report, and its adapter among those to classify with."""
-        return {name: value for name, value in show(services.job(live), keys).items() if name is not figure}
+        return {name: value for name, value in show(services.train.job(live), keys).items() if name is not figure}
 
     @shown
     def on_load(keys: Any) -> Changes:
@@ -230,9 +230,9 @@ def build_train_tab(
         """The preset that fits this machine, and why; a form that was typed into is left alone."""
         if typed:
             return {reason: '<p class="quiet">The settings are as you left them in this browser.</p>'}
-        machine = services.machine()
+        machine = services.machine.get()
         why = {reason: f'<p class="quiet">Chosen because {machine.preset_reason}.</p>'}
-        if machine.preset == "sample" or services.public:  # larger ones are beyond a public host's limits
+        if machine.preset == "sample" or services.host.public:  # larger ones are beyond a public host's limits
             return why
         return {**why, preset: gr.Dropdown(value=machine.preset), **form_values(PRESETS[machine.preset].config, fields)}
 
