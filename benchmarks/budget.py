@@ -13,10 +13,11 @@ from typing import Any
 
 import torch
 
-from qlora_demo.core.malloc import TUNABLES
 from qlora_demo.core.memory_report import Budget, BudgetReading
 from qlora_demo.engine.memory.measured_step import measure_budget
 from qlora_demo.engine.models.device import choose_device
+from qlora_demo.jobs.fresh_process import call
+from qlora_demo.jobs.malloc import TUNABLES
 
 RESULT = Path(__file__).parent / "budget.md"
 LIMIT = 0.10
@@ -38,11 +39,14 @@ HEADER = (
 
 def main() -> int:
     found = [
-        (f"{batch} x {length}{words(extra)}", *measure_budget("sample", 5, batch_size=batch, length=length, **extra))
+        (
+            f"{batch} x {length}{words(extra)}",
+            *measure_budget("sample", 5, batch_size=batch, length=length, call=call, **extra),
+        )
         for batch, length, extra in POINTS
     ]
     os.environ[TUNABLES] = "glibc.malloc.tcache_count=7"  # the library's own setting
-    hoarding = measure_budget("sample", 5, batch_size=32, length=128)
+    hoarding = measure_budget("sample", 5, batch_size=32, length=128, call=call)
     compact = found[POINTS.index((32, 128, {}))][2]
     device = choose_device()
     rows = "\n".join(row(*item) for item in found)
@@ -54,7 +58,7 @@ def main() -> int:
         " all linear layers. MiB,"
         f" {'allocated on the GPU' if device.kind == 'cuda' else 'resident'}.\n\n{HEADER}\n{rows}\n\nLargest error of a"
         f" peak: {worst:.1%}.\n\n{notes(found[0][2])}\nThe process that trains keeps no hoards of small blocks"
-        " (qlora_demo/core/malloc.py). With the C library's own settings 32 x 128 takes"
+        " (qlora_demo/jobs/malloc.py). With the C library's own settings 32 x 128 takes"
         f" {hoarding[1].peak_bytes / compact.peak_bytes:.2f} times the memory (error of the prediction:"
         f" {error(*hoarding):+.1%}) and {hoarding[1].step_seconds / compact.step_seconds:.2f} times as long.\n"
     )

@@ -21,7 +21,6 @@ import torch
 
 from qlora_demo.core.config import RunConfig
 from qlora_demo.core.errors import DemoError
-from qlora_demo.core.malloc import TUNABLES, with_compact_heap
 from qlora_demo.core.paths import ASSETS
 from qlora_demo.core.records import Evaluation, Event, Step
 from qlora_demo.core.run_report import Metrics
@@ -31,6 +30,8 @@ from qlora_demo.engine.classify.metrics import fit_baselines, judge
 from qlora_demo.engine.data import dataset as reviews_of
 from qlora_demo.engine.train import run
 from qlora_demo.hub.card import write_card
+from qlora_demo.jobs import fresh_process
+from qlora_demo.jobs.malloc import TUNABLES, with_malloc_settings
 
 SETTINGS = RunConfig(data="sample-mix", epochs=3, learning_rate=1e-3, seed=42)
 
@@ -53,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
     torch.set_num_threads(1)  # sums in another order give other weights; one thread, every machine has
     with tempfile.TemporaryDirectory() as place:
         try:
-            run.train(SETTINGS, Path(place), show, lambda: False)
+            run.train(SETTINGS, Path(place), show, lambda: False, call=fresh_process.call)
             adapter = Path(place) / "adapter"
             finish(adapter, real_reviews if real_reviews.is_file() else None)
         except DemoError as error:
@@ -139,6 +140,6 @@ if __name__ == "__main__":
         os.execve(
             sys.executable,
             [sys.executable, "-m", "benchmarks.sample_adapter", *sys.argv[1:]],
-            with_compact_heap(os.environ),
+            with_malloc_settings(os.environ),
         )
     sys.exit(main())

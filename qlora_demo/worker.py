@@ -6,6 +6,7 @@ then it moves the waiting line on. Knows what kinds of jobs there are, not how t
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import shutil
@@ -23,7 +24,7 @@ from .core.errors import DemoError, MemoryRanOut, is_disk_full, is_out_of_memory
 from .core.records import Columns, Evaluation, Event, Phase, Resumed, Step
 from .core.requests import ClassifyRequest, MemoryRequest
 from .engine import importing, quiet
-from .jobs import queue
+from .jobs import fresh_process, queue
 from .jobs.state import Heartbeat, StateWriter
 from .jobs.store import EventWriter, Job, Store
 from .services.memory import report_memory
@@ -37,6 +38,7 @@ ADVICE = {
 NICENESS = (
     5  # the page goes first: without it, who types waits for a run that trains on the same cores (benchmarks/typing.md)
 )
+PROOF_SECONDS = 1800  # a large model is loaded from a slow disk
 AGAIN = {"train": "resume the run", "memory": "measure again", "classify": "classify the file again"}
 DELETED = "The run's folder was deleted, so the work on it ends."
 REMOVE = "import shutil, sys; shutil.rmtree(sys.argv[1], ignore_errors=True); sys.exit(2)"
@@ -214,7 +216,9 @@ def _train(job: Job, recorder: Recorder) -> str:
 
     if last_checkpoint(job.folder) is None and any(event["event"] == "step" for event in job.events()):
         recorder.emit(Resumed(0))  # a start of which nothing but its events is left
-    return run.train(RunConfig.read(job.settings()), job.folder, recorder.emit, recorder.should_stop, write_card)
+    call = functools.partial(fresh_process.call, timeout_seconds=PROOF_SECONDS)
+    config = RunConfig.read(job.settings())
+    return run.train(config, job.folder, recorder.emit, recorder.should_stop, write_card, call)
 
 
 def _measure(job: Job, recorder: Recorder) -> str:

@@ -1,4 +1,4 @@
-"""What several kinds of tests share: apps, one finished run, the proof of a reload without a process of its own.
+"""What several kinds of tests share: apps, one finished run.
 
 Tests that share something stay in one process, in the order of their files. They are a group (`xdist_group`), named
 where several files share an app, else the file itself."""
@@ -46,23 +46,6 @@ def public_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     running = start_app(place / "runs", place / "app.log", HF_ENDPOINT=NOBODY, QLORA_DEMO_PUBLIC="1")
     yield running
     stop_app(running)
-
-
-@pytest.fixture
-def proof_in_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The reload proof loads the adapter here, under its other seed: seconds less a run than in a fresh process, where
-    the tests marked `fresh_process` do it."""
-    if request.node.get_closest_marker("fresh_process"):
-        return
-    import torch
-
-    from qlora_demo.engine.train import reload_proof
-
-    def load(*arguments):
-        with torch.random.fork_rng(devices=[]):
-            return reload_proof.load(*arguments)
-
-    monkeypatch.setattr(reload_proof, "_load_in_a_fresh_process", load)
 
 
 Cli = Callable[..., tuple[int, str, str]]

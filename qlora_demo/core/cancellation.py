@@ -10,17 +10,24 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from .errors import HubError
 
 T = TypeVar("T")
 ShouldStop = Callable[[], bool]
 OnProgress = Callable[[str, float | None], None]  # what is done now, and the share done where it is known
+Work = Callable[[dict[str, Any], OnProgress], Any]  # a request and a result that JSON can hold
+Call = Callable[[Work, dict[str, Any]], Any]  # calls the work with the request, here or in a process of its own
 
 
 def unheard(text: str, share: float | None) -> None:
     """Progress that nobody waits for."""
+
+
+def call_here(work: Work, request: dict[str, Any]) -> Any:
+    """The work in this process, its progress dropped."""
+    return work(request, unheard)
 
 
 def never() -> bool:

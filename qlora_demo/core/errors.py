@@ -6,6 +6,7 @@ DemoError
 ├── DataError         reviews that cannot be read or trained on
 ├── AdapterError      an adapter that does not load, or does not come back as it was saved
 ├── DeviceError       too little memory, or a device that is not there
+│   ├── ProcessDied   a process of its own ended without a result
 │   └── MemoryRanOut  in a training step; .suggestion maps settings to values that are predicted to fit
 ├── HubError          the Hub cannot be reached, or refuses
 │   └── AlreadyThere  a model of this app is where another is to be published; whether it is to go is asked first
@@ -61,6 +62,10 @@ class MemoryRanOut(DeviceError):
     def __init__(self, sentence: str, suggestion: dict[str, Any]):
         self.suggestion = suggestion
         super().__init__(sentence)
+
+
+class ProcessDied(DeviceError):
+    """A process of its own ended without a result; the sentence is the reason, for the caller to put into his own."""
 
 
 class HubError(DemoError):

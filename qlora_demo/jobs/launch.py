@@ -11,7 +11,7 @@ import sys
 import threading
 from pathlib import Path
 
-from ..core.malloc import with_compact_heap
+from .malloc import with_malloc_settings
 
 
 def start_worker(folder: Path) -> int:
@@ -30,16 +30,15 @@ def start_worker(folder: Path) -> int:
     return process.pid
 
 
+def python_environment() -> dict[str, str]:
+    """The variables of a process that imports this package from wherever it is started, and may train."""
+    paths = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**with_malloc_settings(os.environ), "PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
+
+
 def _environment(folder: Path) -> dict[str, str]:
-    package_root = str(Path(__file__).parents[2])
-    paths = [package_root, *filter(None, [os.environ.get("PYTHONPATH")])]
     # One device: with several the Trainer would wrap the model in DataParallel.
     devices = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")
-    return {
-        **with_compact_heap(os.environ),
-        "PYTHONPATH": os.pathsep.join(paths),
-        "PYTHONUNBUFFERED": "1",
-        "CUDA_VISIBLE_DEVICES": devices[0],
-        # The engine's cache lies beside the run, also where --runs-dir moved it.
-        "QLORA_DEMO_HOME": str(folder.absolute().parent),
-    }
+    # The engine's cache lies beside the run, also where --runs-dir moved it.
+    home = str(folder.absolute().parent)
+    return {**python_environment(), "CUDA_VISIBLE_DEVICES": devices[0], "QLORA_DEMO_HOME": home}

@@ -7,6 +7,7 @@ The engine counts; this puts its answers together, and is the one place that wri
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .. import engine
@@ -20,6 +21,7 @@ from ..core.safety import STEP_MARGIN
 from ..engine import building, importing
 from ..host import limits
 from ..host.host import Host, Started
+from ..jobs import fresh_process
 from .downloads import check_model
 from .machine import MachineService
 
@@ -137,8 +139,10 @@ def _report_step(
             )
         tokens = f"{request.batch_size} x {request.length} tokens"
         emit(Phase("measure", f"a training step of {tokens}, in a process of its own"))
+        limit = free if device.kind == "cpu" else None
+        call = partial(fresh_process.call, should_stop=should_stop, memory_bytes=limit)
         within, reading = measured_step.measure_budget(
-            request.model, request.labels, revision=request.revision, should_stop=should_stop, **shape
+            request.model, request.labels, revision=request.revision, call=call, **shape
         )
         receipt = training_step.receipt(within, reading.standing_bytes, reading.peak_bytes, None)
         emit(MemoryReading("training_peak", receipt.predicted_peak_bytes, reading.peak_bytes))

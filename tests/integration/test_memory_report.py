@@ -5,6 +5,7 @@ sentence.
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from qlora_demo.core.errors import DemoError, DeviceError
 from qlora_demo.core.memory_report import MemoryReport
 from qlora_demo.core.requests import MemoryRequest
-from qlora_demo.engine.memory import ledger, measured_step
+from qlora_demo.engine.memory import ledger
 from qlora_demo.engine.models import device
 from qlora_demo.services.memory import report_memory
 
@@ -63,7 +64,7 @@ def test_no_memory_left_for_a_step_loses_no_stage(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_step_that_dies_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measured_step.sys, "executable", "/bin/false")
+    monkeypatch.setattr(sys, "executable", "/bin/false")
     memory = report(MemoryRequest(stages=("nf4",), batch_size=2, length=8), "measured")
     assert memory.step and memory.step.predicted
     assert "The measurement of a training step ended early" in memory.step.problem

@@ -37,8 +37,6 @@ from tests.hub_server import HubServer, environment, make_amazon_reviews
 from tests.reviews import first_reviews, write_reviews
 from tests.serving import ROOT
 
-pytestmark = pytest.mark.usefixtures("proof_in_process")
-
 TOKEN = f"My token is hf_{'a1' * 17} and my file is /root/secrets/review.txt"
 SAMPLE_REVIEWS = ROOT / "assets" / "sample_reviews"
 TEXTS = ["I love this product, the best purchase of the year!", "Broke after two days. Terrible.", "ok"]

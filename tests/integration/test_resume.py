@@ -23,8 +23,6 @@ from qlora_demo.jobs.store import Store
 from tests.families import make_family
 from tests.reviews import write_reviews
 
-pytestmark = pytest.mark.usefixtures("proof_in_process")
-
 TEXTS = ["I love it.", "It broke after a day.", "It is fine, nothing more."]
 REVIEWS = 96
 

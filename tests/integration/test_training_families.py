@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from qlora_demo.core.cancellation import Call, call_here
 from qlora_demo.core.config import RunConfig
 from qlora_demo.core.errors import AdapterError, ModelError, TrainingError
 from qlora_demo.core.records import Event
@@ -18,9 +19,8 @@ from qlora_demo.engine.models import modeling, sources
 from qlora_demo.engine.models.device import choose_device
 from qlora_demo.engine.train import batches, trainer
 from qlora_demo.engine.train import run as training
+from qlora_demo.jobs import fresh_process
 from tests.families import family_case, make_family
-
-pytestmark = pytest.mark.usefixtures("proof_in_process")
 
 LABELS = [str(star) for star in range(1, 6)]
 TEXTS = [
@@ -91,7 +91,7 @@ def take_steps(model, base, steps: int) -> None:
         optimizer.zero_grad()
 
 
-def run(tmp_path: Path, should_stop=lambda: False, **settings) -> tuple[str, list[Event]]:
+def run(tmp_path: Path, should_stop=lambda: False, call: Call = call_here, **settings) -> tuple[str, list[Event]]:
     events: list[Event] = []
     folder = tmp_path / "run"
     folder.mkdir(exist_ok=True)
@@ -102,12 +102,11 @@ def run(tmp_path: Path, should_stop=lambda: False, **settings) -> tuple[str, lis
     config = RunConfig.read(
         {"batch_size": 8, "max_steps": 6, "evaluations": 2, "log_every": 2, "max_length": 32, "rank": 4, **settings}
     )
-    return training.train(config, folder, events.append, should_stop), events
+    return training.train(config, folder, events.append, should_stop, call=call), events
 
 
-@pytest.mark.fresh_process
 def test_a_whole_run(tmp_path: Path) -> None:
-    state, events = run(tmp_path)
+    state, events = run(tmp_path, call=fresh_process.call)
     assert state == "done"
     # Every second step, and the checkpoint's at 3: a resumed run's loss must begin where this one's mean begins anew.
     assert [e.step for e in events if e.event == "step"] == [1, 2, 3, 4, 6]
@@ -154,7 +153,6 @@ def test_stop_keeps_a_usable_adapter(tmp_path: Path) -> None:
     assert Classifier(str(tmp_path / "run" / "adapter")).classify(["I love it"])[0].label in LABELS
 
 
-@pytest.mark.fresh_process
 def test_a_lost_head_fails_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     saved = modeling.save_adapter
 
@@ -171,7 +169,7 @@ def test_a_lost_head_fails_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(modeling, "save_adapter", forgetful)
     with pytest.raises(AdapterError, match=r"does not come back the same|could not be loaded"):
-        run(tmp_path)
+        run(tmp_path, call=fresh_process.call)
     assert not (tmp_path / "run" / "adapter").exists()
 
 

@@ -25,8 +25,6 @@ from tests.families import make_family
 from tests.reviews import write_reviews
 from tests.waiting_jobs import ended
 
-pytestmark = pytest.mark.usefixtures("proof_in_process")
-
 MiB = 1024**2
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from qlora_demo.core.malloc import ARROW_POOL, COMPACT, TUNABLES, with_compact_heap
 from qlora_demo.core.memory_report import Budget, BudgetReading, ProcessReading
+from qlora_demo.jobs.malloc import ARROW_POOL, COMPACT, TUNABLES, with_malloc_settings
 from qlora_demo.ui.memory.memory_views import view_process, view_step
 
 MiB = 1024**2
@@ -81,6 +81,6 @@ def test_whether_the_whole_model_was_ever_held() -> None:
     assert "Not measured yet" in view_process({"process": [], "stages": []})
 
 
-def test_a_process_that_trains_has_a_compact_heap_unless_told_otherwise() -> None:
-    assert with_compact_heap({"A": "1"}) == {"A": "1", TUNABLES: COMPACT, **ARROW_POOL}
-    assert with_compact_heap({TUNABLES: "glibc.malloc.tcache_count=7"})[TUNABLES] == "glibc.malloc.tcache_count=7"
+def test_a_process_that_trains_has_malloc_settings_unless_told_otherwise() -> None:
+    assert with_malloc_settings({"A": "1"}) == {"A": "1", TUNABLES: COMPACT, **ARROW_POOL}
+    assert with_malloc_settings({TUNABLES: "glibc.malloc.tcache_count=7"})[TUNABLES] == "glibc.malloc.tcache_count=7"

@@ -1,78 +1,42 @@
 """What a process really takes: peaks from the system, and training steps measured in a fresh process beside their
 prediction.
 
-`python -m qlora_demo.engine.probe` is that process: a request on standard input, JSON on standard output. Importing
-this module loads no heavy library."""
+Importing this module loads no heavy library."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-from ...core.cancellation import DownloadStopped
-from ...core.errors import DeviceError
-from ...core.malloc import with_compact_heap
+from ...core.cancellation import Call, OnProgress
+from ...core.errors import DeviceError, ProcessDied
 from ...core.memory_report import Budget, BudgetReading
 from .process import Sampler, current_bytes, give_back, reset_peak
 
 WARM_TOKENS = 8
-ASK_SECONDS = 1  # between two looks for a stop
 
 
 def measure_budget(
-    model: str,
-    labels: int,
-    *,
-    batch_size: int,
-    length: int,
-    should_stop: Callable[[], bool] = lambda: False,
-    **settings: Any,
+    model: str, labels: int, *, batch_size: int, length: int, call: Call, **settings: Any
 ) -> tuple[Budget, BudgetReading]:
-    """Two training steps on a batch of `batch_size` x `length` in a fresh process: predicted there as a run does it,
-    then measured.
+    """Two training steps on a batch of `batch_size` x `length` in the fresh process of `call`: predicted there as a run
+    does it, then measured.
 
     Two, since only the second meets the optimizer's states and the gaps that the first left behind. Settings as
     `predict_budget`'s, and `revision`. Raises DeviceError where the process dies, mostly for want of memory, and
     DownloadStopped when a stop was asked for."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "qlora_demo.engine.memory.measured_step"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=with_compact_heap(os.environ),
-        cwd=Path(__file__).resolve().parents[3],
-    )
-    request: str | None = json.dumps(
-        {"model": model, "labels": labels, "batch_size": batch_size, "length": length, **settings}
-    )
-    while True:
-        try:
-            answer, complaint = process.communicate(request, timeout=ASK_SECONDS)
-            break
-        except subprocess.TimeoutExpired:
-            request = None  # it is on its way
-            if should_stop():
-                process.kill()
-                process.communicate()
-                raise DownloadStopped("The measurement was stopped.") from None
-    if process.returncode:
-        last = (complaint.strip().splitlines() or [f"signal {-process.returncode}"])[-1]
+    request = {"model": model, "labels": labels, "batch_size": batch_size, "length": length, **settings}
+    try:
+        answer = call(step, request)
+    except ProcessDied as error:
         raise DeviceError(
-            f"The measurement of a training step ended early ({last[:200]}); take a smaller batch, length or model."
-        )
-    found = json.loads(answer.splitlines()[-1])
-    return Budget(**found["budget"]), BudgetReading(**found["reading"])
+            f"The measurement of a training step ended early ({error}); take a smaller batch, length or model."
+        ) from None
+    return Budget(**answer["budget"]), BudgetReading(**answer["reading"])
 
 
-def step(request: Mapping[str, Any]) -> tuple[Budget, BudgetReading]:
+def step(request: dict[str, Any], on_progress: OnProgress) -> dict[str, Any]:
     """Load as a training does, predict, then two steps on made-up tokens; made for a fresh process."""
     import torch
 
@@ -144,11 +108,7 @@ def step(request: Mapping[str, Any]) -> tuple[Budget, BudgetReading]:
     peak = watch.highest_bytes(device.kind)
     reserved = int(torch.cuda.max_memory_reserved()) if device.kind == "cuda" else None
     anonymous = watch.peaks.get("RssAnon") if device.kind == "cpu" else None
-    return budget, BudgetReading(
+    reading = BudgetReading(
         libraries, loading, loaded, standing, peak, anonymous, reserved, round(step_seconds, 3), round(seconds, 3)
     )
-
-
-if __name__ == "__main__":
-    budget, reading = step(json.load(sys.stdin))
-    print(json.dumps({"budget": asdict(budget), "reading": asdict(reading)}))
+    return {"budget": asdict(budget), "reading": asdict(reading)}

@@ -19,6 +19,7 @@ import torch
 from peft import PeftModel
 from transformers import set_seed
 
+from ...core.cancellation import Call, call_here
 from ...core.config import RunConfig
 from ...core.errors import DemoError, ModelError, TrainingError, is_out_of_memory
 from ...core.format import size
@@ -71,6 +72,7 @@ class Run:
     room: room.Room
     emit: Emit
     should_stop: Callable[[], bool]
+    call: Call
     doubts: list[str]
 
     def doubt(self, sentence: str) -> None:
@@ -93,11 +95,17 @@ class Run:
 
 
 def train(
-    config: RunConfig, folder: Path, emit: Emit, should_stop: Callable[[], bool], write_card: WriteCard | None = None
+    config: RunConfig,
+    folder: Path,
+    emit: Emit,
+    should_stop: Callable[[], bool],
+    write_card: WriteCard | None = None,
+    call: Call = call_here,
 ) -> str:
     """Runs `config` in `folder`; returns "done" or "stopped" (then adapter/, report.json and answers.jsonl are there).
 
-    `write_card(report, base name)` gives the adapter's model card.
+    `write_card(report, base name)` gives the adapter's model card; `call` puts the reload proof into a process of its
+    own, where one can be had.
 
     A run stopped before its first step has none of them. Where `folder` holds a checkpoint of the run, it goes on from
     there: the same optimizer, schedule, order of reviews and step count, and so the same losses as if it had never
@@ -122,7 +130,7 @@ def train(
     max_length = modeling.usable_length(base.tokenizer, base.model.config, config.max_length)
     train_set = Tokens(data.splits["train"], base.tokenizer, max_length)
     limits.rows, limits.length = len(train_set), max(map(len, train_set.ids))
-    run = Run(config, folder, device, data, base, max_length, train_set, limits, emit, should_stop, [])
+    run = Run(config, folder, device, data, base, max_length, train_set, limits, emit, should_stop, call, [])
     for sentence in doubts.check_data(data):
         run.doubt(sentence)
     try:
@@ -390,4 +398,6 @@ def _prove(run: Run, model: PeftModel, draft: Path) -> ReloadProof:
     if run.device.kind == "cuda" and free_memory_bytes("cuda") < PROOF_MARGIN * process_memory_bytes("cuda"):
         cast(Any, run.base.model).to("cpu")  # the fresh process needs room for the base
         torch.cuda.empty_cache()
-    return reload_proof.prove(draft, texts, tuned, untrained, run.config.seed + 1, run.device.compute_dtype)
+    return reload_proof.prove(
+        draft, texts, tuned, untrained, seed=run.config.seed + 1, compute_dtype=run.device.compute_dtype, call=run.call
+    )
