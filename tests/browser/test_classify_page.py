@@ -7,16 +7,16 @@ from __future__ import annotations
 import json
 import re
 import urllib.request
-from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import Page
 
-from tests.browser.waiting import open_tab, wait_for_text
+from tests.browser.waiting import Open, choose, fill, open_tab, wait_for_text
 from tests.serving import App
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("app")]
 STARS = "parseFloat(document.querySelector('#classify-stars').innerText)"
+SHARES = "before => document.querySelector('#classify-probabilities').innerText {} before"
 HOSTILE = "<script>window.hacked = true</script> **awful** $x^2$ \u202ethgir <b>broke</b> 🙂"
 
 
@@ -26,7 +26,7 @@ def type_review(page: Page, text: str) -> None:
     page.wait_for_function(r"/^\d\.\d$/.test(document.querySelector('#classify-stars').innerText.trim())")
 
 
-def test_why_is_shown_on_the_text_as_typed_and_versions_are_kept(app: App, open_page: Callable[..., Page]) -> None:
+def test_why_is_shown_on_the_text_as_typed_and_versions_are_kept(app: App, open_page: Open) -> None:
     page = open_page(app.url, 390, 844, "dark")
     type_review(page, f"Great sound but the battery barely lasts. {HOSTILE}")
     page.click("#classify-why")
@@ -43,10 +43,15 @@ def test_why_is_shown_on_the_text_as_typed_and_versions_are_kept(app: App, open_
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
-def test_a_correction_is_kept_and_a_lesson_is_learnt(app: App, open_page: Callable[..., Page]) -> None:
+def test_a_correction_is_kept_and_the_dial_and_the_precision_move_the_stars(app: App, open_page: Open) -> None:
     page = open_page(app.url)
     type_review(page, "Oh wonderful, another charger that works for exactly one week.")
-    before = page.evaluate(STARS)
+    as_trained = page.inner_text("#classify-probabilities")
+    for scale, comparison in (("0", "!=="), ("1", "===")):
+        fill(page, "classify-scale", scale)
+        page.wait_for_function(SHARES.format(comparison), arg=as_trained)
+    choose(page, "classify-precision", "FP32")
+    page.wait_for_function(SHARES.format("!=="), arg=as_trained)
     open_tab(page, "Teach or correct it")
     page.click("#classify-keep")
     wait_for_text(page, "body", "No label is chosen")
@@ -57,6 +62,23 @@ def test_a_correction_is_kept_and_a_lesson_is_learnt(app: App, open_page: Callab
     with urllib.request.urlopen(app.url + address, timeout=30) as answer:
         kept = json.loads(answer.read())
     assert kept["label"] == "1 star" and kept["text"].startswith("Oh wonderful")
+
+
+@pytest.mark.slow
+def test_a_lesson_is_learnt_and_the_base_is_checked(app: App, open_page: Open) -> None:
+    page = open_page(app.url)
+    type_review(page, "Oh wonderful, another charger that works for exactly one week.")
+    before = page.evaluate(STARS)
+    open_tab(page, "Precision and base")
+    page.click("#classify-check")
+    wait_for_text(page, "#classify-checked", "It is the base.")
+    choose(page, "classify-precision", "FP32")
+    page.click("#classify-compare")
+    wait_for_text(page, "#classify-comparison", "the same label", seconds=200)
+    same = re.search(r"([\d.]+) % the same label on 400", page.inner_text("#classify-comparison"))
+    assert same and 80 < float(same[1]) <= 100
+    open_tab(page, "Teach or correct it")
+    page.locator("#classify-right").get_by_label("1 star", exact=True).check()
     page.click("#classify-teach")
     page.wait_for_selector("#classify-lesson table", timeout=300_000)
     assert "Accuracy on 100 held-out reviews" in page.inner_text("#classify-lesson")
@@ -64,38 +86,7 @@ def test_a_correction_is_kept_and_a_lesson_is_learnt(app: App, open_page: Callab
     assert page.input_value("#classify-adapter input").startswith("Taught: 1 star")
 
 
-def test_the_base_is_checked_and_the_dial_and_the_precision_move_the_stars(
-    app: App, open_page: Callable[..., Page]
-) -> None:
-    page = open_page(app.url)
-    type_review(page, "Terrible. Broke after two days, a complete waste of money.")
-    as_trained = page.inner_text("#classify-probabilities")
-    dial = page.locator("#classify-scale input[type=number]")
-    dial.fill("0")
-    dial.press("Tab")
-    page.wait_for_function(
-        "told => document.querySelector('#classify-probabilities').innerText !== told", arg=as_trained
-    )
-    dial.fill("1")
-    dial.press("Tab")
-    page.wait_for_function(
-        "told => document.querySelector('#classify-probabilities').innerText === told", arg=as_trained
-    )
-    page.locator("#classify-precision input").click()
-    page.get_by_role("option", name="FP32").click()
-    page.wait_for_function(
-        "told => document.querySelector('#classify-probabilities').innerText !== told", arg=as_trained
-    )
-    open_tab(page, "Precision and base")
-    page.click("#classify-check")
-    wait_for_text(page, "#classify-checked", "It is the base.")
-    page.click("#classify-compare")
-    wait_for_text(page, "#classify-comparison", "the same label", seconds=200)
-    found = re.search(r"([\d.]+) % the same label on 400", page.inner_text("#classify-comparison"))
-    assert found and 80 < float(found[1]) <= 100
-
-
-def test_the_newest_text_wins(app: App, open_page: Callable[..., Page]) -> None:
+def test_the_newest_text_wins(app: App, open_page: Open) -> None:
     page = open_page(app.url)
     open_tab(page, "Classify")
     review = page.locator("#classify-review textarea")

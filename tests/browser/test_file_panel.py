@@ -7,13 +7,12 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page
 
-from tests.browser.waiting import open_tab, wait_for_text
+from tests.browser.waiting import Open, choose, open_tab, wait_for_text
 from tests.messy_file import write_messy
 from tests.reviews import first_reviews
 from tests.serving import App
@@ -32,20 +31,15 @@ def start(page: Page) -> None:
     page.locator("#classify-file-start:not([disabled])").click()
 
 
-def test_a_messy_file_is_shown_as_typed_and_downloaded(
-    app: App, open_page: Callable[..., Page], tmp_path: Path
-) -> None:
+def test_a_messy_file_is_shown_as_typed_and_downloaded(app: App, open_page: Open, tmp_path: Path) -> None:
     page = open_page(app.url)
     send(page, write_messy(tmp_path / "my <b>reviews.csv"))
     found = page.inner_text("#classify-file-found")
-    assert (
-        "columns between semicolons" in found and "my breviews.csv" in found
-    )  # Gradio and we leave no markup in a name
-    assert page.input_value("#classify-file-text input") == "Review"
-    assert page.input_value("#classify-file-title input") == "none"
-    assert page.input_value("#classify-file-label input") == "stars", "a known name, and the wrong one"
-    page.locator("#classify-file-label input").click()
-    page.get_by_role("option", name="rating").click()
+    # Gradio and we leave no markup in a name.
+    assert "columns between semicolons" in found and "my breviews.csv" in found
+    chosen = {"text": "Review", "title": "none", "label": "stars"}  # the last: a known name, and the wrong one
+    assert {field: page.input_value(f"#classify-file-{field} input") for field in chosen} == chosen
+    choose(page, "classify-file-label", "rating")
     wait_for_text(page, "#classify-file-found", "label")
     start(page)
     wait_for_text(page, "#classify-file-status", "58 of 60 rows classified")
@@ -56,11 +50,8 @@ def test_a_messy_file_is_shown_as_typed_and_downloaded(
     assert "Judged on 53 rows by the column 'rating'" in page.inner_text("#classify-file-judged")
     page.fill("#classify-file-words textarea, #classify-file-words input", "='OWNED'")
     page.keyboard.press("Enter")
-    wait_for_text(
-        page,
-        "#classify-file-rows",
-        "document.title='owned'</script> Great **sound**, $\\frac{1}{2}$ the price &amp; it works.",
-    )
+    hostile = "document.title='owned'</script> Great **sound**, $\\frac{1}{2}$ the price &amp; it works."
+    wait_for_text(page, "#classify-file-rows", hostile)
     assert page.locator("#classify-file-rows tbody tr").count() == 1 and page.title() != "owned"
     texts = {}
     for kind in ("CSV", "JSON Lines", "Parquet"):
@@ -75,14 +66,11 @@ def test_a_messy_file_is_shown_as_typed_and_downloaded(
     assert str(app.home) not in page.content() and "/tmp/" not in page.inner_text("body")
 
 
-def test_a_reload_finds_it_again_and_stop_keeps_what_is_done(
-    app: App, open_page: Callable[..., Page], tmp_path: Path
-) -> None:
+def test_a_reload_finds_it_again_and_stop_keeps_what_is_done(app: App, open_page: Open, tmp_path: Path) -> None:
     texts = [row["text"] for row in first_reviews(500)]
     path = tmp_path / "long.jsonl"
-    path.write_text(
-        "".join(json.dumps({"text": f"{i}: {text} {texts[i % 97]}"}) + "\n" for i, text in enumerate(texts * 4))
-    )
+    rows = [{"text": f"{i}: {text} {texts[i % 97]}"} for i, text in enumerate(texts * 4)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     page = open_page(app.url)
     send(page, path)
     start(page)
@@ -104,7 +92,7 @@ def test_a_reload_finds_it_again_and_stop_keeps_what_is_done(
     wait_for_text(page, "#classify-file-rows", "20: ")
 
 
-def test_a_bad_file_is_one_sentence(app: App, open_page: Callable[..., Page], tmp_path: Path) -> None:
+def test_a_bad_file_is_one_sentence(app: App, open_page: Open, tmp_path: Path) -> None:
     page = open_page(app.url)
     open_tab(page, "Classify")
     open_tab(page, "A file of reviews")
@@ -117,7 +105,7 @@ def test_a_bad_file_is_one_sentence(app: App, open_page: Callable[..., Page], tm
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (1280, "dark")])
-def test_on_a_phone_and_in_the_dark(app: App, open_page: Callable[..., Page], width: int, scheme: str) -> None:
+def test_on_a_phone_and_in_the_dark(app: App, open_page: Open, width: int, scheme: str) -> None:
     """The result of the tests before is there for whoever opens the page at home."""
     page = open_page(app.url, width, 844, scheme)
     open_tab(page, "Classify")
@@ -131,13 +119,13 @@ def test_on_a_phone_and_in_the_dark(app: App, open_page: Callable[..., Page], wi
     assert (light[0] > light[1] + 300) == (scheme == "dark") and abs(light[0] - light[1]) > 300
 
 
-def test_a_file_and_its_results_are_deleted(app: App, open_page: Callable[..., Page], tmp_path: Path) -> None:
-    path = tmp_path / "private.jsonl"
-    path.write_text("".join(json.dumps({"text": row["text"]}) + "\n" for row in first_reviews(2)))
+def test_a_file_and_its_results_are_deleted(app: App, open_page: Open, tmp_path: Path) -> None:
     page = open_page(app.url)
+    path = tmp_path / "private.jsonl"
+    path.write_text(json.dumps({"text": "It works."}) + "\n")
     send(page, path)
     start(page)
-    wait_for_text(page, "#classify-file-status", "10 of 10 rows classified", 180)
+    wait_for_text(page, "#classify-file-status", "1 of 1 rows classified", 180)
     before = set(app.home.iterdir())
     page.click("#classify-file-delete")
     wait_for_text(page, "#classify-file-doomed", "Delete private.jsonl as it was sent, and its results")
@@ -149,5 +137,5 @@ def test_a_file_and_its_results_are_deleted(app: App, open_page: Callable[..., P
     assert len(before - set(app.home.iterdir())) == 1
     assert not list(app.home.glob(".cache/uploads/*/private.jsonl"))
     page.wait_for_selector("#classify-file-rows", state="hidden")
-    assert page.locator("#classify-file-start[disabled]").count() == 1 and page.locator(".file-link").count() == 0
-    assert page.locator("#classify-file-delete").count() == 0
+    for gone in (".file-link", "#classify-file-delete"):
+        assert page.locator(gone).count() == 0

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page
 
 from qlora_demo.engine.data.hub import AMAZON_REVISION
-from tests.browser.waiting import open_tab, wait_for_text
+from tests.browser.waiting import Open, enter, open_tab, wait_for_text
 from tests.hub_server import HubServer, make_amazon_reviews, make_gpt2
 from tests.serving import App, start_app, stop_app
 
@@ -32,21 +31,16 @@ def app(hub: HubServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ap
     stop_app(running)
 
 
-def choose(page: Page) -> None:
-    page.locator("#memory-model input").fill(MODEL)
-    page.keyboard.press("Enter")
-
-
 def fetched(app: App, pattern: str) -> list[Path]:
     """Files of the Hub cache by name: half-fetched ones end in `incomplete`."""
     return sorted((app.home / ".hf").rglob(pattern))
 
 
 def test_nothing_is_fetched_before_a_yes_and_a_cancel_leaves_no_half_file(
-    app: App, hub: HubServer, open_page: Callable[..., Page]
+    app: App, hub: HubServer, open_page: Open
 ) -> None:
     page = open_page(app.url)
-    choose(page)
+    enter(page, "memory-model", MODEL)
     page.click("#memory-measure")
     page.wait_for_selector("#memory-fetch")
     question = page.inner_text("#memory-ask")
@@ -71,7 +65,7 @@ def test_nothing_is_fetched_before_a_yes_and_a_cancel_leaves_no_half_file(
     assert len(fetched(app, "model.safetensors")) == 1
 
 
-def test_training_asks_too(app: App, hub: HubServer, open_page: Callable[..., Page], tmp_path: Path) -> None:
+def test_training_asks_too(app: App, hub: HubServer, open_page: Open, tmp_path: Path) -> None:
     hub.add_model("some/other", make_gpt2(tmp_path / "other"), license="apache-2.0")
     hub.add_dataset(
         "mteb/amazon_reviews_multi", make_amazon_reviews(tmp_path / "data"), revision=AMAZON_REVISION, license="other"
@@ -79,8 +73,7 @@ def test_training_asks_too(app: App, hub: HubServer, open_page: Callable[..., Pa
     page = open_page(app.url)
     open_tab(page, "Train")
     for field, value in (("model", "some/other"), ("data", "amazon-reviews")):
-        page.locator(f"#train-{field} input").fill(value)
-        page.keyboard.press("Enter")
+        enter(page, f"train-{field}", value)
     page.click("#train-start")
     page.wait_for_selector("#train-fetch")
     question = page.inner_text("#train-ask")

@@ -5,12 +5,11 @@ well.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import Page
 
-from tests.browser.waiting import open_tab, wait_for_text
+from tests.browser.waiting import Open, check_layout, choose, fill, open_tab, wait_for_text
 from tests.serving import App
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("app")]
@@ -19,55 +18,38 @@ pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("app")]
 def open_learn(page: Page) -> None:
     """The tab, with every figure there."""
     open_tab(page, "Learn")
-    for selector, text in (
-        ("#learn-microscope", "errs least"),
-        ("#learn-shapes", "Llama 3.1 70B"),
-        ("#learn-optimizer", "AdamW state"),
-    ):
-        wait_for_text(page, selector, text)
-
-
-def choose(page: Page, field: str, option: str) -> None:
-    page.locator(f"#{field} input").click()
-    page.get_by_role("option", name=option, exact=True).click()
+    for name, text in {"microscope": "errs least", "shapes": "Llama 3.1 70B", "optimizer": "AdamW state"}.items():
+        wait_for_text(page, f"#learn-{name}", text)
 
 
 def fact(page: Page, figure: str, name: str) -> str:
     """The number under a name."""
-    return (
-        page.locator(f"#{figure} .facts div")
-        .filter(has=page.locator("dt", has_text=re.compile(f"^{name}$")))
-        .locator("dd")
-        .inner_text()
-    )
+    row = page.locator(f"#{figure} .facts div").filter(has=page.locator("dt", has_text=re.compile(f"^{name}$")))
+    return row.locator("dd").inner_text()
 
 
-def test_lora_follows_the_sliders(app: App, open_page: Callable[..., Page]) -> None:
+def test_lora_follows_the_sliders(app: App, open_page: Open) -> None:
     page = open_page(app.url)
     open_learn(page)
     wait_for_text(page, "#learn-lora", "1,000 times fewer")
-    assert fact(page, "learn-lora", "W").startswith("100,000,000") and fact(page, "learn-lora", "A and B").startswith(
-        "100,000\n"
-    )
+    assert fact(page, "learn-lora", "W").startswith("100,000,000")
+    assert fact(page, "learn-lora", "A and B").startswith("100,000\n")
     page.locator("#learn-rank input[type=range]").focus()
     for _ in range(3):
         page.keyboard.press("ArrowRight")
     wait_for_text(page, "#learn-lora", "LoRA trains 160,000 numbers")
     for field, value in (("rows", 20), ("columns", 10), ("rank", 5)):
-        page.locator(f"#learn-{field} input[type=number]").fill(str(value))
-        page.keyboard.press("Tab")
+        fill(page, f"learn-{field}", value)
     wait_for_text(page, "#learn-lora", "LoRA trains 150 numbers instead of 200")
-    page.locator("#learn-alpha input[type=number]").fill("40")
-    page.keyboard.press("Tab")
+    fill(page, "learn-alpha", 40)
     wait_for_text(page, "#learn-lora", "+ 8 ·")
 
 
-def test_the_microscope_looks_at_real_layers(app: App, open_page: Callable[..., Page]) -> None:
+def test_the_microscope_looks_at_real_layers(app: App, open_page: Open) -> None:
     page = open_page(app.url)
     open_learn(page)
-    assert "attention.self.query" in page.inner_text("#learn-microscope") and "384 × 384" in page.inner_text(
-        "#learn-microscope"
-    )
+    wait_for_text(page, "#learn-microscope", "attention.self.query")
+    assert "384 × 384" in page.inner_text("#learn-microscope")
     wait_for_text(page, "#learn-microscope", "On these weights NF4 errs least")
     assert fact(page, "learn-microscope", "Bits a weight").startswith("4.5\n")
     before = fact(page, "learn-microscope", "Mean absolute error")
@@ -84,7 +66,7 @@ def test_the_microscope_looks_at_real_layers(app: App, open_page: Callable[..., 
     wait_for_text(page, "#learn-microscope", "(weights 768 to 1,023)")
 
 
-def test_shapes_constants_and_optimizers(app: App, open_page: Callable[..., Page]) -> None:
+def test_shapes_constants_and_optimizers(app: App, open_page: Open) -> None:
     page = open_page(app.url)
     open_learn(page)
     wait_for_text(page, "#learn-shapes", "The whole shrinks 2.03 times")
@@ -99,20 +81,13 @@ def test_shapes_constants_and_optimizers(app: App, open_page: Callable[..., Page
     wait_for_text(page, "#learn-optimizer", "Paging can move all of it")
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (390, "dark"), (1280, "dark")])
-def test_nothing_overflows(app: App, open_page: Callable[..., Page], width: int, scheme: str) -> None:
+@pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), pytest.param(1280, "light", marks=pytest.mark.slow)])
+def test_nothing_overflows(app: App, open_page: Open, width: int, scheme: str) -> None:
     page = open_page(app.url, width, 844, scheme)
     open_learn(page)
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    wider = page.evaluate(
-        "[...document.querySelectorAll('.learn-section *')].filter(e => e.getBoundingClientRect().right > innerWidth +"
-        " 1).map(e => e.outerHTML.slice(0, 90))"
-    )
-    assert wider == []
-    cut = page.evaluate(
-        "[...document.querySelectorAll('.learn-section .scroll')].filter(e => e.scrollWidth > e.clientWidth).length"
-    )
-    assert cut == 0, "a table is cut off"
+    check_layout(page, ".learn-section")
+    tables = "[...document.querySelectorAll('.learn-section .scroll')]"
+    assert page.evaluate(f"{tables}.filter(e => e.scrollWidth > e.clientWidth).length") == 0, "a table is cut off"
     # What is drawn says in words what it shows.
     drawings = page.locator(".learn-section svg[role=img]")
     assert drawings.count() == 5

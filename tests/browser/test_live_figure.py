@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from playwright.sync_api import Page
 
 from qlora_demo.core.records import Finished
 from qlora_demo.jobs.store import EventWriter, Job
-from tests.browser.waiting import open_tab, wait_for_text
+from tests.browser.waiting import Open, open_tab, open_train, wait_for_text
 from tests.drawn_runs import DIP_LOSS, HOSTILE, SPIKE_LOSS, TEXTS, make_run, one_step, put_state, story
 from tests.serving import App
 
@@ -25,15 +24,12 @@ LAST = f"{GRAPH}?.data?.[0]?.x.at(-1)"
 
 def open_run(page: Page, job: Job) -> None:
     """The Train tab, with this run in the figure."""
-    open_tab(page, "Train")
-    page.wait_for_selector("#train-figure .js-plotly-plot")
+    open_train(page)
     page.locator("#train-run input").click()
     page.get_by_role("option", name=job.id).click()
 
 
-def test_five_thousand_steps_come_down_sampled_with_their_extremes(
-    own_app: App, open_page: Callable[..., Page]
-) -> None:
+def test_five_thousand_steps_come_down_sampled_with_their_extremes(own_app: App, open_page: Open) -> None:
     job = make_run(own_app.home, "done", story(5000, 5000, 40, TEXTS), 5000, 5000)
     page = open_page(own_app.url)
     sizes: list[int] = []
@@ -52,9 +48,7 @@ def test_five_thousand_steps_come_down_sampled_with_their_extremes(
     assert job.state().state == "done"
 
 
-def test_a_second_browser_is_in_step_with_the_first_and_a_zoom_stays(
-    own_app: App, open_page: Callable[..., Page]
-) -> None:
+def test_a_second_browser_is_in_step_with_the_first_and_a_zoom_stays(own_app: App, open_page: Open) -> None:
     job = make_run(own_app.home, "running", story(40, 100, 4), 40, 100)
     pages = [open_page(own_app.url), open_page(own_app.url, 390, 844, "dark")]
     for page in pages:
@@ -76,7 +70,7 @@ def test_a_second_browser_is_in_step_with_the_first_and_a_zoom_stays(
         page.wait_for_function("document.title.includes('done')")
 
 
-def test_a_run_whose_folder_goes_is_said_to_be_gone(own_app: App, open_page: Callable[..., Page]) -> None:
+def test_a_run_whose_folder_goes_is_said_to_be_gone(own_app: App, open_page: Open) -> None:
     job = make_run(own_app.home, "running", story(20, 100, 4), 20, 100)
     page = open_page(own_app.url)
     open_run(page, job)
@@ -92,7 +86,7 @@ def test_a_run_whose_folder_goes_is_said_to_be_gone(own_app: App, open_page: Cal
     assert page.get_by_role("option", name=job.id).count() == 0
 
 
-def test_what_is_typed_survives_a_reload(own_app: App, open_page: Callable[..., Page]) -> None:
+def test_what_is_typed_survives_a_reload(own_app: App, open_page: Open) -> None:
     page = open_page(own_app.url)
     open_tab(page, "Train")
     wait_for_text(page, "#train-reason", "there is no GPU")
@@ -113,11 +107,10 @@ def test_what_is_typed_survives_a_reload(own_app: App, open_page: Callable[..., 
 
 
 @pytest.mark.slow
-def test_the_button_that_starts_what_fits(own_app: App, open_page: Callable[..., Page], tmp_path: Path) -> None:
+def test_the_button_that_starts_what_fits(own_app: App, open_page: Open, tmp_path: Path) -> None:
     job = make_run(own_app.home, "running", story(3, 10, 1), 3, 10)
-    EventWriter(job.folder).write(
-        Finished("failed", "Memory ran out: too much.", None, {"batch_size": 8, "accumulation": 4})
-    )
+    suggestion = {"batch_size": 8, "accumulation": 4}
+    EventWriter(job.folder).write(Finished("failed", "Memory ran out: too much.", None, suggestion))
     put_state(job, "failed", 3, 10)
     page = open_page(own_app.url)
     open_run(page, job)

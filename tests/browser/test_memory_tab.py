@@ -1,54 +1,62 @@
-"""The Memory tab beyond the bars: a step that follows the sliders and is measured, the map, hardware, calculators, the
-search.
-"""
+"""The Memory tab: all stages predicted and measured, a step that follows the sliders, the map, hardware, calculators,
+the search."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page
 
 from qlora_demo.core.format import size
-from tests.browser.waiting import wait_for_text
-from tests.serving import ROOT, App
+from tests.browser.waiting import Open, fill, wait_for_text
+from tests.conftest import Cli
+from tests.serving import App
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("app")]
+EQUAL = "as predicted, to the byte"
 
 
-def by_command(*arguments: str) -> Any:
-    command = [sys.executable, "-m", "qlora_demo", "memory", "sample", "--predict", "--json", *arguments]
-    return json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True).stdout)
+def predicted(cli: Cli, *options: str) -> dict[str, Any]:
+    status, out, err = cli("memory", "sample", "--predict", "--json", *options)
+    assert status == 0, err
+    return json.loads(out)
 
 
 def activations(step: dict[str, Any]) -> str:
     return f"+ {size(step['predicted']['activations_bytes'] + step['predicted']['logits_bytes'])}"
 
 
-def test_a_step_follows_the_sliders_and_is_measured(app: App, open_page: Callable[..., Page]) -> None:
+def test_a_step_follows_the_sliders_and_all_is_measured(app: App, open_page: Open, cli: Cli) -> None:
     page = open_page(app.url)
-    wait_for_text(page, "#memory-step", activations(by_command("--batch-size", "32")["step"]))
+    wait_for_text(page, "#memory-figure", "predicted")
+    wait_for_text(page, "#memory-step", activations(predicted(cli, "--batch-size", "32")["step"]))
     assert "the measurement says how much" in page.inner_text("#memory-step")
-    for field, value in (("batch-size", 8), ("length", 32)):
-        page.locator(f"#memory-{field} input[type=number]").fill(str(value))
-        page.keyboard.press("Tab")
-    wait_for_text(page, "#memory-step", activations(by_command("--batch-size", "8", "--length", "32")["step"]))
+    fill(page, "memory-batch-size", 8)
+    fill(page, "memory-length", 32)
+    report = predicted(cli, "--batch-size", "8", "--length", "32")
+    wait_for_text(page, "#memory-step", activations(report["step"]))
     page.get_by_label("Gradient checkpointing").check()
     wait_for_text(page, "#memory-step", "recomputed layer by layer")
     page.click("#memory-measure")
     wait_for_text(page, "#memory-step", "Measured in a fresh process")
-    assert "recomputed layer by layer" in page.inner_text("#memory-step"), (
-        "the step that was asked for is the one measured"
-    )
+    assert "recomputed layer by layer" in page.inner_text("#memory-step"), "the step asked for is the one measured"
+    text = page.inner_text("#memory-figure")
+    assert text.count(EQUAL) == 6, text
+    for stage in ("FP32", "FP16", "NF4", "NF4 + double quantization", "Prepared for training", "With LoRA"):
+        assert stage in text
+    for stage in report["stages"]:
+        assert f"{stage['total_bytes']:,} B" in text, f"the command says otherwise of {stage['name']}"
     page.get_by_role("button", name="What the process took").click()
     wait_for_text(page, "#memory-process", "Loading in NF4 took")
+    page.get_by_text("Architecture before and after").click()
+    assert "Linear4bit" in page.inner_text("#memory-architecture .changed >> nth=0")
+    # A reload finds the measurement again.
+    page.reload()
+    wait_for_text(page, "#memory-figure", EQUAL)
 
 
-def test_where_the_bytes_are_and_what_fits(app: App, open_page: Callable[..., Page]) -> None:
+def test_where_the_bytes_are_and_what_fits(app: App, open_page: Open) -> None:
     page = open_page(app.url)
     wait_for_text(page, "#memory-figure", "NF4")
     page.get_by_role("button", name="Where the bytes are").click()

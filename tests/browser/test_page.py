@@ -4,40 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from playwright.sync_api import Page
 
-from tests.browser.waiting import open_tab, wait_for_text
+from tests.browser.waiting import Open, choose, enter, fill, open_tab, open_train, wait_for_state, wait_for_text
 from tests.reviews import first_reviews
-from tests.serving import ROOT, App, start_app, stop_app
+from tests.serving import App, start_app, stop_app
 
 pytestmark = pytest.mark.browser
 POINTS = "(document.querySelector('#train-figure .js-plotly-plot')?.data?.[0]?.x.length ?? 0)"
 NUMBER = re.compile(r"\d\.\d")
-
-
-def fill(page: Page, field: str, value: str) -> None:
-    """Types into a field of the form by its elem_id."""
-    page.locator(f"#{field} input, #{field} textarea").first.fill(value)
-    page.keyboard.press("Tab")
-
-
-def state(page: Page) -> str:
-    return page.inner_text("#train-status")
-
-
-def wait_for_state(page: Page, *wanted: str, seconds: float = 240) -> str:
-    words = json.dumps(wanted)
-    page.wait_for_function(
-        f"{words}.includes(document.querySelector('#train-status').innerText)", timeout=1000 * seconds
-    )
-    return state(page)
 
 
 def choose_run(page: Page, name: str | re.Pattern[str]) -> None:
@@ -52,21 +30,12 @@ def stars(page: Page) -> float:
     return float(page.inner_text("#classify-stars"))
 
 
-def by_command(*arguments: str) -> Any:
-    """What the command line prints as JSON."""
-    command = [sys.executable, "-m", "qlora_demo", *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
-    return json.loads(done.stdout)
-
-
 def start_small_run(page: Page, reviews: Path, steps: int) -> None:
     """Settings of a run of seconds, and its start."""
-    open_tab(page, "Train")
-    page.wait_for_selector("#train-figure .js-plotly-plot")
-    page.locator("#train-data input").fill(str(reviews))
-    page.keyboard.press("Enter")
+    open_train(page)
+    enter(page, "train-data", str(reviews))
     for field, value in (("max-steps", steps), ("batch-size", 8), ("rank", 4), ("max-length", 32)):
-        fill(page, f"train-{field}", str(value))
+        fill(page, f"train-{field}", value)
     page.click("#train-start")
 
 
@@ -80,7 +49,7 @@ def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_the_page_says_where_it_runs_and_what_fits(own_app: App, open_page: Callable[..., Page]) -> None:
+def test_the_page_says_where_it_runs_and_what_fits(own_app: App, open_page: Open) -> None:
     page = open_page(own_app.url)
     wait_for_text(page, "#header-machine", "CPU")
     open_tab(page, "Train")
@@ -88,38 +57,18 @@ def test_the_page_says_where_it_runs_and_what_fits(own_app: App, open_page: Call
     assert page.locator("#train-preset input").input_value().startswith("Short")
 
 
-def test_measure(own_app: App, open_page: Callable[..., Page]) -> None:
-    page = open_page(own_app.url)
-    wait_for_text(page, "#memory-figure", "predicted")
-    page.click("#memory-measure")
-    wait_for_text(page, "#memory-figure", "as predicted, to the byte")
-    text = page.inner_text("#memory-figure")
-    assert text.count("as predicted, to the byte") == 6, text
-    for stage in ("FP32", "FP16", "NF4", "NF4 + double quantization", "Prepared for training", "With LoRA"):
-        assert stage in text
-    for stage in by_command("memory", "sample", "--predict", "--json")["stages"]:
-        assert f"{stage['total_bytes']:,} B" in text, f"the command says otherwise of {stage['name']}"
-    page.get_by_text("Architecture before and after").click()
-    assert "Linear4bit" in page.inner_text("#memory-architecture .changed >> nth=0")
-    # A reload finds the measurement again.
-    page.reload()
-    wait_for_text(page, "#memory-figure", "as predicted, to the byte")
-
-
-def test_a_model_that_is_not_here_is_refused_in_one_sentence(own_app: App, open_page: Callable[..., Page]) -> None:
+def test_a_model_that_is_not_here_is_refused_in_one_sentence(own_app: App, open_page: Open) -> None:
     page = open_page(own_app.url)
     wait_for_text(page, "#header-machine", "memory")  # the page has settled
-    page.locator("#memory-model input").fill("nobody/nothing-at-all")
-    page.keyboard.press("Enter")
+    enter(page, "memory-model", "nobody/nothing-at-all")
     page.click("#memory-measure")
     page.wait_for_selector("#memory-status .problem")
     assert "nobody/nothing-at-all" in page.inner_text("#memory-status")
 
 
-def test_wrong_settings_are_all_told_and_nothing_is_lost(own_app: App, open_page: Callable[..., Page]) -> None:
+def test_wrong_settings_are_all_told_and_nothing_is_lost(own_app: App, open_page: Open) -> None:
     page = open_page(own_app.url)
-    open_tab(page, "Train")
-    page.wait_for_selector("#train-figure .js-plotly-plot")
+    open_train(page)
     wait_for_text(page, "#train-reason", "there is no GPU")  # the form has heard what fits this machine
     fill(page, "train-rank", "0")
     fill(page, "train-learning-rate", "-0.5")
@@ -130,10 +79,10 @@ def test_wrong_settings_are_all_told_and_nothing_is_lost(own_app: App, open_page
         "Learning rate is -0.5; give a number more than 0 up to 0.1.",
     ]
     assert page.locator("#train-rank input").input_value() == "0"
-    assert state(page) == "no run yet"
+    assert page.inner_text("#train-status") == "no run yet"
 
 
-def test_train_watch_reload_and_classify_with_it(own_app: App, open_page: Callable[..., Page], reviews: Path) -> None:
+def test_train_watch_reload_and_classify_with_it(own_app: App, open_page: Open, reviews: Path) -> None:
     page = open_page(own_app.url)
     start_small_run(page, reviews, steps=30)
     wait_for_state(page, "running")
@@ -147,21 +96,10 @@ def test_train_watch_reload_and_classify_with_it(own_app: App, open_page: Callab
     open_tab(page, "Train")
     page.wait_for_function(f"{POINTS} > {seen}")
     assert wait_for_state(page, "done", "failed") == "done", page.inner_text("#train-live")
-    trace = page.evaluate(
-        "(({x, y, name}) => ({x, y, name}))(document.querySelector('#train-figure .js-plotly-plot').data[0])"
-    )
-    assert trace["name"] == "train loss" and trace["x"] == [
-        1,
-        5,
-        8,
-        10,
-        15,
-        16,
-        20,
-        24,
-        25,
-        30,
-    ]  # each fifth step, and each checkpoint
+    drawn = "document.querySelector('#train-figure .js-plotly-plot').data[0]"
+    trace = page.evaluate(f"(({{x, y, name}}) => ({{x, y, name}}))({drawn})")
+    # Each fifth step, and each checkpoint.
+    assert trace["name"] == "train loss" and trace["x"] == [1, 5, 8, 10, 15, 16, 20, 24, 25, 30]
     assert all(0 < loss < 5 for loss in trace["y"])
     wait_for_text(page, "#train-report", "This run")
     assert "logits differ by at most" in page.inner_text("#train-report")
@@ -172,15 +110,14 @@ def test_train_watch_reload_and_classify_with_it(own_app: App, open_page: Callab
     assert page.locator("#train-cell li").count() == min(int(confused.inner_text()), 10)
 
     open_tab(page, "Classify")
-    page.locator("#classify-adapter input").click()
-    page.get_by_role("option", name=re.compile("mine.csv")).click()
+    choose(page, "classify-adapter", re.compile("mine.csv"))
     page.locator("#classify-review textarea").fill("I love this product")
     assert 1 <= stars(page) <= 5
 
 
 @pytest.mark.slow
 def test_a_queue_of_three_on_a_phone_and_a_stop_keeps_a_usable_adapter(
-    own_app: App, open_page: Callable[..., Page], reviews: Path
+    own_app: App, open_page: Open, reviews: Path
 ) -> None:
     page = open_page(own_app.url, 390, 844, "dark")
     start_small_run(page, reviews, steps=2000)
@@ -192,7 +129,7 @@ def test_a_queue_of_three_on_a_phone_and_a_stop_keeps_a_usable_adapter(
     for place in ("next in the waiting line", "number 2 in the waiting line"):
         page.click("#train-start")  # the device is busy
         wait_for_text(page, ".live-phase", place)
-        assert state(page) == "queued"
+        assert page.inner_text("#train-status") == "queued"
         waiting.append(page.input_value("#train-run input"))
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
     # One's own is cancelled; the one before it keeps its place.
@@ -207,16 +144,13 @@ def test_a_queue_of_three_on_a_phone_and_a_stop_keeps_a_usable_adapter(
     wait_for_state(page, "running")
     page.click("#train-stop")
     wait_for_state(page, "stopped")
-    stopped = [
-        path
-        for path in own_app.home.glob("2*/adapter")
-        if json.loads((path.parent / "state.json").read_text())["pid"] == first["pid"]
-    ]
+    states = {path.parent: json.loads(path.read_text()) for path in own_app.home.glob("2*/state.json")}
+    stopped = [run / "adapter" for run, state in states.items() if state["pid"] == first["pid"]]
     assert len(stopped) == 1 and (stopped[0] / "adapter_model.safetensors").is_file()
 
 
 @pytest.mark.slow
-def test_a_stopped_run_is_resumed(own_app: App, open_page: Callable[..., Page], reviews: Path) -> None:
+def test_a_stopped_run_is_resumed(own_app: App, open_page: Open, reviews: Path) -> None:
     page = open_page(own_app.url)
     start_small_run(page, reviews, steps=90)
     page.wait_for_function(f"{POINTS} >= 2", timeout=120_000)
@@ -249,7 +183,7 @@ def test_a_stopped_run_is_resumed(own_app: App, open_page: Callable[..., Page], 
     page.wait_for_function("!document.querySelector('#train-compared').innerText.includes('the one to go')")
 
 
-def test_type_a_review(own_app: App, open_page: Callable[..., Page]) -> None:
+def test_type_a_review(own_app: App, open_page: Open) -> None:
     page = open_page(own_app.url)
     open_tab(page, "Classify")
     review = page.locator("#classify-review textarea")
@@ -267,10 +201,8 @@ def test_type_a_review(own_app: App, open_page: Callable[..., Page]) -> None:
         wait_for_text(page, "#classify-certainty", sentence)
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (390, "dark"), (1280, "dark")])
-def test_nothing_overflows_and_dark_is_dark(
-    own_app: App, open_page: Callable[..., Page], width: int, scheme: str
-) -> None:
+@pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (1280, "dark")])
+def test_nothing_overflows_and_dark_is_dark(own_app: App, open_page: Open, width: int, scheme: str) -> None:
     page = open_page(own_app.url, width, 844, scheme)
     for tab in ("Memory", "Train", "Classify"):
         open_tab(page, tab)
@@ -279,7 +211,7 @@ def test_nothing_overflows_and_dark_is_dark(
     assert page.evaluate("document.body.classList.contains('dark')") == (scheme == "dark")
 
 
-def test_the_keyboard_suffices(own_app: App, open_page: Callable[..., Page]) -> None:
+def test_the_keyboard_suffices(own_app: App, open_page: Open) -> None:
     page = open_page(own_app.url)
     page.get_by_role("tab", name="Memory").focus()
     reached = set()
@@ -289,9 +221,7 @@ def test_the_keyboard_suffices(own_app: App, open_page: Callable[..., Page]) -> 
     assert "memory-measure" in reached, reached
 
 
-def test_another_app_on_the_same_home_shows_the_last_run(
-    own_app: App, open_page: Callable[..., Page], tmp_path: Path
-) -> None:
+def test_another_app_on_the_same_home_shows_the_last_run(own_app: App, open_page: Open, tmp_path: Path) -> None:
     """The folders are the whole truth: what one app did, the next one finds."""
     other = start_app(own_app.home, tmp_path / "app.log", HF_ENDPOINT="http://127.0.0.1:9")
     try:

@@ -2,41 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
-from playwright.sync_api import Page
 
-from tests.browser.waiting import open_tab, wait_for_text
+from tests.browser.waiting import Open, fill, open_tab, open_train, wait_for_state, wait_for_text
 from tests.serving import App
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("public")]
 PINNED = "Broke after two days, a waste of money."
 
 
-def fill(page: Page, field: str, value: str) -> None:
-    page.locator(f"#train-{field} input, #train-{field} textarea").first.fill(value)
-    page.keyboard.press("Tab")
-
-
-def open_train(page: Page) -> None:
-    open_tab(page, "Train")
-    page.wait_for_selector("#train-figure .js-plotly-plot")
-
-
-def wait_for_state(page: Page, *wanted: str) -> None:
-    page.wait_for_function(
-        f"{list(wanted)}.includes(document.querySelector('#train-status').innerText)", timeout=240_000
-    )
-
-
-def test_limits_are_shown_and_all_that_is_beyond_them_is_told(public_app: App, open_page: Callable[..., Page]) -> None:
+def test_limits_are_shown_and_all_that_is_beyond_them_is_told(public_app: App, open_page: Open) -> None:
     page = open_page(public_app.url)
     open_train(page)
     for words in ("at most 600 steps", "2 runs at a time", "a copy of your own"):
         assert words in page.inner_text("#train-limits")
-    fill(page, "rank", "128")
-    fill(page, "max-steps", "100000")
+    fill(page, "train-rank", 128)
+    fill(page, "train-max-steps", 100_000)
     page.click("#train-start")
     page.wait_for_selector("#train-problems li")
     assert page.locator("#train-problems li").all_inner_texts() == [
@@ -49,19 +30,12 @@ def test_limits_are_shown_and_all_that_is_beyond_them_is_told(public_app: App, o
 
 
 @pytest.mark.slow
-def test_one_starts_the_other_only_watches(public_app: App, open_page: Callable[..., Page]) -> None:
+def test_one_starts_the_other_only_watches(public_app: App, open_page: Open) -> None:
     mine = open_page(public_app.url)
     open_train(mine)
-    for field, value in (
-        ("max-steps", "600"),
-        ("batch-size", "4"),
-        ("rank", "2"),
-        ("max-length", "16"),
-        ("rows", "2400"),
-    ):
-        if field == "rows":
-            mine.get_by_text("All other settings").click()
-        fill(mine, field, value)
+    mine.get_by_text("All other settings").click()
+    for field, value in {"max-steps": 600, "batch-size": 4, "rank": 2, "max-length": 16, "rows": 2400}.items():
+        fill(mine, f"train-{field}", value)
     mine.click("#train-start")
     wait_for_state(mine, "running")
     wait_for_text(mine, "#train-pinned-figure", PINNED)
@@ -75,9 +49,8 @@ def test_one_starts_the_other_only_watches(public_app: App, open_page: Callable[
     assert not theirs.is_visible("#train-pinned-figure") and PINNED not in theirs.inner_text("#train-live")
     theirs.click("#train-stop")
     wait_for_text(theirs, "body", "only who started a run can stop")
-    theirs.get_by_text("only who started a run can stop").first.wait_for(
-        state="detached"
-    )  # the toast of this click goes
+    # The toast of this click goes.
+    theirs.get_by_text("only who started a run can stop").first.wait_for(state="detached")
 
     mine.click("#train-stop")
     wait_for_state(mine, "stopped")

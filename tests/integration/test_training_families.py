@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from qlora_demo.core.cancellation import Call, call_here
 from qlora_demo.core.config import RunConfig
@@ -46,7 +48,7 @@ def write_reviews(path: Path, rows: int = 60) -> Path:
 def test_three_steps_and_back(family: str, odd: bool, tmp_path: Path) -> None:
     source = sources.resolve(str(make_family(family, tmp_path / "base", odd=odd)))
     # float32 throughout: what is tested is what is saved, not the rounding of bfloat16.
-    device = replace_dtype("float32")
+    device = replace(choose_device("cpu"), compute_dtype="float32")
     torch.manual_seed(1)
     base = modeling.load_base(source, LABELS, "nf4-dq", device)
     model = modeling.attach_lora(base, rank=4, alpha=8, dropout=0, targets="all-linear")
@@ -72,12 +74,6 @@ def test_three_steps_and_back(family: str, odd: bool, tmp_path: Path) -> None:
     assert (alone - again).abs().max() <= 1e-4, "a review scores otherwise alone than in a padded batch"
 
 
-def replace_dtype(dtype: str):
-    from dataclasses import replace
-
-    return replace(choose_device("cpu"), compute_dtype=dtype)
-
-
 def take_steps(model, base, steps: int) -> None:
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-2)
     batch = base.tokenizer(TEXTS, padding=True, return_tensors="pt")
@@ -99,9 +95,8 @@ def run(tmp_path: Path, should_stop=lambda: False, call: Call = call_here, **set
         settings["model"] = str(make_family("gpt2", tmp_path / "base"))
     if "data" not in settings:
         settings["data"] = str(write_reviews(tmp_path / "reviews.jsonl"))
-    config = RunConfig.read(
-        {"batch_size": 8, "max_steps": 6, "evaluations": 2, "log_every": 2, "max_length": 32, "rank": 4, **settings}
-    )
+    sizes = {"batch_size": 8, "max_steps": 6, "evaluations": 2, "log_every": 2, "max_length": 32, "rank": 4}
+    config = RunConfig.read({**sizes, **settings})
     return training.train(config, folder, events.append, should_stop, call=call), events
 
 
@@ -110,14 +105,9 @@ def test_a_whole_run(tmp_path: Path) -> None:
     assert state == "done"
     # Every second step, and the checkpoint's at 3: a resumed run's loss must begin where this one's mean begins anew.
     assert [e.step for e in events if e.event == "step"] == [1, 2, 3, 4, 6]
-    assert [(e.step, e.split) for e in events if e.event == "evaluation"] == [
-        (0, "validation"),
-        (0, "test"),
-        (3, "validation"),
-        (6, "validation"),
-        (6, "validation"),
-        (6, "test"),
-    ]
+    judged = [(e.step, e.split) for e in events if e.event == "evaluation"]
+    at_ends = [(0, "validation"), (0, "test"), (3, "validation"), (6, "validation"), (6, "validation"), (6, "test")]
+    assert judged == at_ends
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert report["reload"]["max_logit_difference"] <= 0.05
     assert report["data"]["rows"]["train"] == 60 - report["data"]["rows"]["validation"] - report["data"]["rows"]["test"]
@@ -130,12 +120,8 @@ def test_a_whole_run(tmp_path: Path) -> None:
 def test_a_whole_run_of_t5(tmp_path: Path) -> None:
     """Its evaluations hand out more than logits."""
     state, events = run(tmp_path, model=str(make_family("t5", tmp_path / "t5")))
-    assert state == "done" and [e.step for e in events if e.event == "evaluation" and e.split == "validation"] == [
-        0,
-        3,
-        6,
-        6,
-    ]
+    judged = [e.step for e in events if e.event == "evaluation" and e.split == "validation"]
+    assert state == "done" and judged == [0, 3, 6, 6]
 
 
 def test_every_step_tells_its_own_reviews(tmp_path: Path) -> None:
@@ -158,14 +144,9 @@ def test_a_lost_head_fails_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     def forgetful(model, tokenizer, note, folder):
         saved(model, tokenizer, note, folder)
-        from safetensors.torch import load_file, save_file
-
-        weights = load_file(folder / "adapter_model.safetensors")
-        save_file(
-            {k: v for k, v in weights.items() if "score" not in k},
-            folder / "adapter_model.safetensors",
-            metadata={"format": "pt"},
-        )
+        path = folder / "adapter_model.safetensors"
+        kept = {name: weight for name, weight in load_file(path).items() if "score" not in name}
+        save_file(kept, path, metadata={"format": "pt"})
 
     monkeypatch.setattr(modeling, "save_adapter", forgetful)
     with pytest.raises(AdapterError, match=r"does not come back the same|could not be loaded"):
@@ -177,14 +158,8 @@ def test_a_lost_head_fails_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_accumulation_changes_neither_loss_nor_gradient(tmp_path: Path, accumulation: int) -> None:
     _, whole = run(tmp_path, batch_size=8, accumulation=1, max_steps=1)
     (tmp_path / "parts").mkdir()
-    _, parts = run(
-        tmp_path / "parts",
-        batch_size=8 // accumulation,
-        accumulation=accumulation,
-        max_steps=1,
-        model=str(tmp_path / "base"),
-        data=str(tmp_path / "reviews.jsonl"),
-    )
+    same = {"model": str(tmp_path / "base"), "data": str(tmp_path / "reviews.jsonl"), "max_steps": 1}
+    _, parts = run(tmp_path / "parts", batch_size=8 // accumulation, accumulation=accumulation, **same)
     one, many = (next(e for e in events if e.event == "step") for events in (whole, parts))
     # The Trainer's samplers group other reviews together, so the batches differ a little; four times the loss would not
     # pass.
@@ -193,9 +168,8 @@ def test_accumulation_changes_neither_loss_nor_gradient(tmp_path: Path, accumula
 
 
 def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        batches, "star_targets", lambda labels, count, *_: torch.full((len(labels), count), float("nan"))
-    )
+    nothing = lambda labels, count, *_: torch.full((len(labels), count), float("nan"))  # noqa: E731
+    monkeypatch.setattr(batches, "star_targets", nothing)
     with pytest.raises(TrainingError, match="The loss became nan at step 1; lower the learning rate"):
         run(tmp_path)
 

@@ -39,15 +39,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def config(reviews: Path, **more: Any) -> RunConfig:
-    settings = {
-        "data": str(reviews),
-        "batch_size": 8,
-        "rank": 4,
-        "max_length": 32,
-        "max_steps": 6,
-        "evaluations": 3,
-        "log_every": 1,
-    }
+    sizes = {"batch_size": 8, "rank": 4, "max_length": 32, "max_steps": 6, "evaluations": 3, "log_every": 1}
+    settings = {"data": str(reviews), **sizes}
     return RunConfig.read({**settings, **more})
 
 
@@ -137,9 +130,8 @@ def test_stars_outside_the_scale_and_a_batch_larger_than_the_data_are_told(
     tmp_path: Path, reviews: Path, model: str
 ) -> None:
     mine = tmp_path / "mine.jsonl"
-    mine.write_text(
-        reviews.read_text() + "".join(json.dumps({"text": f"off the scale {n}", "stars": 7}) + "\n" for n in range(4))
-    )
+    outside = [{"text": f"off the scale {n}", "stars": 7} for n in range(4)]
+    mine.write_text(reviews.read_text() + "".join(json.dumps(row) + "\n" for row in outside))
     events = run(tmp_path / "run", config(mine, model=model, batch_size=512, max_steps=1, evaluations=1))
     told = " ".join(event.message for event in events if isinstance(event, Notice))
     assert "4 rows were left out" in told and "7" in told, told
