@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.serving import App, start_app, stop_app
-
-NOBODY = "http://127.0.0.1:9"  # where nothing listens: what needs no Hub must not wait for one
+from tests.hub_server import TOKEN, HubServer, environment
+from tests.serving import NOBODY, App, start_app, stop_app
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -46,6 +45,24 @@ def public_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     running = start_app(place / "runs", place / "app.log", HF_ENDPOINT=NOBODY, QLORA_DEMO_PUBLIC="1")
     yield running
     stop_app(running)
+
+
+@pytest.fixture(scope="session")
+def hub() -> Iterator[HubServer]:
+    with HubServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def hub_app(hub: HubServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    """An app that takes `hub` for the Hub and may write there, of the group `hub`."""
+    place = tmp_path_factory.mktemp("hub-app")
+    wanted = ("HF_ENDPOINT", "HF_HUB_DISABLE_XET", "HF_HUB_DISABLE_TELEMETRY")
+    variables = {name: value for name, value in environment(hub, place).items() if name in wanted}
+    running = start_app(place / "runs", place / "app.log", HF_TOKEN=TOKEN, **variables)
+    yield running
+    stop_app(running)
+    assert TOKEN not in running.log.read_text()
 
 
 Cli = Callable[..., tuple[int, str, str]]

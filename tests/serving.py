@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-DROPPED = (
-    "HF_HUB_OFFLINE",
-    "HF_TOKEN",
-    "QLORA_DEMO_OFFLINE",
-    "QLORA_DEMO_PUBLIC",
-    "QLORA_DEMO_AUTH",
-    "QLORA_DEMO_SAMPLE_MODEL",
-)
+_OWN = "QLORA_DEMO_OFFLINE QLORA_DEMO_PUBLIC QLORA_DEMO_AUTH QLORA_DEMO_SAMPLE_MODEL"
+DROPPED = ("HF_HUB_OFFLINE", "HF_TOKEN", *_OWN.split())
+NOBODY = "http://127.0.0.1:9"  # where nothing listens: what needs no Hub must not wait for one
+# What huggingface.co/docs/hub/spaces-overview lists, and spaces-oauth.
+_SPACE = f"""SYSTEM=spaces SPACE_ID=tester/qlora SPACE_HOST=tester-qlora.hf.space SPACE_AUTHOR_NAME=tester
+SPACE_REPO_NAME=qlora SPACE_TITLE=QLoRA SPACE_CREATOR_USER_ID={"0" * 24} ACCELERATOR=none CPU_CORES=2 MEMORY=16Gi
+OAUTH_CLIENT_ID=00000000-0000-0000-0000-000000000000 OAUTH_CLIENT_SECRET=no-secret OPENID_PROVIDER_URL={NOBODY}"""
+SPACE = dict(pair.split("=", 1) for pair in _SPACE.split()) | {"OAUTH_SCOPES": "openid profile contribute-repos"}
 
 
 @dataclass(frozen=True)

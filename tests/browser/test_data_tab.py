@@ -1,5 +1,5 @@
 """The Data tab as someone with a spreadsheet uses it: the sample's report, a messy file, its columns changed, mended,
-searched, seen as the model sees it, and on to the Train tab; bad files; strangers; narrow and dark."""
+searched, seen as the model sees it, and on to the Train tab; bad files; narrow and dark."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import csv
 import gzip
 import json
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,28 +15,16 @@ from playwright.sync_api import Page
 from qlora_demo.engine.data.hub import AMAZON, AMAZON_REVISION
 from tests.browser.waiting import Open, check_layout, choose, enter, fill, open_tab, wait_for_text
 from tests.hub_server import HubServer, make_amazon_reviews
-from tests.serving import App, start_app, stop_app
+from tests.serving import App
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("hub")]
 HOSTILE = "<script>document.title = 'run'</script> **bold** $x^2$ {{value}} ${1+1} שלום \u202eabc\u202c 👍"
 
 
-@pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubServer]:
-    folder = tmp_path_factory.mktemp("reviews")
-    with HubServer() as server:
-        server.add_dataset(
-            AMAZON, make_amazon_reviews(folder, rows=(100, 20, 20)), revision=AMAZON_REVISION, license="mit"
-        )
-        yield server
-
-
-@pytest.fixture(scope="module")
-def app(hub: HubServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    place = tmp_path_factory.mktemp("app")
-    running = start_app(place / "runs", place / "app.log", HF_ENDPOINT=hub.url)
-    yield running
-    stop_app(running)
+@pytest.fixture(scope="module", autouse=True)
+def _reviews(hub: HubServer, tmp_path_factory: pytest.TempPathFactory) -> None:
+    reviews = make_amazon_reviews(tmp_path_factory.mktemp("reviews"), rows=(100, 20, 20))
+    hub.add_dataset(AMAZON, reviews, revision=AMAZON_REVISION, license="mit")
 
 
 @pytest.fixture
@@ -76,8 +63,8 @@ def value(page: Page, field: str) -> str:
     return page.locator(f"#{field} input, #{field} textarea").first.input_value()
 
 
-def test_the_sample_is_reported_at_once(app: App, open_page: Open) -> None:
-    page = open_page(app.url)
+def test_the_sample_is_reported_at_once(hub_app: App, open_page: Open) -> None:
+    page = open_page(hub_app.url)
     open_data(page)
     summary = page.inner_text("#data-summary")
     for words in ("sample", "of 3,997 rows", "Read as JSON lines", "0 the worst"):
@@ -93,8 +80,8 @@ def test_the_sample_is_reported_at_once(app: App, open_page: Open) -> None:
     wait_for_text(page, "#data-summary", "400\nof 3,997")
 
 
-def test_a_messy_spreadsheet_becomes_a_run(app: App, messy: Path, open_page: Open) -> None:
-    page = open_page(app.url)
+def test_a_messy_spreadsheet_becomes_a_run(hub_app: App, messy: Path, open_page: Open) -> None:
+    page = open_page(hub_app.url)
     open_data(page)
     send(page, messy)
     wait_for_text(page, "#data-summary", "Meinungen.csv")
@@ -146,18 +133,18 @@ def test_a_messy_spreadsheet_becomes_a_run(app: App, messy: Path, open_page: Ope
     page.locator("#train-others button").first.click()
     page.wait_for_selector("#train-text-column")
     named = value(page, "train-data")
-    assert named.startswith("upload:") and named.endswith("/Meinungen.csv") and str(app.home) not in page.content()
+    assert named.startswith("upload:") and named.endswith("/Meinungen.csv") and str(hub_app.home) not in page.content()
     wanted = {"text-column": "Meinung", "title-column": "Titel", "label-column": "Sterne", "max-length": "20"}
     assert {field: value(page, f"train-{field}") for field in wanted} == wanted
     assert 30 <= int(value(page, "train-rows")) <= 50 and page.locator("#train-mend input").is_checked()
 
 
-def test_a_review_is_shown_as_typed_everywhere(app: App, tmp_path: Path, open_page: Open) -> None:
+def test_a_review_is_shown_as_typed_everywhere(hub_app: App, tmp_path: Path, open_page: Open) -> None:
     path = tmp_path / "names.jsonl"
     labels = ["<b>bad</b>", "<b>good</b>"]
     rows = [{"text": f"{HOSTILE} {i // 2}", "label": labels[i % 2], HOSTILE: 1} for i in range(20)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    page = open_page(app.url)
+    page = open_page(hub_app.url)
     open_data(page)
     send(page, path)
     wait_for_text(page, "#data-balance", "<b>good</b>")
@@ -191,8 +178,8 @@ def bad_files(folder: Path) -> list[tuple[Path, str]]:
     return [*made, (several, "exactly one")]
 
 
-def test_bad_files_give_one_sentence_and_lose_nothing(app: App, tmp_path: Path, open_page: Open) -> None:
-    page = open_page(app.url)
+def test_bad_files_give_one_sentence_and_lose_nothing(hub_app: App, tmp_path: Path, open_page: Open) -> None:
+    page = open_page(hub_app.url)
     open_data(page)
     for path, words in bad_files(tmp_path):
         if not words:
@@ -200,7 +187,7 @@ def test_bad_files_give_one_sentence_and_lose_nothing(app: App, tmp_path: Path, 
         send(page, path)
         wait_for_text(page, "#data-status", words)
         said = page.locator("#data-status li")
-        assert said.count() == 1 and str(app.home) not in said.inner_text() and "/tmp" not in said.inner_text()
+        assert said.count() == 1 and str(hub_app.home) not in said.inner_text() and "/tmp" not in said.inner_text()
         assert "3,997" in page.inner_text("#data-summary"), "the report before it is there still"
     send(page, tmp_path / "bare.csv")
     wait_for_text(page, "#data-warnings", "No column looks like the label")
@@ -212,8 +199,8 @@ def test_bad_files_give_one_sentence_and_lose_nothing(app: App, tmp_path: Path, 
     wait_for_text(page, "#data-status", "no data set's name on the Hub")
 
 
-def test_nothing_comes_from_the_hub_before_a_yes(app: App, hub: HubServer, open_page: Open) -> None:
-    page = open_page(app.url)
+def test_nothing_comes_from_the_hub_before_a_yes(hub_app: App, hub: HubServer, open_page: Open) -> None:
+    page = open_page(hub_app.url)
     open_data(page)
     page.locator("#data-source").get_by_text("The Hub").click()
     page.click("#data-look")
@@ -232,24 +219,11 @@ def test_nothing_comes_from_the_hub_before_a_yes(app: App, hub: HubServer, open_
     assert value(page, "train-data") == "amazon-reviews"
 
 
-@pytest.mark.xdist_group("public")
-def test_visitors_type_no_paths(public_app: App, messy: Path, open_page: Open) -> None:
-    page = open_page(public_app.url)
-    open_data(page)
-    page.locator("#data-source").get_by_text("A file").click()
-    assert page.locator("#data-path").count() == 0
-    page.click("#data-look")
-    wait_for_text(page, "#data-status", "upload one")
-    send(page, messy)
-    wait_for_text(page, "#data-summary", "Meinungen.csv")
-    page.click("#data-train")
-    wait_for_text(page, "#train-reason", "from the Data tab")
-    assert value(page, "train-data").startswith("upload:") and str(public_app.home) not in page.content()
-
-
 @pytest.mark.parametrize(("width", "scheme"), [(390, "light"), pytest.param(1280, "dark", marks=pytest.mark.slow)])
-def test_nothing_overflows_and_all_is_labelled(app: App, messy: Path, open_page: Open, width: int, scheme: str) -> None:
-    page = open_page(app.url, width, 844, scheme)
+def test_nothing_overflows_and_all_is_labelled(
+    hub_app: App, messy: Path, open_page: Open, width: int, scheme: str
+) -> None:
+    page = open_page(hub_app.url, width, 844, scheme)
     open_data(page)
     send(page, messy)
     wait_for_text(page, "#data-summary", "Meinungen.csv")

@@ -11,37 +11,22 @@ import json
 import time
 import urllib.request
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from itsdangerous import TimestampSigner
 from playwright.sync_api import Browser, Page, expect
 
-from tests.hub_server import TOKEN, USER, HubServer, environment
-from tests.serving import App, start_app, stop_app
+from tests.browser.waiting import Open
+from tests.hub_server import TOKEN, USER, HubServer
+from tests.serving import SPACE, App, start_app, stop_app
 
-
-@pytest.fixture(scope="module")
-def hub() -> Iterator[HubServer]:
-    with HubServer() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def app(hub: HubServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    place = tmp_path_factory.mktemp("publish")
-    names = ("HF_ENDPOINT", "HF_HUB_DISABLE_XET", "HF_HUB_DISABLE_TELEMETRY")
-    found = {name: value for name, value in environment(hub, place).items() if name in names}
-    started = start_app(place / "runs", place / "log", **{**found, "HF_TOKEN": TOKEN})
-    yield started
-    stop_app(started)
-    assert TOKEN not in (place / "log").read_text()
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("hub")]
 
 
 @pytest.fixture
-def page(app: App, open_page) -> Page:
-    opened = open_page(app.url)
+def page(hub_app: App, open_page: Open) -> Page:
+    opened = open_page(hub_app.url)
     opened.get_by_role("tab", name="Publish").click()
     expect(opened.locator("#publish-account")).to_contain_text(f"Publishes as {USER}", timeout=60_000)
     return opened
@@ -69,7 +54,7 @@ def test_every_file_is_looked_at_first(page: Page, hub: HubServer) -> None:
     assert not [path for path in asked if "repos/create" in path or "/commit/" in path], "something was sent by looking"
 
 
-def test_publish_replace_and_load_back(page: Page, app: App, hub: HubServer) -> None:
+def test_publish_replace_and_load_back(page: Page, hub_app: App, hub: HubServer) -> None:
     send(page, "nobody")
     expect(page.locator("#publish-status")).to_contain_text("user/name")
     send(page, f"{USER}/stars")
@@ -107,22 +92,28 @@ def test_a_refusal_is_one_sentence_and_a_retry_goes_through(page: Page, hub: Hub
     expect(page.locator("#publish-status")).to_contain_text("Published:", timeout=60_000)
 
 
-def test_zip_and_merged_model(page: Page, app: App) -> None:
+def check_zip(page: Page, app: App, link: str, wanted: str) -> None:
+    with urllib.request.urlopen(app.url + str(page.locator(link).get_attribute("href")), timeout=60) as answer:
+        packed = zipfile.ZipFile(io.BytesIO(answer.read()))
+    assert wanted in packed.namelist() and packed.testzip() is None
+
+
+def test_a_zip_to_take_along(page: Page, hub_app: App) -> None:
     page.get_by_role("button", name="Take it with you").click()
     page.click("#publish-zip")
     expect(page.locator("#publish-packed a")).to_be_visible(timeout=60_000)
+    check_zip(page, hub_app, "#publish-packed a", "adapter_model.safetensors")
+
+
+@pytest.mark.slow
+def test_a_merged_model_to_take_along(page: Page, hub_app: App) -> None:
+    page.get_by_role("button", name="Take it with you").click()
     page.click("#publish-merge")
     expect(page.locator("#publish-merged")).to_contain_text("Largest difference of a logit", timeout=300_000)
-    for link, wanted in (
-        ("#publish-packed a", "adapter_model.safetensors"),
-        ("#publish-merged a", "model.safetensors"),
-    ):
-        with urllib.request.urlopen(app.url + str(page.locator(link).get_attribute("href")), timeout=60) as answer:
-            packed = zipfile.ZipFile(io.BytesIO(answer.read()))
-        assert wanted in packed.namelist() and packed.testzip() is None
+    check_zip(page, hub_app, "#publish-merged a", "model.safetensors")
 
 
-@pytest.mark.parametrize("expired", [False, True], ids=["signed in", "login expired"])
+@pytest.mark.parametrize("expired", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_visitor_of_a_space_publishes_as_themselves(
     hub: HubServer, browser: Browser, tmp_path: Path, expired: bool
 ) -> None:
@@ -130,26 +121,12 @@ def test_a_visitor_of_a_space_publishes_as_themselves(
     signed as it signs.
     """
     spaces_own, secret = "hf_" + "s" * 34, "a secret"
-    variables = {
-        "SYSTEM": "spaces",
-        "SPACE_ID": "owner/space",
-        "OAUTH_CLIENT_ID": "id",
-        "OAUTH_CLIENT_SECRET": secret,
-        "OAUTH_SCOPES": "openid profile contribute-repos",
-        "OPENID_PROVIDER_URL": "http://127.0.0.1:9",
-    }
-    app = start_app(
-        tmp_path / "runs",
-        tmp_path / "log",
-        HF_ENDPOINT=hub.url,
-        HF_HUB_DISABLE_XET="1",
-        HF_TOKEN=spaces_own,
-        **variables,
-    )
+    own = {"SPACE_ID": "owner/space", "OAUTH_CLIENT_SECRET": secret, "HF_TOKEN": spaces_own, "HF_ENDPOINT": hub.url}
+    app = start_app(tmp_path / "runs", tmp_path / "log", **{**SPACE, **own, "HF_HUB_DISABLE_XET": "1"})
     name, before = f"{USER}/from-a-space-{expired}", len(hub.requests)
     who = {"name": "Tester", "preferred_username": USER, "profile": f"https://huggingface.co/{USER}", "picture": ""}
     until = time.time() + (-60 if expired else 3600)
-    login = {"access_token": TOKEN, "scope": variables["OAUTH_SCOPES"], "expires_at": until, "userinfo": who}
+    login = {"access_token": TOKEN, "scope": SPACE["OAUTH_SCOPES"], "expires_at": until, "userinfo": who}
     signer = TimestampSigner(hashlib.sha256(f"{secret}-v4".encode()).hexdigest())
     session = signer.sign(base64.b64encode(json.dumps({"oauth_info": login}).encode())).decode()
     try:
@@ -174,8 +151,8 @@ def test_a_visitor_of_a_space_publishes_as_themselves(
     assert spaces_own not in (tmp_path / "log").read_text() and TOKEN not in (tmp_path / "log").read_text()
 
 
-def test_it_fits_a_phone_in_the_dark(app: App, open_page, tmp_path: Path) -> None:
-    page = open_page(app.url, 390, 844, "dark")
+def test_it_fits_a_phone_in_the_dark(hub_app: App, open_page: Open) -> None:
+    page = open_page(hub_app.url, 390, 844, "dark")
     page.get_by_role("tab", name="Publish").click()
     page.click("#publish-look")
     expect(page.locator("#publish-content h1")).to_be_visible()

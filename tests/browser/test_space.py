@@ -17,31 +17,14 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from qlora_demo.hub.space import uploaded_files
-from tests.serving import ROOT, App, start_here, stop_app
+from tests.serving import NOBODY, ROOT, SPACE, App, start_here, stop_app
 
+pytestmark = pytest.mark.browser
 # A Space's user is not root. Another user may not reach this Python here, so root goes without its powers: what is
 # read-only stays so.
 POWERLESS = ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
-# What huggingface.co/docs/hub/spaces-overview lists, and spaces-oauth. The host is ours: a test listens on this machine
-# alone.
-VARIABLES = {
-    "SYSTEM": "spaces",
-    "SPACE_ID": "tester/qlora",
-    "SPACE_HOST": "tester-qlora.hf.space",
-    "SPACE_AUTHOR_NAME": "tester",
-    "SPACE_REPO_NAME": "qlora",
-    "SPACE_TITLE": "QLoRA, measured and live",
-    "SPACE_CREATOR_USER_ID": "0" * 24,
-    "ACCELERATOR": "none",
-    "CPU_CORES": "2",
-    "MEMORY": "16Gi",
-    "OAUTH_CLIENT_ID": "00000000-0000-0000-0000-000000000000",
-    "OAUTH_CLIENT_SECRET": "no secret",
-    "OAUTH_SCOPES": "openid profile contribute-repos",
-    "OPENID_PROVIDER_URL": "http://127.0.0.1:9",
-    "HF_ENDPOINT": "http://127.0.0.1:9",
-    "GRADIO_SERVER_NAME": "127.0.0.1",
-}
+# The host is ours: a test listens on this machine alone.
+VARIABLES = {**SPACE, "HF_ENDPOINT": NOBODY, "GRADIO_SERVER_NAME": "127.0.0.1"}
 
 
 @pytest.fixture(params=["with spaces", "without spaces"])
@@ -65,14 +48,8 @@ def space(request: pytest.FixtureRequest) -> Iterator[App]:
     log = place / "log"
     # As many threads as the other tests' processes have: a team of two beside them waits for its own members.
     threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", VARIABLES["CPU_CORES"])}
-    env = {
-        **VARIABLES,
-        **threads,
-        "PATH": os.environ["PATH"],
-        "HOME": str(home),
-        "TMPDIR": str(scratch),
-        "PYTHONPATH": str(hidden),
-    }
+    places = {"HOME": str(home), "TMPDIR": str(scratch), "PYTHONPATH": str(hidden), "PATH": os.environ["PATH"]}
+    env = {**VARIABLES, **threads, **places}
     started = start_here(app, scratch / "qlora-demo" / "runs", log, env, POWERLESS if os.getuid() == 0 else ())
     try:
         yield started
@@ -132,7 +109,6 @@ def test_what_is_uploaded() -> None:
     names = uploaded_files()
     assert {"app.py", "README.md", "requirements.txt", "assets/adapter/adapter_model.safetensors"} <= set(names)
     assert not [name for name in names if name.startswith(("tests/", "benchmarks/", ".ci/", "runs/"))]
-    everything = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split(
-        "\n"
-    )
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
+    everything = listed.stdout.split("\n")
     assert set(names) <= set(everything)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 import urllib.request
 from pathlib import Path
@@ -12,6 +10,7 @@ import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
+from tests.commands import python
 from tests.serving import ROOT, App, app_environment, free_port
 
 pytestmark = pytest.mark.xdist_group("app")
@@ -23,14 +22,7 @@ def client(app: App) -> Client:
 
 
 def refusal(tmp_path: Path, **environment: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "app.py"],
-        cwd=ROOT,
-        env=app_environment(tmp_path, **environment),
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    done = python("app.py", env=app_environment(tmp_path, **environment))
     assert done.returncode == 2, done.stderr
     assert done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
     return done.stderr
@@ -78,13 +70,8 @@ def test_a_run_is_started_watched_and_stopped_by_who_has_its_key(client: Client)
     while not any(event["event"] == "phase" for event in client.predict(run, api_name="/run")["events"]):
         assert time.monotonic() < deadline
         time.sleep(0.5)
-    assert client.predict(run, key, api_name="/stop_run")["state"] in (
-        "running",
-        "stopping",
-        "starting",
-        "stopped",
-        "failed",
-    )
+    stopping = ("running", "stopping", "starting", "stopped", "failed")
+    assert client.predict(run, key, api_name="/stop_run")["state"] in stopping
     while (now := client.predict(run, api_name="/run"))["state"] in ("starting", "running", "stopping"):
         assert time.monotonic() < deadline
         time.sleep(0.5)

@@ -6,8 +6,6 @@ from __future__ import annotations
 
 import csv
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,9 +22,9 @@ from qlora_demo.jobs import queue
 from qlora_demo.jobs.store import Job, Store
 from qlora_demo.storage.result_files import read_rows
 from qlora_demo.ui.server.downloads import files_route, link_to, there_are
+from tests.conftest import Cli
 from tests.messy_file import ODD, REPEATED, write_messy
 from tests.reviews import first_reviews
-from tests.serving import ROOT
 
 
 def submit(store: Store, path: Path, **fields: Any) -> Job:
@@ -93,11 +91,9 @@ def test_the_three_downloads_agree_and_show_no_path(done: tuple[Store, Job]) -> 
     assert list(answers) == ["csv", "jsonl", "parquet"] and all(
         answer.status_code == 200 for answer in answers.values()
     )
+    name = "attachment; filename*=utf-8''reviews%20of%20mine-classified."
     for kind, answer in answers.items():
-        assert (
-            answer.headers["content-disposition"]
-            == f"attachment; filename*=utf-8''reviews%20of%20mine-classified.{kind}"
-        )
+        assert answer.headers["content-disposition"] == f"{name}{kind}"
         assert answer.headers["x-content-type-options"] == "nosniff" and str(store.home) not in str(answer.headers)
     assert answers["csv"].content.startswith(b"\xef\xbb\xbfid;Review;rating;note;stars;label;predicted_stars;")
     csv.field_size_limit(1_000_000)
@@ -105,16 +101,11 @@ def test_the_three_downloads_agree_and_show_no_path(done: tuple[Store, Job]) -> 
     lines = [json.loads(line) for line in answers["jsonl"].content.decode().splitlines()]
     (job.folder.parent / "copy.parquet").write_bytes(answers["parquet"].content)
     assert lines == parquet.read_table(job.folder.parent / "copy.parquet").to_pylist() and len(cells) == 60
+    theirs = ("id", "rating", "note", "label", "Review")
     for cell, line in zip(cells, lines, strict=True):
-        assert {
-            name: value.removeprefix("'")
-            for name, value in cell.items()
-            if name in ("id", "rating", "note", "label", "Review")
-        } == {name: line[name] or "" for name in ("id", "rating", "note", "label", "Review")}
-        assert cell["problem"] == (line["problem"] or "") and cell["expected_stars"] in (
-            "",
-            f"{line['expected_stars'] or 0:.4f}",
-        )
+        assert [cell[name].removeprefix("'") for name in theirs] == [line[name] or "" for name in theirs]
+        assert cell["problem"] == (line["problem"] or "")
+        assert cell["expected_stars"] in ("", f"{line['expected_stars'] or 0:.4f}")
     assert [line["Review"] for line in lines[50:55]] == list(ODD) and cells[53]["Review"] == f"'{ODD[3]}"
     assert {cell["note"] for cell in cells} == {"-3", "+1.5", "'=1+1", "'-2+3", "'\tx", "plain"}
 
@@ -136,12 +127,8 @@ def test_the_three_downloads_agree_and_show_no_path(done: tuple[Store, Job]) -> 
 def test_nothing_else_is_found(done: tuple[Store, Job], address: str) -> None:
     store, job = done
     token = link_to(job.id, "csv").split("/")[2]
-    assert (
-        TestClient(Starlette(routes=[files_route(store)]))
-        .get(f"/{address.format(run=job.id, token=token)}")
-        .status_code
-        == 404
-    )
+    client = TestClient(Starlette(routes=[files_route(store)]))
+    assert client.get(f"/{address.format(run=job.id, token=token)}").status_code == 404
 
 
 def test_a_stop_keeps_what_is_done(tmp_path: Path) -> None:
@@ -150,15 +137,11 @@ def test_a_stop_keeps_what_is_done(tmp_path: Path) -> None:
     path = tmp_path / "long.jsonl"
     path.write_text("".join(json.dumps({"n": i, "text": f"{i} {text}"}) + "\n" for i, text in enumerate(texts * 20)))
     job = submit(store, path)
-    wait(
-        store,
-        job,
-        lambda: (job.folder / "predictions.jsonl").is_file() and (job.folder / "predictions.jsonl").stat().st_size > 0,
-    )
+    written = job.folder / "predictions.jsonl"
+    wait(store, job, lambda: written.is_file() and written.stat().st_size > 0)
     running = TestClient(Starlette(routes=[files_route(store)])).get(f"/{link_to(job.id, 'jsonl')}")
-    assert running.content.endswith(b"}\n") and running.headers["content-disposition"].endswith(
-        'filename="long-classified.jsonl"'
-    )
+    assert running.content.endswith(b"}\n")
+    assert running.headers["content-disposition"].endswith('filename="long-classified.jsonl"')
     queue.stop(store, job.id)
     wait(store, job)
     report = job.report()
@@ -179,15 +162,13 @@ def test_a_file_that_cannot_be_read_fails_in_one_sentence(tmp_path: Path) -> Non
     assert state.error.endswith(".")
 
 
-def test_the_command_line_gives_the_same(done: tuple[Store, Job], tmp_path: Path) -> None:
+def test_the_command_line_gives_the_same(done: tuple[Store, Job], tmp_path: Path, cli: Cli) -> None:
     path = write_messy(tmp_path / "in.csv")
     options = ["--file", str(path), "--label", "rating", "--output", str(tmp_path / "out.jsonl"), "--json"]
-    command = [sys.executable, "-m", "qlora_demo", "classify", "--adapter", "sample", *options]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
-    assert ended.returncode == 0, ended.stderr
-    assert "2 of 60 rows have no prediction" in ended.stderr and "Judged on 53 rows" in ended.stderr
+    status, out, err = cli("classify", "--adapter", "sample", *options)
+    assert status == 0 and "2 of 60 rows have no prediction" in err and "Judged on 53 rows" in err
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
-    printed = json.loads(ended.stdout)
+    printed = json.loads(out)
     assert len(printed) == 58 and [item["label"] for item in printed] == [row["label"] for row in rows if row["label"]]
     for ours, theirs in zip(rows, read_rows(done[1].folder), strict=True):
         assert ours["Review"] == theirs["Review"] and ours["label"] == theirs["label"]

@@ -18,16 +18,12 @@ from tests.serving import ROOT, app_environment, free_port, start_app, stop_app
 
 @pytest.mark.slow
 def test_the_colab_notebook_starts_the_app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cells = [
-        "".join(cell["source"])
-        for cell in json.loads((ROOT / "colab.ipynb").read_text())["cells"]
-        if cell["cell_type"] == "code"
-    ]
+    book = json.loads((ROOT / "colab.ipynb").read_text())
+    cells = ["".join(cell["source"]) for cell in book["cells"] if cell["cell_type"] == "code"]
     port, windows = free_port(), []
     output = types.SimpleNamespace(serve_kernel_port_as_window=windows.append)
-    monkeypatch.setitem(
-        sys.modules, "google.colab", types.SimpleNamespace(output=output)
-    )  # Colab's own, which is nowhere else
+    # Colab's own, which is nowhere else.
+    monkeypatch.setitem(sys.modules, "google.colab", types.SimpleNamespace(output=output))
     monkeypatch.setattr(os, "environ", app_environment(tmp_path / "runs", PIP_CONSTRAINT=str(ROOT / "constraints.txt")))
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
@@ -83,12 +79,10 @@ def test_a_login_shuts_everything(tmp_path: Path) -> None:
         assert ask("POST", "/gradio_api/mcp/", "{}")[0] in (401, 404, 405)
 
         form = {"Content-Type": "application/x-www-form-urlencoded"}
-        assert (
-            ask("POST", "/login", urllib.parse.urlencode({"username": "reader", "password": "guess"}), **form)[0] == 400
-        )
-        status, _, cookie = ask(
-            "POST", "/login", urllib.parse.urlencode({"username": "reader", "password": "s3cret:with colon"}), **form
-        )
+        login = {"username": "reader", "password": "guess"}
+        assert ask("POST", "/login", urllib.parse.urlencode(login), **form)[0] == 400
+        login["password"] = "s3cret:with colon"
+        status, _, cookie = ask("POST", "/login", urllib.parse.urlencode(login), **form)
         assert status == 200 and cookie
         assert ask("GET", "/config", "", Cookie=cookie.partition(";")[0])[0] == 200
     finally:

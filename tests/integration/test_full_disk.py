@@ -29,9 +29,8 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 8 MiB."""
     place = tmp_path / "disk"
     place.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", place], capture_output=True, text=True, check=False
-    )
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", place]
+    mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
     if mounted.returncode:
         pytest.skip(f"a file system cannot be mounted here: {mounted.stderr.strip()}")
     yield place
@@ -45,24 +44,12 @@ def test_a_full_disk_ends_a_run_with_a_sentence_and_it_goes_on_when_there_is_roo
 ) -> None:
     monkeypatch.setenv("QLORA_DEMO_OFFLINE", "1")
     store = Store(disk / "runs")
-    sizes = {
-        "batch_size": 4,
-        "rank": 2,
-        "max_length": 16,
-        "max_steps": STEPS,
-        "evaluations": STEPS // 5,
-        "log_every": 1,
-    }
+    sizes = {"batch_size": 4, "rank": 2, "max_length": 16, "max_steps": STEPS, "evaluations": STEPS // 5}
     model, reviews = make_family("bert", tmp_path / "model"), write_reviews(tmp_path / "mine.jsonl", 14)
-    job = queue.submit(
-        store,
-        "train",
-        RunConfig.read({"model": str(model), "data": str(reviews), **sizes}).to_dict(),
-        launch=start_worker,
-    )
-    wait_for(
-        lambda: any(event["event"] == "step" and event["step"] >= 7 for event in job.events()), job
-    )  # after the first checkpoint
+    settings = RunConfig.read({"model": str(model), "data": str(reviews), "log_every": 1, **sizes}).to_dict()
+    job = queue.submit(store, "train", settings, launch=start_worker)
+    # After the first checkpoint.
+    wait_for(lambda: any(event["event"] == "step" and event["step"] >= 7 for event in job.events()), job)
     ballast = disk / "ballast"
     with suppress(OSError), ballast.open("wb", buffering=0) as file:
         while True:

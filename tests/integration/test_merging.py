@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -23,14 +21,9 @@ from qlora_demo.host.host import Host
 from qlora_demo.jobs.store import Store
 from qlora_demo.services.publish import PublishService
 from qlora_demo.storage.packs import find_pack, sweep
-from tests.serving import ROOT, app_environment
+from tests.conftest import Cli
 
-TEXTS = [
-    "I love this product, it is perfect!",
-    "Broke after two days. A waste of money.",
-    "It is okay, nothing special.",
-    "Good sound.",
-]
+TEXTS = ["I love this product, it is perfect!", "Broke after two days. A waste of money.", "It is okay.", "Good sound."]
 
 
 @pytest.fixture(scope="module")
@@ -71,36 +64,30 @@ def test_nothing_is_written_over(merged: tuple[Path, dict]) -> None:
         merging.merge(find_adapter("sample"), merged[0], TEXTS)
 
 
-def test_by_command(tmp_path: Path) -> None:
-    def export(*options: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "qlora_demo", "export", "sample", "--json", *options]
-        env = app_environment(tmp_path / "runs", HF_HUB_OFFLINE="1")
-        return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
-
-    done = export("--merged", "--output", str(tmp_path / "merged.zip"), "--licence", "apache-2.0")
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout)
-    with zipfile.ZipFile(tmp_path / "merged.zip") as packed:
-        assert (
-            {file["name"] for file in result["files"]}
-            == set(packed.namelist())
-            >= {"model.safetensors", "config.json", "README.md"}
-        )
+def test_by_command(tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QLORA_DEMO_HOME", str(tmp_path / "runs"))
+    monkeypatch.setenv("QLORA_DEMO_OFFLINE", "1")
+    path = tmp_path / "merged.zip"
+    export = ("export", "sample", "--json")
+    status, out, err = cli(*export, "--merged", "--output", str(path), "--licence", "apache-2.0")
+    assert status == 0 and "rests on the dense base" in err, err
+    result = json.loads(out)
+    with zipfile.ZipFile(path) as packed:
+        names = set(packed.namelist())
         card = packed.read("README.md").decode()
+    assert {file["name"] for file in result["files"]} == names >= {"model.safetensors", "config.json", "README.md"}
     assert "license: apache-2.0" in card and f"{result['merging']['max_logit_difference']:.3g}" in card
     assert str(tmp_path) not in card
-    assert "rests on the dense base" in done.stderr
 
     for options, sentence in (
-        (("--output", str(tmp_path / "merged.zip")), "is there already"),
+        (("--output", str(path)), "is there already"),
         (("--output", str(tmp_path / "none" / "x.zip")), "There is no folder"),
         (("--output", str(tmp_path / "y"), "--licence", "mine"), "none that the Hub knows"),
     ):
-        refused = export(*options)
-        assert refused.returncode == 2 and sentence in refused.stderr and refused.stderr.count("\n") == 1
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["merged.zip"], "something was left behind"
-
-    assert export("--output", str(tmp_path / "adapter")).returncode == 0
+        status, _, err = cli(*export, *options)
+        assert status == 2 and sentence in err and err.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["merged.zip"], "something was left behind"
+    assert cli(*export, "--output", str(tmp_path / "adapter"))[0] == 0
     assert (tmp_path / "adapter" / "adapter_model.safetensors").is_file()
 
 
@@ -112,12 +99,8 @@ def test_packs_are_kept_for_a_day(tmp_path: Path) -> None:
     with zipfile.ZipFile(path) as packed:
         assert {"README.md", "adapter_model.safetensors", "report.json"} <= set(packed.namelist())
     assert [item.name for item in path.parent.iterdir()] == [path.name]
-    for place, name in (
-        (pack.place, f"../{pack.name}"),
-        (f"../packs/{pack.place}", pack.name),
-        ("", pack.name),
-        (pack.place, "x.zip"),
-    ):
+    wrong = [(pack.place, f"../{pack.name}"), (f"../packs/{pack.place}", pack.name), ("", pack.name)]
+    for place, name in (*wrong, (pack.place, "x.zip")):
         assert find_pack(tmp_path, place, name) is None
     assert sweep(tmp_path) == 0 and sweep(tmp_path, now=path.stat().st_mtime + 25 * 3600) == 1
     assert find_pack(tmp_path, pack.place, pack.name) is None

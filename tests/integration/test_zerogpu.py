@@ -39,15 +39,8 @@ def submit(tmp_path: Path, **settings: object) -> Job:
     reviews = tmp_path / "reviews.csv"
     reviews.write_text("text,label\n" + "\n".join(f'"{TEXTS[i % 5]} number {i}",{5 - i % 5}' for i in range(60)) + "\n")
     model = make_family("gpt2", tmp_path / "model")
-    config = {
-        "model": str(model),
-        "data": str(reviews),
-        "batch_size": 8,
-        "max_length": 16,
-        "rank": 2,
-        "log_every": 1,
-        **settings,
-    }
+    sizes = {"batch_size": 8, "max_length": 16, "rank": 2, "log_every": 1}
+    config = {"model": str(model), "data": str(reviews), **sizes, **settings}
     return queue.submit(Store(tmp_path / "runs"), "train", config, launch=zerogpu.launcher())
 
 
