@@ -1,10 +1,14 @@
-"""Two browsers on a public host: one starts a run, the other watches; limits are shown before they are met."""
+"""Two browsers on a public host: one starts a run, the other watches; limits are shown before they are met; data are
+uploaded, never named by a path."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
 
 from tests.browser.waiting import Open, fill, open_tab, open_train, wait_for_state, wait_for_text
+from tests.messy_file import write_messy
 from tests.serving import App
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("public")]
@@ -27,6 +31,21 @@ def test_limits_are_shown_and_all_that_is_beyond_them_is_told(public_app: App, o
     open_tab(page, "Classify")
     page.get_by_role("tab", name="A file of reviews").click()
     assert "nobody else is shown its rows" in page.inner_text("#classify-file-limits")
+
+
+def test_visitors_type_no_paths(public_app: App, tmp_path: Path, open_page: Open) -> None:
+    page = open_page(public_app.url)
+    open_tab(page, "Data")
+    wait_for_text(page, "#data-summary", "3,997")
+    page.locator("#data-source").get_by_text("A file").click()
+    assert page.locator("#data-path").count() == 0
+    page.click("#data-look")
+    wait_for_text(page, "#data-status", "upload one")
+    page.set_input_files("#data-file input[type=file]", write_messy(tmp_path / "mine.csv"))
+    wait_for_text(page, "#data-summary", "mine.csv")
+    page.click("#data-train")
+    wait_for_text(page, "#train-reason", "from the Data tab")
+    assert page.input_value("#train-data input").startswith("upload:") and str(public_app.home) not in page.content()
 
 
 @pytest.mark.slow
