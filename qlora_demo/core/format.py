@@ -27,6 +27,21 @@ def percent(value: float | None) -> str:
     return MISSING if value is None else f"{100 * value:.1f} %"
 
 
+def share(value: float) -> str:
+    """A share (0 to 1) in whole percent."""
+    return f"{100 * value:.0f} %"
+
+
+def metric(value: float | None, form: str) -> str:
+    """A metric in the form that METRICS gives it."""
+    return percent(value) if form == "%" else number(value, form)
+
+
+def plural(count: int, word: str) -> str:
+    """`1 row`, `2 rows`."""
+    return f"{count:,} {word}{'' if count == 1 else 's'}"
+
+
 def duration(seconds: float) -> str:
     """Seconds, minutes or hours, as coarse as one would say it."""
     if seconds < 90:

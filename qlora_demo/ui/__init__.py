@@ -11,7 +11,7 @@ from .server import compat  # noqa: F401 - it imports Gradio the fast way, befor
 import gradio as gr
 
 from ..services.app import Services
-from .classify.classify_tab import build_classify_tab
+from .classify.classify_tab import ClassifyTab
 from .data.data_tab import build_data_tab
 from .handlers import shown
 from .learn.learn_tab import build_learn_tab
@@ -48,7 +48,7 @@ def build_app(services: Services) -> gr.Blocks:
             with gr.Tab("Train", id="train"):
                 placed = gr.Column()
             with gr.Tab("Classify", id="classify"):
-                adapters = build_classify_tab(services, page, keys)
+                adapters = ClassifyTab(services, page, keys).adapter
             with gr.Tab("Publish", id="publish") as publish:
                 build_publish_tab(services, publish, keys)
             with gr.Tab("Learn", id="learn") as learn:

@@ -21,6 +21,13 @@ from .server.compat import current_request
 # Requests for slow work that a public host takes at once: those beyond its limits get a sentence, which must not wait
 # in the queue.
 AT_ONCE = 8
+# How events are wired: none is an endpoint of the HTTP interface; a quick one has a limit of its own, so that slow ones
+# do not hold it up; a quiet one shows no progress.
+PRIVATE: dict[str, Any] = {"api_visibility": "private"}
+QUICK: dict[str, Any] = {**PRIVATE, "concurrency_limit": 20}
+QUIET: dict[str, Any] = {**QUICK, "show_progress": "hidden"}
+PROGRESS = gr.Progress()  # as a handler's default: Gradio then shows what it is called with
+Changes = dict[Any, Any]  # what a handler changes on the page, by component
 log = logging.getLogger("qlora_demo")
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from ..core.format import cut, duration, number, percent, shorten, size
+from ..core.format import cut, duration, metric, number, percent, plural, share, shorten, size
 from ..host.redaction import without_paths
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -27,19 +27,14 @@ def thousands(count: float) -> str:
     return f"{count:,.0f}"
 
 
-def share(value: float) -> str:
-    """A share (0 to 1) in whole percent."""
-    return f"{100 * value:.0f} %"
-
-
 def width(value: float, of: float = 1.0) -> str:
     """The style of a bar's width, `value` being its share of `of`."""
     return f"width:{100 * value / of if of else 0:.1f}%"
 
 
-def plural(count: int, word: str) -> str:
-    """`1 row`, `2 rows`."""
-    return f"{count:,} {word}{'' if count == 1 else 's'}"
+def at(place: int, count: int) -> str:
+    """Where label number `place` of `count` stands on the scale of stars, from 0 to 1: its colour follows."""
+    return f"{place / max(count - 1, 1):.3f}"
 
 
 def foreign(text: object) -> Markup:
@@ -56,7 +51,8 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    filters = (cut, duration, number, percent, shorten, size, thousands, share, width, plural, foreign, without_paths)
+    numbers = (duration, metric, number, percent, plural, share, size, thousands)
+    filters = (*numbers, at, cut, foreign, shorten, width, without_paths)
     environment.filters |= {function.__name__: function for function in filters}
     return environment
 

@@ -1,7 +1,4 @@
-"""Records as HTML: the machine, the memory bars, a run's report. Pure; every text is escaped here.
-
-Numbers carry their unit and say whether they were measured or predicted. Knows no handler.
-"""
+"""What several tabs show, as HTML: the machine, downloads, limits, problems, a confusion matrix. Pure."""
 
 from __future__ import annotations
 
@@ -9,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from ..core.format import duration, number, percent, size
-from ..core.names import BASELINES, METRICS, STAGES
+from markupsafe import Markup
+
+from ..core.format import plural, size
+from ..core.names import STAGES
 from ..core.records import Download, Machine
-from ..host.redaction import without_paths
 from .templating import render
 
+MOST_LABELS = 30  # of a confusion matrix; more make none that one could read
 PARTS = (
     ("weights", "weights"),
     ("constants", "quantization constants"),
@@ -112,112 +111,69 @@ def view_why(report: dict[str, Any]) -> str:
     return "<ul class='why'>" + "".join(f"<li>{line}</li>" for line in lines) + "</ul>"
 
 
-def view_downloads(found: Sequence[Download]) -> str:
-    """What would be fetched, so that one can say no."""
-    return "".join(_download(item) for item in found)
+def view_quiet(sentence: str) -> str:
+    """A remark in small print; "" without one."""
+    return render("shared/quiet.html.jinja", sentence=sentence) if sentence else ""
 
 
-def _download(found: Download) -> str:
-    gated = "yes: you must have been granted access" if found.gated else "no"
-    what = "model" if found.kind == "model" else "data set"
-    return (
-        f'<div class="ask"><p>The {what} <strong>{escape(found.name)}</strong> is not on this machine yet.</p><dl'
-        ' class="facts">'
-        f"<div><dt>To download</dt><dd>{size(found.download_bytes)}</dd></div>"
-        f"<div><dt>Free disk</dt><dd>{size(found.free_disk_bytes)}</dd></div>"
-        f"<div><dt>Licence</dt><dd>{escape(found.license or 'not stated')}</dd></div><div><dt>Gated</dt><dd>{gated}</dd></div></dl></div>"  # noqa: E501
-    )
-
-
-def view_doomed(summary: Mapping[str, Any], size_bytes: int) -> str:
-    """What deleting a run would remove, so that one can say no."""
-    what = escape(summary["name"] or summary["run"])
-    return (
-        f'<p class="ask">Delete <strong>{what}</strong> with its adapter, checkpoints and curves, {size(size_bytes)} in'
-        " all?</p>"
-    )
+def view_downloads(downloads: Sequence[Download]) -> str:
+    """What would be downloaded, asked before it happens."""
+    return Markup("").join(render("shared/download.html.jinja", download=download) for download in downloads)
 
 
 def view_limits(sentence: str, copy: str = "") -> str:
     """What a public host's visitors may ask for, and where they make a `copy` of the Space."""
-    link = (
-        f' <a href="{escape(copy, quote=True)}" target="_blank" rel="noopener">Duplicate this Space</a>' if copy else ""
-    )
-    return f'<p class="quiet">{escape(sentence)}{link}</p>'
+    return render("shared/limits.html.jinja", sentence=sentence, copy=copy)
 
 
 def view_problems(problems: Mapping[str, str] | Sequence[str], title: str = "") -> str:
     """All that is wrong with a form, at once; by field where it is known which one each is about."""
     if not problems:
         return ""
-    named = problems.items() if isinstance(problems, Mapping) else (("", text) for text in problems)
-    items = "".join(
-        f"<li{f' data-field={name!r}' if name else ''}>{escape(without_paths(text))}</li>" for name, text in named
-    )
-    head = f'<p class="problem">{escape(title)}</p>' if title else ""
-    return f'<div role="alert">{head}<ul class="problems">{items}</ul></div>'
+    named = list(problems.items()) if isinstance(problems, Mapping) else [("", text) for text in problems]
+    return render("shared/problems.html.jinja", problems=named, title=title)
 
 
-def view_report(report: dict[str, Any] | None) -> str:
-    """A run's result: the adapter against its untrained head and the baselines, and the reload proof."""
-    if not report:
+def view_confusion(
+    labels: Sequence[str], confusion: Sequence[Sequence[int]], ordinal: bool, clickable: bool | None = None
+) -> str:
+    """The confusion matrix: right predictions in one hue, wrong ones in another, deeper the more stars they are off; ""
+    where there are too many labels to read.
+
+    clickable: cells are buttons with `data-label` and `data-guess`, enabled where True; None: they are none.
+    """
+    if len(labels) > MOST_LABELS:
         return ""
-    test, training = report["final"]["test"], report["training"]
-    begun = [("The adapter it started from", report["start"])] if report.get("start") else []
-    baselines = [(BASELINES.get(name, name), metrics) for name, metrics in report["baselines"].items()]
-    judged = [("This run", test), *begun, ("Untrained head", report["base"]), *baselines]
-    rows = "".join(
-        f"<tr><th scope='row'>{escape(name)}</th>"
-        + "".join(_judged(m, metric, form) for metric, (_, form) in METRICS.items())
-        + "</tr>"
-        for name, m in judged
-    )
-    sample = (
-        " These reviews were written for this project and are easier than real ones."
-        if report["data"]["name"].startswith("sample")
-        else ""
-    )
-    meaning = (
-        " Small below each number: where it would lie with other reviews of the same kind, 95 times of 100 (by"
-        " bootstrap); another seed of the training is not in it."
-        if test.get("intervals")
-        else ""
-    )
-    return (
-        f"<h3>Judged on {test['rows']:,} test reviews</h3>"
-        '<div class="scroll"><table class="plain judged-table"><thead><tr><td></td>'
-        + "".join(f"<th scope='col' class='number'>{title}</th>" for title, _ in METRICS.values())
-        + f"</tr></thead><tbody>{rows}</tbody></table></div>"
-        f'<p class="quiet">{training["steps"]:,} steps in {duration(training["seconds"])}; {escape(report["kept"])} was'
-        " kept. "
-        f"The adapter was loaded again in a fresh process under another seed: its logits differ by at most "
-        f"{report['reload']['max_logit_difference']:.2g}. {_receipt(report['memory'])}{meaning}{sample}</p>"
-    )
+    most = len(labels) - 1
+    rows = [
+        {
+            "label": label,
+            "total": sum(counts),
+            "cells": [_cell(labels, true, guess, count, sum(counts), ordinal) for guess, count in enumerate(counts)],
+        }
+        for true, (label, counts) in enumerate(zip(labels, confusion, strict=True))
+    ]
+    legend = [("judged-right", _depth(0, most, ordinal), "correct")]
+    for off in range(1, most + 1, most - 1 if most > 5 else 1) if ordinal else (1,):
+        words = f"{plural(off, 'star')} off" if ordinal else "wrong"
+        legend.append(("judged-wrong", _depth(off, most, ordinal), words))
+    return render("shared/confusion.html.jinja", labels=labels, rows=rows, legend=legend, clickable=clickable)
 
 
-def _judged(metrics: Mapping[str, Any], metric: str, form: str) -> str:
-    """A number of the table, and its interval beneath; reports of older runs have none."""
-
-    def end(value: float) -> str:
-        # Coarser than the number: its last digit is what the interval puts in doubt.
-        return f"{100 * value:.0f}" if form == "%" else number(value, ".2f")
-
-    ends = (metrics.get("intervals") or {}).get(metric)
-    small = f"<small>{end(ends[0])}–{end(ends[1])}</small>" if ends else ""
-    return f"<td class='number'>{metric_word(metrics[metric], form)}{small}</td>"
-
-
-def metric_word(value: float | None, form: str) -> str:
-    """A metric in the form that METRICS gives it."""
-    return percent(value) if form == "%" else number(value, form)
+def _cell(labels: Sequence[str], true: int, guess: int, count: int, total: int, ordinal: bool) -> dict[str, object]:
+    off = abs(true - guess)
+    return {
+        "label": true,
+        "guess": guess,
+        "count": count,
+        "kind": ("judged-wrong" if off else "judged-right") if count else "",
+        "depth": _depth(off, len(labels) - 1, ordinal),
+        "words": f"Actual {labels[true]}, predicted {labels[guess]}: {count:,} of {plural(total, 'review')}",
+    }
 
 
-def _receipt(memory: dict[str, Any]) -> str:
-    """The measured peak, and what had been predicted of it before the first step."""
-    told = f"Peak memory of the steps: {size(memory['peak_bytes'])}, {escape(memory['peak_is'])}"
-    predicted = memory.get("predicted_peak_bytes")
-    return (
-        f"{told}; predicted {size(predicted)} ({predicted / memory['peak_bytes'] - 1:+.0%})."
-        if predicted
-        else f"{told}."
-    )
+def _depth(off: int, most: int, ordinal: bool) -> str:
+    """How deep the colour of a cell is, in percent, `off` labels beside the right one."""
+    if not off:
+        return "30"
+    return f"{12 + 33 * (off - 1) / (most - 1):.0f}" if ordinal and most > 1 else "25"

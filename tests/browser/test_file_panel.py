@@ -128,7 +128,7 @@ def test_a_file_and_its_results_are_deleted(app: App, open_page: Open, tmp_path:
     wait_for_text(page, "#classify-file-status", "1 of 1 rows classified", 180)
     before = set(app.home.iterdir())
     page.click("#classify-file-delete")
-    wait_for_text(page, "#classify-file-doomed", "Delete private.jsonl as it was sent, and its results")
+    wait_for_text(page, "#classify-file-doomed", "Delete private.jsonl as uploaded, and its results")
     page.click("#classify-file-keep")
     page.wait_for_selector("#classify-file-doomed", state="hidden")
     page.click("#classify-file-delete")

@@ -17,16 +17,17 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page
 
+from qlora_demo.core.run_report import RunReport
 from qlora_demo.engine.classify import calibration
 from qlora_demo.engine.classify import metrics as evaluation
 from qlora_demo.engine.data import dataset
 from qlora_demo.jobs.state import write_state
 from qlora_demo.jobs.store import Job, Store
 from qlora_demo.services.app import Services
-from qlora_demo.ui.classify.classify_tab import build_classify_tab
+from qlora_demo.ui.classify.classify_tab import ClassifyTab
 from qlora_demo.ui.server.theme import HERE as STYLES
 from qlora_demo.ui.train.evaluation_report import judgement
-from qlora_demo.ui.views import view_report
+from qlora_demo.ui.train.run_views import view_report
 from tests.serving import ROOT
 
 pytestmark = pytest.mark.browser
@@ -95,10 +96,12 @@ def url(runs: tuple[Job, Job]) -> Iterator[str]:
         run = gr.Textbox(label="Run")
         report = gr.HTML(elem_id="train-report")
         shown = judgement(services)
-        build_classify_tab(services, page, gr.BrowserState({}))
-        run.submit(
-            lambda name: [name, view_report(services.train.job(name).report()) if name else ""], run, [shown, report]
-        )
+        ClassifyTab(services, page, gr.BrowserState({}))
+
+        def show(name: str) -> list[str]:
+            return [name, view_report(services.train.job(name).report(RunReport)) if name else ""]
+
+        run.submit(show, run, [shown, report])
     page.launch(
         server_name="127.0.0.1",
         prevent_thread_lock=True,

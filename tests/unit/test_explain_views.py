@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from qlora_demo.cli.explain import describe
-from qlora_demo.ui.classify.explain_views import COMPARED, ROWS, view_explanation, view_history
+from qlora_demo.ui.classify.explain_views import COMPARED, ROWS, Version, view_explanation, view_history
 
 TEST = {"words": 6, "removed": 1, "draws": 10, "top": 0.62, "random": 0.155, "ratio": 4.0, "note": ""}
 HOSTILE = [
@@ -54,7 +54,7 @@ class Page(HTMLParser):
         self.opened: list[bool] = []
         self.text = ""
         self._within = within
-        self.feed(html)
+        self.feed(str(html))
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
@@ -101,7 +101,7 @@ def test_a_text_stays_as_typed(text: str) -> None:
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_so_does_each_version(text: str) -> None:
-    html = view_history([("before", 3.0, "<b>"), (text, None, "<b>")])
+    html = view_history([Version("before", 3.0, "<b>"), Version(text, None, "<b>")])
     assert set(Page(html).tags) <= {"ol", "li", "span", "strong", "small", "q", "ins", "del"}
     newest = html[html.index("<q") : html.index("</q>")]
     assert text in unescape(re.sub(r"<del>.*?</del>|<[^>]*>", "", newest, flags=re.DOTALL))
@@ -127,20 +127,20 @@ def test_the_deletion_test_is_said_in_words() -> None:
     html = view_explanation(explained("It never works for me today", {"never": 1.0}))
     shown = " ".join(re.sub(r"<[^>]+>", " ", html).split())
     assert (
-        "Without the top 1 word the probability of 2 stars moves by 62.0 points ; without random ones by 15.5 points"
+        "Without the top 1 word the probability of 2 stars changes by 62.0 points ; without random words by 15.5 points"
         in shown
     )
-    assert "4.0 times as far" in shown
+    assert "4.0 times as much" in shown
     assert 'class="word-top" style="width:62.0%"' in html and 'class="word-random" style="width:15.5%"' in html
 
 
 def test_a_test_that_tells_nothing_says_why() -> None:
     short = {**TEST, "top": None, "random": None, "ratio": None, "note": "Fewer than <5> words."}
     html = view_explanation(explained("bad", {"bad": 1.0}, deletion_test=short))
-    assert "Fewer than &lt;5&gt; words." in html and "times as far" not in html and "word-top" not in html
+    assert "Fewer than &lt;5&gt; words." in html and "times as much" not in html and "word-top" not in html
     still = {**TEST, "random": 0.0, "ratio": None, "note": "It stays."}
     html = view_explanation(explained("bad", {"bad": 1.0}, deletion_test=still))
-    assert "It stays." in html and "times as far" not in html
+    assert "It stays." in html and "times as much" not in html
 
 
 def test_what_was_not_read_is_shown_as_such() -> None:
@@ -166,9 +166,9 @@ def test_a_long_table_says_what_it_leaves_out() -> None:
 def test_versions_tell_what_changed_and_how_the_stars_followed() -> None:
     html = view_history(
         [
-            ("It barely works.", 2.2, "2 stars"),
-            ("It easily works!", 3.1, "3 stars"),
-            ("It easily works!", 3.12, "3 stars"),
+            Version("It barely works.", 2.2, "2 stars"),
+            Version("It easily works!", 3.1, "3 stars"),
+            Version("It easily works!", 3.12, "3 stars"),
         ]
     )
     items = re.findall(r'<li value="(\d)">(.*?)</li>', html)
@@ -177,13 +177,13 @@ def test_versions_tell_what_changed_and_how_the_stars_followed() -> None:
     assert "<strong>3.1 stars</strong> <small>+0.9</small>" in items[1][1]
     assert "It <del>barely</del><ins>easily</ins> works<del>.</del><ins>!</ins>" in items[1][1]
     assert "<strong>2.2 stars</strong></span>" in items[2][1]
-    named = view_history([("a", None, "<bad>"), ("b", None, "good"), ("c", None, "good")])
+    named = view_history([Version("a", None, "<bad>"), Version("b", None, "good"), Version("c", None, "good")])
     assert "was &lt;bad&gt;" in named and "no change" in named
 
 
 def test_long_versions_are_not_compared() -> None:
     long = "a b " * COMPARED
-    html = view_history([(long, 3.0, "3 stars"), (long + "<c>", 3.0, "3 stars")])
+    html = view_history([Version(long, 3.0, "3 stars"), Version(long + "<c>", 3.0, "3 stars")])
     assert "<ins>" not in html and "&lt;c&gt;" in html
 
 

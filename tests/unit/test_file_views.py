@@ -10,22 +10,21 @@ from typing import Any
 import numpy as np
 import pytest
 
+from qlora_demo.core.file_report import FileReport
 from qlora_demo.engine.classify.metrics import judge
 from qlora_demo.storage.result_files import ROWS, Layout, name_added, to_line
 from qlora_demo.ui.classify.file_rows import EVERY, NONE, PAGE_ROWS, find_rows
 from qlora_demo.ui.classify.file_views import (
     SHOWN_CHARACTERS,
-    view_confusion,
     view_ended,
-    view_found,
-    view_judged,
     view_links,
+    view_metrics,
+    view_preview,
     view_progress,
     view_rows,
-    view_shares,
     view_summary,
-    view_symbols,
 )
+from qlora_demo.ui.views import view_confusion
 
 LABELS = ("1 star", "2 stars", "3 stars", "4 stars", "5 stars")
 ODD = "<script>alert('1')</script> **bold** $x^2$ &lt; \u202e 😀 \"q\""
@@ -65,32 +64,30 @@ def test_nothing_that_is_typed_becomes_markup(layout: Layout) -> None:
         "rows": [[ODD, "x"]],
     }
     for html in (
-        view_found(ODD, found),
+        view_preview(ODD, found),
         view_rows(layout, [(1, row(layout, ODD))], True),
         view_rows(layout, [(1, row(layout, "", None, ODD))], True),
         view_progress(ODD, "running", {"name": ODD, "detail": ODD, "progress": 0.5}, None),
         view_ended(ODD, "failed", ODD, None),
-        view_confusion({"labels": [ODD, "b"], "confusion": [[1, 0], [0, 1]]}, False),
+        view_confusion([ODD, "b"], [[1, 0], [0, 1]], False),
+        view_confusion([ODD, "b"], [[1, 0], [0, 1]], False, clickable=True),
     ):
         assert "<script" not in html and "&lt;script&gt;" in html and "&amp;lt;" in html
         assert "<bdi" in html, "what turns the direction is isolated"
-    assert "<script" not in view_shares([ODD, "b"], [0.5, 0.5])
     assert ODD in plain(view_rows(layout, [(1, row(layout, ODD))], True))
 
 
 def test_a_row_shows_its_number_stars_and_all_probabilities(layout: Layout) -> None:
     html = view_rows(layout, [(1234, row(layout, "Fine.")), (1235, row(layout, "", None, "empty"))], True)
-    assert "1,234" in html and 'aria-label="4 of 5 stars"' in html and "3.7" in html and "its end was cut" in html
+    assert "1,234" in html and 'aria-label="4 of 5 stars"' in html and "3.7" in html and "its end was cut off" in html
     assert 'aria-label="1 star 10 %, 2 stars 10 %, 3 stars 10 %, 4 stars 60 %, 5 stars 10 %"' in html
-    bar = re.findall(r"<i style=\"width:([\d.]+)%;background:rgb\(([\d ]+)\)\">", html)
-    assert [float(width) for width, _ in bar] == [10, 10, 10, 60, 10] and len({colour for _, colour in bar}) == 5
-    assert "no prediction: empty" in html and ">Given<" in html
+    bar = re.findall(r'<i class="star-shade" style="width:([\d.]+)%;--at:([\d.]+)">', html)
+    assert [tuple(map(float, part)) for part in bar] == [(10, 0), (10, 0.25), (10, 0.5), (60, 0.75), (10, 1)]
+    assert "no prediction: empty" in html and ">True label<" in html
     long = view_rows(layout, [(1, row(layout, "x" * 5000))], True)
     assert "x" * (SHOWN_CHARACTERS - 1) + "…" in long and "x" * SHOWN_CHARACTERS not in long
-    assert view_rows(layout, [], True, "5 stars") == '<p class="quiet">5 stars: none.</p>' and "no more" in view_rows(
-        layout, [], False
-    )
-    assert "★★★★<" in view_symbols(4, 5) and "☆" in view_symbols(4, 5) and view_symbols(11, 12) == "11 of 12 "
+    assert view_rows(layout, [], True, "5 stars") == '<p class="quiet">5 stars: none.</p>'
+    assert "no more" in view_rows(layout, [], False) and "★★★★<" in html and ">☆<" in html
 
 
 def test_classes_that_are_no_stars_show_their_names(layout: Layout) -> None:
@@ -100,10 +97,11 @@ def test_classes_that_are_no_stars_show_their_names(layout: Layout) -> None:
     )
 
 
-def report(**changes: Any) -> dict[str, Any]:
+def report(**changes: Any) -> FileReport:
     bins = [{"lower": i / 10, "upper": (i + 1) / 10, "rows": i if i > 3 else 0} for i in range(10)]
     stars = [{"lower": 1 + i / 2, "upper": 1.5 + i / 2, "rows": i} for i in range(8)]
-    return {
+    fields = {
+        "file": "in.csv",
         "rows": 1200,
         "done": 1000,
         "classified": 990,
@@ -122,6 +120,7 @@ def report(**changes: Any) -> dict[str, Any]:
         "judged": "Not judged.",
         **changes,
     }
+    return FileReport.model_validate(fields)
 
 
 def test_the_summary_counts_everything() -> None:
@@ -135,9 +134,9 @@ def test_the_summary_counts_everything() -> None:
     assert "3 reviews are longer" in words and "A note." in words and "Expected stars" in words and "4.5 to 5" in words
     assert "40–50 %" in words and "30–40 %" not in words, "empty bins below the first are left out"
     assert "Expected stars" not in view_summary(report(expected_stars=[]))
-    ended = plain(view_ended("in.csv", "stopped", None, report()))
+    ended = plain(view_ended("in.csv", "stopped", "", report()))
     assert (
-        "990 of 1,200 rows classified in 100 s, 9.9 a second." in ended.replace("2 min", "100 s")
+        "990 of 1,200 rows classified in 100 s, 9.9 per second." in ended.replace("2 min", "100 s")
         and "the first 1,000 rows" in ended
     )
 
@@ -148,24 +147,24 @@ def test_the_files_own_labels_give_metrics_and_a_matrix() -> None:
         [3.0 if place == (label + (i % 7 == 0)) % 5 else 0.0 for place in range(5)] for i, label in enumerate(labels)
     ]
     metrics = judge(labels, np.array(logits), LABELS, True).to_dict()
-    html = view_judged(report(final={"test": metrics}, judged="Judged on 100 rows."))
+    html = view_metrics(report(final={"test": metrics}, judged="Judged on 100 rows."))
     assert (
         "85.0 %" in html
         and "Quadratic kappa" in html
         and re.search(r"\d\d\.\d % to \d\d\.\d %", html)
         and "Calibration error" in html
     )
-    cells = [int(text) for text in re.findall(r'title="\d+ of 20">(\d+)<', html)]
-    assert cells == [count for line in metrics["confusion"] for count in line] and html.count("judged-right") == 5
-    assert view_judged(report()) == '<p class="quiet">Not judged.</p>'
-    many = {"labels": [str(i) for i in range(21)], "confusion": [[0] * 21] * 21}
-    assert view_confusion(many, False) == ""
+    cells = [int(text) for text in re.findall(r'of 20 reviews">(\d+)<', html)]
+    assert cells == [count for line in metrics["confusion"] for count in line]
+    assert html.count("judged-cell judged-right") == 5
+    assert view_metrics(report()) == '<p class="quiet">Not judged.</p>'
+    assert view_confusion([str(i) for i in range(31)], [[0] * 31] * 31, False) == ""
 
 
 @pytest.mark.parametrize(
     ("state", "told", "position", "words"),
     [
-        ("queued", None, 2, "Number 2 in the waiting line"),
+        ("queued", None, 2, "Number 2 in the queue"),
         ("starting", None, None, "Starting"),
         (
             "running",

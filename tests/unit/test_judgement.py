@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from qlora_demo.cli import lines
+from qlora_demo.core.run_report import RunReport
 from qlora_demo.engine.classify import calibration
 from qlora_demo.engine.classify import metrics as evaluation
 from qlora_demo.engine.data import dataset
@@ -19,7 +20,7 @@ from qlora_demo.jobs.store import Job, Store
 from qlora_demo.services.app import Services
 from qlora_demo.ui.train import evaluation_report
 from qlora_demo.ui.train.evaluation_views import say, view_reliability
-from qlora_demo.ui.views import view_report
+from qlora_demo.ui.train.run_views import view_report
 
 ASSETS = Path(__file__).parents[2] / "assets"
 NAMES = ["1 star", "2 stars", "3 stars", "4 stars", "5 stars"]
@@ -163,11 +164,11 @@ def test_runs_without_much_of_a_report(
 
 
 def test_the_report_has_intervals_where_there_are_any(reports: tuple[dict[str, Any], dict[str, Any]]) -> None:
-    new, old = map(view_report, reports)
+    new, old = (view_report(RunReport.model_validate(report)) for report in reports)
     low, high = reports[0]["final"]["test"]["intervals"]["accuracy"]
-    assert f"<small>{100 * low:.0f}–{100 * high:.0f}</small>" in new and "by bootstrap" in new
+    assert f"<small>{100 * low:.0f}–{100 * high:.0f}</small>" in new and "(bootstrap)" in new
     assert "<small>" not in old and "bootstrap" not in old
-    started = view_report({**reports[0], "start": reports[0]["base"]})
+    started = view_report(RunReport.model_validate({**reports[0], "start": reports[0]["base"]}))
     assert "The adapter it started from" in started and "The adapter it started from" not in new
 
 

@@ -1,7 +1,5 @@
 """Rows of a classified file, a page at a time: read from the job's folder, all of them or those of a label or with some
 words.
-
-Knows neither page nor network.
 """
 
 from __future__ import annotations
@@ -12,41 +10,109 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
+
+from ...services.app import Services
 from ...storage.result_files import Layout, read_layout, read_rows
+from ..handlers import QUIET, Changes, handler
+from .file_views import view_rows
 
 PAGE_ROWS = 20
 EVERY, NONE = "All rows", "Rows without a prediction"
 
 
 @dataclass(frozen=True)
-class Found:
-    """A page of rows with their numbers (from 1); `more`: whether there is another page."""
+class RowsPage:
+    """Rows with their numbers (from 1); `more`: whether there is another page."""
 
     layout: Layout
     rows: list[tuple[int, dict[str, Any]]]
     more: bool
 
 
-def find_rows(folder: Path, label: str = EVERY, words: str = "", page: int = 0) -> Found | None:
+def find_rows(folder: Path, label: str = EVERY, words: str = "", page: int = 0) -> RowsPage | None:
     """Page `page` (from 0) of the rows with that label whose review holds `words`, whatever their case; None before
     there is a result.
     """
     try:
         layout = read_layout(folder)
-        rows = read_rows(folder)
-        fitting = ((at, row) for at, row in enumerate(rows, 1) if _asked_for(layout, label, words)(row))
-        found = list(islice(fitting, page * PAGE_ROWS, (page + 1) * PAGE_ROWS + 1))
+        matches = _matcher(layout, label, words)
+        rows = ((at, row) for at, row in enumerate(read_rows(folder), 1) if matches(row))
+        first = list(islice(rows, page * PAGE_ROWS, (page + 1) * PAGE_ROWS + 1))
     except (OSError, ValueError):
         return None
-    return Found(layout, found[:PAGE_ROWS], len(found) > PAGE_ROWS)
+    return RowsPage(layout, first[:PAGE_ROWS], len(first) > PAGE_ROWS)
 
 
-def _asked_for(layout: Layout, label: str, words: str) -> Callable[[dict[str, Any]], bool]:
-    wanted, sought = layout.added["label"], words.strip().casefold()
+def _matcher(layout: Layout, label: str, words: str) -> Callable[[dict[str, Any]], bool]:
+    column, sought = layout.added["label"], words.strip().casefold()
     texts = [name for name in (layout.places["title"], layout.places["text"]) if name]
 
-    def fits(row: dict[str, Any]) -> bool:
-        right = label == EVERY or row[wanted] == (None if label == NONE else label)
-        return right and (not sought or any(sought in str(row[name] or "").casefold() for name in texts))
+    def matches(row: dict[str, Any]) -> bool:
+        has_label = label == EVERY or row[column] == (None if label == NONE else label)
+        return has_label and (not sought or any(sought in str(row[name] or "").casefold() for name in texts))
 
-    return fits
+    return matches
+
+
+class RowsPanel:
+    """The rows of the job that the page follows; `followed`: the state with its id and key."""
+
+    def __init__(self, services: Services, followed: gr.State):
+        self._services, self._followed = services, followed
+        self._layout()
+        self._wire()
+
+    def _layout(self) -> None:
+        with gr.Column(visible=False, elem_id="classify-file-result") as self.panel:
+            with gr.Row(elem_classes="narrow-stack"):
+                options: dict[str, Any] = {"value": EVERY, "label": "Show", "elem_id": "classify-file-which"}
+                self.label = gr.Dropdown([EVERY], min_width=160, **options)
+                self.words = gr.Textbox(
+                    label="Containing (press Enter)",
+                    placeholder="battery",
+                    min_width=160,
+                    elem_id="classify-file-words",
+                )
+            self.rows = gr.HTML(elem_id="classify-file-rows")
+            with gr.Row():
+                self.previous = gr.Button("Previous rows", interactive=False, elem_id="classify-file-back")
+                self.next = gr.Button("Next rows", interactive=False, elem_id="classify-file-onward")
+            self.page = gr.State(0)
+
+    @property
+    def outputs(self) -> list[Any]:
+        """All components that `changes` may change."""
+        return [self.panel, self.label, self.rows, self.previous, self.next, self.page]
+
+    def _wire(self) -> None:
+        asked = [self._followed, self.label, self.words]
+        gr.on([self.label.input, self.words.submit], self.on_search, asked, self.outputs, **QUIET)
+        self.previous.click(self.on_previous, [*asked, self.page], self.outputs, **QUIET)
+        self.next.click(self.on_next, [*asked, self.page], self.outputs, **QUIET)
+
+    def changes(self, folder: Path, label: str = EVERY, words: str = "", page: int = 0) -> Changes:
+        """A page of the rows; {} before there are any."""
+        found = find_rows(folder, label, words, page)
+        if found is None or (not found.rows and label == EVERY and not words and not page):
+            return {}
+        return {
+            self.panel: gr.Column(visible=True),
+            self.label: gr.Dropdown([EVERY, *found.layout.labels, NONE], value=label),
+            self.rows: view_rows(found.layout, found.rows, not page, label),
+            self.previous: gr.Button(interactive=page > 0),
+            self.next: gr.Button(interactive=found.more),
+            self.page: page,
+        }
+
+    @handler
+    def on_search(self, followed: tuple[str, str], label: str, words: str, page: int = 0) -> Changes:
+        return self.changes(self._services.train.job(followed[0]).folder, label, words, page) or gr.skip()
+
+    @handler
+    def on_previous(self, followed: tuple[str, str], label: str, words: str, page: int) -> Changes:
+        return self.on_search(followed, label, words, max(0, page - 1))
+
+    @handler
+    def on_next(self, followed: tuple[str, str], label: str, words: str, page: int) -> Changes:
+        return self.on_search(followed, label, words, page + 1)

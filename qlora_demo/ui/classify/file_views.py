@@ -1,289 +1,188 @@
-"""A file of reviews as HTML: how it is read, how far classifying is, its rows with their stars, and what they come to.
-Pure.
-
-Every text is escaped here, and isolated: marks of writing direction in a review turn nothing else around. Knows no
-handler."""
+"""A file of reviews as HTML: how it is read, how far classifying is, its rows, and its report. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
-from typing import Any
+from typing import Any, NamedTuple
 
-from ...core.format import cut, duration, number, percent, shorten, size
+from ...core.file_report import FileReport
+from ...core.format import duration, metric, number, plural, share
 from ...core.names import METRICS
 from ...storage.result_files import PROBABILITY, Layout
-from ..views import metric_word
+from ..templating import render
+from ..views import view_confusion, view_quiet
 
-SHOWN_CHARACTERS, CELL_CHARACTERS = 600, 60
-MOST_CONFUSED = 20  # labels; more make no matrix that one could read
+SHOWN_CHARACTERS = 600  # of a review
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "pipes"}
-# From orange over grey to blue: the order is seen without telling red from green, on white and on black alike.
-SHADES = ((180, 83, 9), (240, 176, 96), (203, 206, 218), (150, 148, 240), (67, 56, 202))
-Row = Mapping[str, Any]
+FORMATS = {"csv": "text", "jsonl": "JSON lines", "json": "JSON", "parquet": "Parquet"}
+LINKS = {
+    "csv": ("CSV", "for spreadsheets; cells that would run as formulas are made harmless by an apostrophe"),
+    "jsonl": ("JSON Lines", "every cell as it was"),
+    "parquet": ("Parquet", "every cell as it was"),
+}
 
 
-def view_found(name: str, found: Mapping[str, Any]) -> str:
-    """A file before it is classified (engine/filing.preview): how it is read, and its first rows."""
-    columns, roles = (
-        found["columns"],
-        {found[f"{what}_column"]: what for what in ("label", "title", "text") if found[f"{what}_column"]},
+class RowView(NamedTuple):
+    """One row of the file. `number` from 1; `label` None: there is no prediction, because of `problem`."""
+
+    number: int
+    title: str
+    text: str
+    true: str
+    label: str | None
+    problem: str
+    stars: int | None
+    expected_stars: float | None
+    truncated: bool
+    shares: list[float]
+    words: str
+
+
+def view_preview(name: str, preview: Mapping[str, Any]) -> str:
+    """How the file is read, and its first rows; columns that have a role come first. `preview`: of classify_file."""
+    roles = {preview[f"{role}_column"]: role for role in ("label", "title", "text") if preview[f"{role}_column"]}
+    order = sorted(range(len(preview["columns"])), key=lambda at: preview["columns"][at] not in roles)
+    delimiter = preview["delimiter"]
+    parts = (
+        FORMATS.get(preview["kind"], preview["kind"]),
+        preview["encoding"],
+        f"columns separated by {DELIMITERS.get(delimiter, repr(delimiter))}" if delimiter else "",
+        "without a header" if preview["header"] is False else "",
     )
-    between = found["delimiter"]
-    how = [
-        {"csv": "text", "jsonl": "JSON lines", "json": "JSON", "parquet": "Parquet"}.get(found["kind"], found["kind"]),
-        found["encoding"] or "",
-        f"columns between {DELIMITERS.get(between, repr(between))}" if between else "",
-        "without a header" if found["header"] is False else "",
-    ]
-    heads = "".join(
-        f"<th scope='col'>{_typed(shorten(column, CELL_CHARACTERS))}<small>{roles.get(column, '')}</small></th>"
-        for column in columns
-    )
-    cells = [[f"<td>{_typed(shorten(cell, CELL_CHARACTERS))}</td>" for cell in row] for row in found["rows"]]
-    rows = "".join(f"<tr>{''.join(row)}</tr>" for row in cells)
-    notes = "".join(f"<li>{escape(note)}</li>" for note in found["notes"])
-    return (
-        f'<p class="quiet"><strong>{_typed(name)}</strong>: {escape(", ".join(filter(None, how)))}; its first'
-        ' rows:</p><div class="scroll" tabindex="0" role="region" aria-label="First rows of the file"><table'
-        f' class="plain file-first"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
-        + (f'<ul class="notices">{notes}</ul>' if notes else "")
+    return render(
+        "classify/preview.html.jinja",
+        name=name,
+        format=", ".join(filter(None, parts)),
+        columns=[preview["columns"][at] for at in order],
+        rows=[[row[at] for at in order] for row in preview["rows"]],
+        roles=roles,
+        notes=preview["notes"],
     )
 
 
-def view_progress(name: str, state: str, told: Mapping[str, Any] | None, position: int | None) -> str:
-    """How far a job is: its last phase, as a sentence and a bar. `position`: in the waiting line, None where it does
-    not wait.
+def view_progress(name: str, state: str, phase: Mapping[str, Any] | None, position: int | None) -> str:
+    """How far a job is: its last phase, as a sentence and a bar. `position`: in the queue, None where it does not
+    wait.
     """
-    share = told["progress"] if told and told["progress"] is not None else 0.0
     if position:
-        words = f"Number {position} in the waiting line: a run has the device."
-    elif told is None:
-        words = "Starting: the process of the job imports torch, which takes a few seconds."
+        words = f"Number {position} in the queue: a run is using the device."
+    elif phase is None:
+        words = "Starting: the job's process imports torch, which takes a few seconds."
     else:
-        words = f"{told['name'].capitalize()}: {told['detail']}"
+        words = f"{phase['name'].capitalize()}: {phase['detail']}"
     if state == "stopping":
         words = f"Stopping; what is done is kept. {words}"
-    return (
-        f'<p class="file-status"><span class="badge" data-state="{escape(state)}">{escape(state)}</span>'
-        f' {_typed(name)}</p><div class="meter" role="progressbar" aria-label="Rows classified" aria-valuemin="0"'
-        f' aria-valuemax="100" aria-valuenow="{100 * share:.0f}"><div style="width:{100 * share:.1f}%"></div></div><p'
-        f' class="quiet">{escape(words)}</p>'
-    )
+    progress = (phase or {}).get("progress") or 0.0
+    return render("classify/status.html.jinja", name=name, state=state, words=words, share=progress, is_problem=False)
 
 
-def view_ended(name: str, state: str, error: str | None, report: Mapping[str, Any] | None) -> str:
+def view_ended(name: str, state: str, error: str, report: FileReport | None) -> str:
     """How a job ended, in one or two sentences."""
-    badge = (
-        f'<p class="file-status"><span class="badge" data-state="{escape(state)}">{escape(state)}</span>'
-        f" {_typed(name)}</p>"
-    )
     if report is None:
-        return f'{badge}<p class="problem">{escape(error or f"The job ended as {state}, before it had a result.")}</p>'
-    told = f"{report['classified']:,} of {report['rows']:,} rows classified in {duration(report['seconds'])}"
-    stopped = f" Stopped on request: the first {report['done']:,} rows are in the result." if report["stopped"] else ""
-    rate = f"{report['reviews_per_second']:g} a second"
-    return f'{badge}<p class="quiet">{escape(f"{told}, {rate}.{stopped}")}</p>'
+        words = error or f"The job ended as {state}, before it had a result."
+    else:
+        words = (
+            f"{report.classified:,} of {report.rows:,} rows classified in {duration(report.seconds)},"
+            f" {report.reviews_per_second:g} per second."
+        )
+        if report.stopped:
+            words += f" Stopped on request: the first {report.done:,} rows are in the result."
+    is_problem = report is None
+    return render("classify/status.html.jinja", name=name, state=state, words=words, share=None, is_problem=is_problem)
 
 
-def view_links(links: Mapping[str, str]) -> str:
-    """`links`: addresses by kind of file."""
-    titles = {
-        "csv": ("CSV", "for spreadsheets; cells that would run as formulas are made harmless by an apostrophe"),
-        "jsonl": ("JSON Lines", "every cell as it was"),
-        "parquet": ("Parquet", "every cell as it was"),
-    }
-    items = "".join(
-        f'<a href="{escape(address)}" download class="file-link" title="{titles[kind][1]}">{titles[kind][0]}</a>'
-        for kind, address in links.items()
-    )
-    return f'<p class="file-links"><span>Download with all columns:</span>{items}</p>' if links else ""
+def view_links(addresses: Mapping[str, str]) -> str:
+    """`addresses`: by kind of file."""
+    links = [(LINKS[kind][0], address, LINKS[kind][1]) for kind, address in addresses.items()]
+    return render("classify/links.html.jinja", links=links) if links else ""
 
 
-def view_doomed_file(name: str, size_bytes: int) -> str:
-    """What deleting a file's job would remove, so that one can say no."""
-    return (
-        f'<p class="ask">Delete <strong>{escape(name)}</strong> as it was sent, and its results, {size(size_bytes)} in'
-        " all? What you have downloaded stays yours.</p>"
-    )
+def view_delete_file(name: str, size_bytes: int) -> str:
+    """What deleting a file's job would remove, asked before it happens."""
+    return render("classify/delete_file.html.jinja", name=name, size_bytes=size_bytes)
 
 
-def view_deleted(name: str) -> str:
-    """That nothing is left of it here."""
-    return f'<p class="quiet" role="status">{escape(name)} and its results are deleted.</p>'
-
-
-def view_rows(layout: Layout, rows: Sequence[tuple[int, Row]], first_page: bool, what: str = "") -> str:
-    """Rows with their numbers (from 1): the review, its stars and the bar of its probabilities. `what`: which rows were
-    asked for.
+def view_rows(layout: Layout, rows: Sequence[tuple[int, Mapping[str, Any]]], first_page: bool, what: str = "") -> str:
+    """Rows with their numbers (from 1): the review, its stars and the bar of its probabilities. `what`: the rows that
+    were asked for.
     """
     if not rows:
-        return f'<p class="quiet">{escape(what or "No row")}: {"none" if first_page else "no more"}.</p>'
-    true = layout.places["label"]
-    names = ("Review", "Given", "Stars") if true else ("Review", "Stars")
-    head = "<th scope='col' class='number'>Row</th>" + "".join(f"<th scope='col'>{name}</th>" for name in names)
-    body = "".join(_row(layout, at, row) for at, row in rows)
-    keys = "".join(
-        f'<span><i style="{_shade(i, len(layout.labels))}"></i>{_typed(label)}</span>'
-        for i, label in enumerate(layout.labels)
-    )
-    return (
-        f'<table class="plain file-rows"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p'
-        f' class="legend">{keys}</p>'
+        return view_quiet(f"{what or 'No row'}: {'none' if first_page else 'no more'}.")
+    return render(
+        "classify/rows.html.jinja",
+        labels=layout.labels,
+        has_true=bool(layout.places["label"]),
+        rows=[_row(layout, at, row) for at, row in rows],
+        longest=SHOWN_CHARACTERS,
     )
 
 
-def _row(layout: Layout, at: int, row: Row) -> str:
-    places, added = layout.places, layout.added
-    title, text = (_words(row.get(places[what])) if places[what] else "" for what in ("title", "text"))
-    head = f"<strong dir='auto'>{_typed(shorten(title, CELL_CHARACTERS * 2))}</strong> " if title else ""
-    review = head + _typed(cut(text, SHOWN_CHARACTERS))
-    true = (
-        f"<td class='file-true'>{_typed(shorten(_words(row.get(places['label'])), 30))}</td>" if places["label"] else ""
+def _row(layout: Layout, at: int, row: Mapping[str, Any]) -> RowView:
+    title, text, true = (_text(row.get(layout.places[role])) for role in ("title", "text", "label"))
+    added = {what: row.get(name) for what, name in layout.added.items()}
+    shares = [float(added[f"{PROBABILITY}{label}"] or 0) for label in layout.labels]
+    words = ", ".join(f"{label} {share(value)}" for label, value in zip(layout.labels, shares, strict=True))
+    return RowView(
+        number=at,
+        title=title,
+        text=text,
+        true=true,
+        label=added["label"],
+        problem=str(added["problem"] or "unknown"),
+        stars=added["stars"],
+        expected_stars=added["expected_stars"],
+        truncated=bool(added["truncated"]),
+        shares=shares,
+        words=words,
     )
-    label = row.get(added["label"])
-    if label is None:
-        answer = f'<span class="file-none">no prediction: {escape(str(row.get(added["problem"]) or "unknown"))}</span>'
-    else:
-        shares = [float(row[added[f"{PROBABILITY}{name}"]]) for name in layout.labels]
-        stars, expected = row.get(added["stars"]), row.get(added["expected_stars"])
-        said = (
-            f"{view_symbols(int(stars), len(layout.labels))}<b>{expected:.1f}</b>"
-            if stars is not None
-            else f"<b>{_typed(label)}</b>"
-        )
-        end = "<small>its end was cut</small>" if row.get(added["truncated"]) else ""
-        answer = f'<span class="file-stars">{said}</span>{view_shares(layout.labels, shares)}{end}'
-    text_cell = f"<td class='file-text' dir='auto'>{review}</td>"
-    return f"<tr><td class='number'>{at:,}</td>{text_cell}{true}<td class='file-answer'>{answer}</td></tr>"
 
 
-def view_symbols(stars: int, most: int) -> str:
-    """★★★☆☆, read aloud as a number; of more than ten the number alone."""
-    if most > 10:
-        return f"{stars} of {most} "
-    drawn = f'{"★" * stars}<span class="file-empty">{"☆" * (most - stars)}</span>'
-    return f'<span role="img" aria-label="{stars} of {most} stars">{drawn}</span>'
+def _text(cell: Any) -> str:
+    return "" if cell is None else str(cell)
 
 
-def view_shares(labels: Sequence[str], shares: Sequence[float]) -> str:
-    """The probabilities as one bar, a segment for each label from the first to the last."""
-    told = ", ".join(f"{label} {100 * share:.0f} %" for label, share in zip(labels, shares, strict=True))
-    parts = "".join(
-        f'<i style="width:{100 * share:.1f}%;{_shade(i, len(labels))}"></i>' for i, share in enumerate(shares)
-    )
-    return f'<span class="file-bar" role="img" aria-label="{escape(told)}" title="{escape(told)}">{parts}</span>'
-
-
-def view_summary(report: Mapping[str, Any]) -> str:
-    """What a classified file comes to: counts by label, expected stars, certainty; and rows that have no prediction, or
-    are not there.
+def view_summary(report: FileReport) -> str:
+    """Counts of a classified file by label, expected stars and certainty; and rows that have no prediction, or are
+    missing.
     """
-    labels = [(label, rows) for label, rows in report["by_label"].items()]
-    stars = [(f"{one['lower']:g} to {one['upper']:g}", one["rows"]) for one in report["expected_stars"]]
-    sure = [(f"{100 * one['lower']:.0f}–{100 * one['upper']:.0f} %", one["rows"]) for one in report["certainty"]]
-    lowest = next((i for i, (_, rows) in enumerate(sure) if rows), 0)
-    figures = [("Rows by label", labels), ("Expected stars", stars), ("How sure (likeliest label)", sure[lowest:])]
-    drawn = "".join(_bars(title, bars) for title, bars in figures if any(rows for _, rows in bars))
-    missing = [
-        f"{_count(rows)} without a prediction: {reason}." for reason, rows in report["without_prediction"].items()
+    stars = [(f"{one.lower:g} to {one.upper:g}", one.rows) for one in report.expected_stars]
+    sure = [(f"{100 * one.lower:.0f}–{share(one.upper)}", one.rows) for one in report.certainty]
+    lowest = next((at for at, (_, rows) in enumerate(sure) if rows), 0)
+    figures = (
+        ("Rows by label", list(report.by_label.items())),
+        ("Expected stars", stars),
+        ("Confidence (most likely label)", sure[lowest:]),
+    )
+    filled = [
+        (title, bars, max(rows for _, rows in bars), sum(rows for _, rows in bars))
+        for title, bars in figures
+        if any(rows for _, rows in bars)
     ]
-    skipped = [
-        f"{_count(item['rows'])} left out, because of {item['reason']} "
-        f"(line {', '.join(f'{line:,}' for line in item['first_lines'])})."
-        for item in report["skipped"]
-    ]
-    ends = (
-        [f"{report['truncated']:,} reviews are longer than the adapter reads; their ends were cut off."]
-        if report["truncated"]
-        else []
-    )
-    notes = "".join(f"<li>{escape(note)}</li>" for note in (*missing, *skipped, *ends, *report["notes"]))
-    return f'<div class="file-figures">{drawn}</div>' + (f'<ul class="notices">{notes}</ul>' if notes else "")
+    return render("classify/summary.html.jinja", figures=filled, notes=[*_gaps(report), *report.notes])
 
 
-def view_judged(report: Mapping[str, Any]) -> str:
-    """The predictions against the right labels of the file: metrics with their intervals, and the confusion matrix."""
-    metrics = report["final"].get("test")
-    if not metrics:
-        return f'<p class="quiet">{escape(report["judged"])}</p>'
-    rows = "".join(
-        f"<tr><th scope='row'>{title}</th><td class='number'>{metric_word(metrics[name], form)}</td>"
-        f"<td class='number'>{_ends(metrics['intervals'].get(name), form)}</td></tr>"
-        for name, (title, form) in METRICS.items()
-        if metrics[name] is not None
-    )
-    calibration = (
-        "<tr><th scope='row'>Calibration error</th><td"
-        f" class='number'>{number(metrics['calibration']['ece'])}</td><td></td></tr>"
-    )
-    return (
-        f'<h3>Against the file\'s own labels</h3><p class="quiet">{escape(report["judged"])}</p><div'
-        ' class="file-judged">'
-        "<table class='plain'><thead><tr><td></td><th scope='col' class='number'>Measured</th><th scope='col'"
-        " class='number'>95 % interval"
-        f"</th></tr></thead><tbody>{rows}{calibration}</tbody></table>{view_confusion(metrics, report['ordinal'])}</div>"  # noqa: E501
-    )
+def _gaps(report: FileReport) -> list[str]:
+    """What is missing in the result, or cut."""
+    gaps = [f"{plural(rows, 'row')} without a prediction: {why}." for why, rows in report.without_prediction.items()]
+    for skipped in report.skipped:
+        lines = ", ".join(f"{line:,}" for line in skipped.first_lines)
+        gaps.append(f"{plural(skipped.rows, 'row')} left out, because of {skipped.reason} (line {lines}).")
+    if report.truncated:
+        gaps.append(f"{report.truncated:,} reviews are longer than the adapter reads; their ends were cut off.")
+    return gaps
 
 
-def view_confusion(metrics: Mapping[str, Any], ordinal: bool) -> str:
-    """The confusion matrix: right answers in one hue, wrong ones in another, deeper the more stars they are off."""
-    labels, most = metrics["labels"], len(metrics["labels"]) - 1
-    if len(labels) > MOST_CONFUSED:
-        return ""
-
-    def cell(right: int, guess: int, count: int, rows: int) -> str:
-        off = abs(right - guess)
-        kind = ("judged-wrong" if off else "judged-right") if count else ""
-        depth = 30 if not off else 12 + 33 * (off - 1) / (most - 1) if ordinal and most > 1 else 25
-        return (
-            f'<td><span class="judged-cell {kind}" style="--depth:{depth:.0f}%" title="{count:,} of {rows:,}">{count:,}'
-            f'<i style="width:{100 * count / max(rows, 1):.1f}%"></i></span></td>'
-        )
-
-    heads = "".join(f"<th scope='col'>{_typed(label)}</th>" for label in labels)
-    body = "".join(
-        "<tr><th"
-        f" scope='row'>{_typed(label)}</th>{''.join(cell(i, j, count, sum(counts)) for j, count in enumerate(counts))}</tr>"  # noqa: E501
-        for i, (label, counts) in enumerate(zip(labels, metrics["confusion"], strict=True))
-    )
-    return (
-        '<div class="scroll"><table class="judged-matrix"><caption>A row: the reviews of one label in the file. Its'
-        " columns: what they were"
-        f" called.</caption><thead><tr><td></td>{heads}</tr></thead><tbody>{body}</tbody></table></div>"
-    )
-
-
-def _bars(title: str, bars: Sequence[tuple[str, int]]) -> str:
-    most, total = max(rows for _, rows in bars), sum(rows for _, rows in bars)
-    lines = "".join(
-        f"<tr><th scope='row'>{_typed(name)}</th><td><i style='width:{100 * rows / most:.1f}%'></i></td>"
-        f"<td class='number'>{rows:,}</td><td class='number'>{percent(rows / total)}</td></tr>"
-        for name, rows in bars
-    )
-    return f'<table class="file-bars"><caption>{title}</caption><tbody>{lines}</tbody></table>'
-
-
-def _count(rows: int) -> str:
-    return f"{rows:,} row{'s' * (rows != 1)}"
-
-
-def _ends(ends: Sequence[float] | None, form: str) -> str:
-    return f"{metric_word(ends[0], form)} to {metric_word(ends[1], form)}" if ends else ""
-
-
-def _shade(place: int, labels: int) -> str:
-    """The segment's colour, as in the pinned reviews."""
-    at = place / max(labels - 1, 1) * (len(SHADES) - 1)
-    low = min(int(at), len(SHADES) - 2)
-    mixed = (round(a + (at - low) * (b - a)) for a, b in zip(SHADES[low], SHADES[low + 1], strict=True))
-    return f"background:rgb({' '.join(map(str, mixed))})"
-
-
-def _words(value: Any) -> str:
-    return "" if value is None else str(value)
-
-
-def _typed(text: str) -> str:
-    """A text of somebody else's, shown as it was typed."""
-    return f'<bdi class="file-typed">{escape(str(text))}</bdi>'
+def view_metrics(report: FileReport) -> str:
+    """The predictions against the true labels of the file: metrics with their intervals, and the confusion matrix."""
+    test = report.final.get("test")
+    if not test:
+        return view_quiet(report.judged)
+    rows = []
+    for name, (title, form) in METRICS.items():
+        value, ends = getattr(test, name), test.intervals.get(name)
+        if value is not None:
+            rows.append((title, metric(value, form), " to ".join(metric(end, form) for end in ends) if ends else ""))
+    if test.calibration:
+        rows.append(("Calibration error", number(test.calibration.ece), ""))
+    confusion = view_confusion(test.labels, test.confusion, report.ordinal)
+    return render("classify/metrics.html.jinja", report=report, rows=rows, confusion=confusion)

@@ -1,12 +1,7 @@
 // The pinned reviews of one run: for each the shares of its labels over the steps, as bands that fill 100 %.
 // `scorings`: [number of the review, step, expected rank from 1, probability of each label]. Text goes in as textContent only.
-// From orange over grey to blue: the order is seen without telling red from green, on white and on black alike.
-const SHADES = [[180, 83, 9], [240, 176, 96], [203, 206, 218], [150, 148, 240], [67, 56, 202]];
-
-function shadeOf(n, labels) {
-  const at = labels > 1 ? n / (labels - 1) * (SHADES.length - 1) : 0, low = Math.min(Math.floor(at), SHADES.length - 2);
-  return `rgb(${SHADES[low].map((value, i) => Math.round(value + (at - low) * (SHADES[low + 1][i] - value))).join(" ")})`;
-}
+// Where label number n stands on the scale of stars, from 0 to 1; the style sheet has the colours.
+const placeOf = (n, labels) => (labels > 1 ? n / (labels - 1) : 0).toFixed(3);
 
 function pinnedReviews(container) {
   let reviews = [];
@@ -26,8 +21,8 @@ function pinnedReviews(container) {
   function add([, text, labels]) {
     if (!reviews.length) {
       const keys = labels.map((label, n) => {
-        const swatch = make("i", "");
-        swatch.style.background = shadeOf(n, labels.length);
+        const swatch = make("i", "star-shade");
+        swatch.style.setProperty("--at", placeOf(n, labels.length));
         return make("span", "", swatch, label);
       });
       container.append(make("h3", "", "Pinned reviews"), make("p", "legend", ...keys));
@@ -67,7 +62,7 @@ function pinnedReviews(container) {
     const bands = labels.map((label, n) => {
       const roof = drawn.map(([, row], i) => floor[i] + 100 * row[2 + n] / whole[i]);
       const corner = (heights) => drawn.map(([at], i) => `${at},${(100 - heights[i]).toFixed(2)}`);
-      const band = draw("polygon", { points: [...corner(floor), ...corner(roof).reverse()].join(" "), fill: shadeOf(n, labels.length) });
+      const band = draw("polygon", { points: [...corner(floor), ...corner(roof).reverse()].join(" "), class: "star-shade", style: `--at:${placeOf(n, labels.length)}` });
       floor = roof;
       return band;
     });

@@ -13,7 +13,7 @@ from ...jobs.queue import LONGEST_NAME
 from ...services.app import Services
 from ..handlers import shown
 from ..queries import key_of
-from ..views import view_doomed
+from .run_views import view_delete_run
 
 Changes = dict[Any, Any]
 
@@ -54,7 +54,7 @@ def build_run_tools(
     def on_delete(live: str) -> list[Any]:
         """Asks first, and says what would go."""
         job = services.train.job(live)
-        return [gr.Group(visible=True), view_doomed(job.summary(), job.size_bytes())]
+        return [gr.Group(visible=True), view_delete_run(job.summary()["name"] or live, job.size_bytes())]
 
     @shown
     def on_really(live: str, keys: dict[str, str]) -> Changes:

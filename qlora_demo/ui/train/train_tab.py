@@ -17,18 +17,20 @@ from ...core.errors import DemoError, SettingsError
 from ...core.format import describe_changes
 from ...core.presets import PRESETS
 from ...core.records import Download
+from ...core.run_report import RunReport
 from ...host.environment import duplicate_address
 from ...host.limits import describe
 from ...jobs.store import Job
 from ...services.app import Services
 from ..handlers import shown, visitor
 from ..queries import as_keys, key_of
-from ..views import view_downloads, view_limits, view_problems, view_report
+from ..views import view_downloads, view_limits, view_problems
 from .compare_panel import build_compare_panel
 from .evaluation_report import judgement
 from .form import TYPED, build_form, form_values, keep_in_browser, problems_list
 from .live_plot import live_plot
 from .run_tools import Changes, build_run_tools, run_choices
+from .run_views import view_report
 
 # What a fresh adapter must have in common with the one it starts from, and what goes with it.
 INHERITED = ("model", "revision", "precision", "rank", "alpha", "targets", "max_length")
@@ -93,7 +95,7 @@ def build_train_tab(
 
     def show(job: Job, known: Any = None) -> Changes:
         """All that the page shows of a run; `known`: the keys that this browser has."""
-        state, found = job.state(), job.report()
+        state, found = job.state(), job.report(RunReport)
         ended = state.is_final
         suggested = services.train.suggestion(job.id, key_of(known, job.id)) if ended else None
         return {
