@@ -16,33 +16,40 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from . import engine
+from .core.cancellation import DownloadStopped
 from .core.config import RunConfig
 from .core.errors import DemoError, MemoryRanOut, is_disk_full, is_out_of_memory
-from .core.records import Columns, Evaluation, Event, Phase, Resumed, Step
-from .core.requests import ClassifyRequest, MemoryRequest
-from .engine import importing, quiet
+from .core.records import Evaluation, Event, Phase, Resumed, Step
+from .core.requests import ClassifyRequest, MemoryRequest, MergeRequest
+from .host.host import Host
 from .jobs import fresh_process, queue
 from .jobs.state import Heartbeat, StateWriter
 from .jobs.store import EventWriter, Job, Store
 from .services.memory import report_memory
-from .storage import result_files
+from .services.publish import PublishService
+from .storage import packs, result_files
 
-ADVICE = {
-    "train": "halve the batch size, lower the maximum length, turn on gradient checkpointing, or take a smaller model",
-    "memory": "leave out the largest stages (fp32 first), or take a smaller model",
-    "classify": "take an adapter of a smaller model",
-}
 NICENESS = (
     5  # the page goes first: without it, who types waits for a run that trains on the same cores (benchmarks/typing.md)
 )
 PROOF_SECONDS = 1800  # a large model is loaded from a slow disk
-AGAIN = {"train": "resume the run", "memory": "measure again", "classify": "classify the file again"}
 DELETED = "The run's folder was deleted, so the work on it ends."
 REMOVE = "import shutil, sys; shutil.rmtree(sys.argv[1], ignore_errors=True); sys.exit(2)"
 log = logging.getLogger("qlora_demo.worker")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of job. work: "done" or "stopped" is how it ended; advice, again: where memory or the disk ran out."""
+
+    work: Callable[[Job, Recorder], str]
+    advice: str
+    again: str
 
 
 class Recorder:
@@ -130,7 +137,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Work on the job in the folder given; 0 done or stopped, 1 failed, 2 not this process's job."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     log.setLevel(logging.INFO)
-    quiet()
+    engine.quiet()
     asked = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: asked.set())
@@ -179,17 +186,20 @@ def _outcome(job: Job, kind: str, recorder: Recorder) -> tuple[str, str | None, 
     try:
         if recorder.should_stop():
             return "stopped", None, None
-        return KINDS[kind](job, recorder), None, None
+        return KINDS[kind].work(job, recorder), None, None
+    except DownloadStopped:
+        return "stopped", None, None
     except MemoryRanOut as error:
         return "failed", str(error), error.suggestion or None
     except DemoError as error:
-        # By name: importing the class would import the Hub's client.
-        if type(error).__name__ == "DownloadStopped":
-            return "stopped", None, None
         return "failed", str(error), None
     except BaseException as error:  # whatever it was, the job must not end without a word
         log.exception("The job failed")
-        return "failed", explain(error, ADVICE[kind], "in worker.log in the run's folder", AGAIN[kind]), None
+        return (
+            "failed",
+            explain(error, KINDS[kind].advice, "in worker.log in the run's folder", KINDS[kind].again),
+            None,
+        )
 
 
 def explain(
@@ -209,10 +219,10 @@ def explain(
 
 
 def _train(job: Job, recorder: Recorder) -> str:
-    with importing():
-        from .engine.train import run
-        from .engine.train.checkpoints import last_checkpoint
-        from .hub.card import write_card
+    engine.load()
+    from .engine.train import run
+    from .engine.train.checkpoints import last_checkpoint
+    from .hub.card import write_card
 
     if last_checkpoint(job.folder) is None and any(event["event"] == "step" for event in job.events()):
         recorder.emit(Resumed(0))  # a start of which nothing but its events is left
@@ -228,30 +238,22 @@ def _measure(job: Job, recorder: Recorder) -> str:
 
 
 def _classify(job: Job, recorder: Recorder) -> str:
-    with importing():
-        from .engine.classify import classifier as inference
-        from .engine.classify import classify_file, exporting
-    asked = ClassifyRequest.read(job.settings())
+    engine.load()
+    from .engine.classify import classify_file, exporting
+    from .engine.classify.classifier import Classifier
+
+    request = ClassifyRequest.read(job.settings())
     recorder.emit(Phase("load", "loading the adapter and its base"))
-    classifier = inference.Classifier(asked.adapter, runs_home=job.folder.parent, restored=True)
-    columns = Columns(
-        text=asked.text_column,
-        title=asked.title_column,
-        label=asked.label_column,
-        encoding=asked.encoding,
-        delimiter=asked.delimiter,
-        header=asked.header,
-    )
     report = classify_file.classify_file(
-        Path(asked.file),
-        columns,
-        classifier,
+        Path(request.file),
+        request.columns(),
+        Classifier(request.adapter, runs_home=job.folder.parent, restored=True),
         job.folder,
-        base=asked.base,
-        calibrated=asked.calibrated,
+        base=request.base,
+        calibrated=request.calibrated,
         emit=recorder.emit,
         should_stop=recorder.should_stop,
-        adapter=asked.adapter,
+        adapter=request.adapter,
     )
     recorder.emit(Phase("write", "writing the result as CSV and Parquet"))
     exporting.write_csv(job.folder, job.folder / result_files.CSV, mark=True)
@@ -260,13 +262,40 @@ def _classify(job: Job, recorder: Recorder) -> str:
     return "stopped" if report.stopped else "done"
 
 
+def _merge(job: Job, recorder: Recorder) -> str:
+    def on_progress(text: str, share: float | None) -> None:
+        if recorder.should_stop():
+            raise DownloadStopped("Merging was stopped.")
+        recorder.emit(Phase("merge", text, share))
+
+    request, store = MergeRequest.read(job.settings()), Store(job.folder.parent)
+    path = packs.new_place(store.home) / request.name
+    try:
+        export = PublishService(Host(store)).export(request.adapter, path, merged=True, on_progress=on_progress)
+    except BaseException:
+        shutil.rmtree(path.parent, ignore_errors=True)
+        raise
+    pack = packs.Pack(place=path.parent.name, name=path.name, size_bytes=path.stat().st_size, merging=export.merging)
+    _write_report(job, pack.to_json())
+    return "done"
+
+
 def _write_report(job: Job, report: str) -> None:
     draft = job.folder / ".report.json"
     draft.write_text(report, encoding="utf-8")
     draft.replace(job.folder / "report.json")
 
 
-KINDS: dict[str, Callable[[Job, Recorder], str]] = {"train": _train, "memory": _measure, "classify": _classify}
+KINDS = {
+    "train": Kind(
+        _train,
+        "halve the batch size, lower the maximum length, turn on gradient checkpointing, or take a smaller model",
+        "resume the run",
+    ),
+    "memory": Kind(_measure, "leave out the largest stages (fp32 first), or take a smaller model", "measure again"),
+    "classify": Kind(_classify, "take an adapter of a smaller model", "classify the file again"),
+    "merge": Kind(_merge, "merge on a larger machine", "merge again"),
+}
 
 
 if __name__ == "__main__":

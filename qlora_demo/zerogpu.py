@@ -40,10 +40,10 @@ def launcher() -> Launch:
 def start_in_gpu_call(folder: Path, *, call: GpuCall) -> int:
     """Begins the GPU call that works on the job in `folder`; the worker writes its own pid once it runs.
 
-    A file is classified by a process beside, on the CPU: it may take longer than any quota.
+    Files are classified, and models merged, by a process beside, on the CPU: it may take longer than any quota.
     """
     state = read_state(folder)
-    if state is not None and state.kind == "classify":
+    if state is not None and state.kind in ("classify", "merge"):
         return start_worker(folder)
     # The request's context holds the visitor's token: without it the quota would be the Space's.
     context = contextvars.copy_context()

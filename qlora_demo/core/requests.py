@@ -114,6 +114,19 @@ class ClassifyRequest(Settings):
         )
 
 
+class MergeRequest(Settings):
+    """Which adapter is merged with its base, into a zip of that name."""
+
+    adapter: str = Field(
+        "sample",
+        min_length=1,
+        max_length=400,
+        title="Adapter",
+        description="`sample` (the shipped one), a run's id, or a local folder.",
+    )
+    name: str = Field("merged.zip", pattern=r"^[\w.-]+\.zip$", max_length=120, title="Name", description="Of the zip.")
+
+
 @dataclass(frozen=True)
 class DataRequest(Columns):
     """Which reviews, and how they are to be read.

@@ -109,8 +109,8 @@ class Host(Access):
         packs.sweep(self.home, now)
         before = (time.time() if now is None else now) - uploads.KEPT_SECONDS
         if self.public:
-            for job, state in self.store.states("classify"):
-                if state.is_final and (state.ended or state.created) < before:
+            for job, state in self.store.states():
+                if state.kind in ("classify", "merge") and state.is_final and (state.ended or state.created) < before:
                     queue.delete(self.store, job.id)
 
     def _check_upload(self, field: str, path: str) -> None:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EventWriter", "Heartbeat", "Job", "JobState", "Kind", "StateWriter", "Store", "to_json"]
 
-Kind = Literal["train", "memory", "classify"]
+Kind = Literal["train", "memory", "classify", "merge"]
 AnyReport = TypeVar("AnyReport", bound="Report")
 
 _ID = re.compile(r"\d{8}-\d{6}-[a-z0-9]{4,12}")

@@ -9,10 +9,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
-import sys
 import tempfile
-import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +19,9 @@ from .. import engine
 from ..core.cancellation import DownloadStopped, OnProgress, ShouldStop, never, unheard
 from ..core.errors import AdapterError, DemoError, HubError, RunError, SettingsError, is_disk_full
 from ..core.names import SAMPLE
-from ..host.environment import ROOT
+from ..core.requests import MergeRequest
 from ..host.host import Host
+from ..jobs import queue
 from ..storage.packs import Pack, Publication, Published, PublishedFile, new_place
 
 COMPARED_ROWS = 200  # test reviews on which a merged model is held against its adapter
@@ -125,42 +124,31 @@ class PublishService:
             finally:
                 shutil.rmtree(made.folder, ignore_errors=True)
 
-    def merge(self, adapter: str, *, on_progress: OnProgress = unheard, should_stop: ShouldStop = never) -> Pack:
-        """The merged FP16 model as a zip. A process of its own makes it, and gives the memory back; stopped,
-        HubError.
-        """
-        found, place = self._adapter(adapter), self._new_place()
-        path = place / f"{_file_name(adapter)}-merged.zip"
-        command = [
-            sys.executable,
-            "-m",
-            "qlora_demo",
-            "export",
-            str(found),
-            "--merged",
-            "--output",
-            str(path),
-            "--json",
-        ]
-        with self._host.turn("merge"), (place / "log").open("w+") as log:
-            process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True)
+    def merge(
+        self, adapter: str, visitor: str = "", *, on_progress: OnProgress = unheard, should_stop: ShouldStop = never
+    ) -> Pack:
+        """The merged FP16 model as a zip, made by a job, which gives its memory back; stopped, HubError."""
+        request = MergeRequest(adapter=str(self._adapter(adapter)), name=f"{_file_name(adapter)}-merged.zip")
+        store, stopping = self._host.store, False
+        with self._host.turn("merge"):
+            job = store.job(self._host.submit("merge", request.to_dict(), visitor, beside=True).run)
             try:
-                while process.poll() is None:
-                    lines = (place / "log").read_text().splitlines()
-                    on_progress(lines[-1] if lines else "starting", None)
-                    if should_stop():
-                        raise HubError("Merging was stopped; nothing was kept.")
-                    time.sleep(0.3)
-                if process.returncode:
-                    lines = (place / "log").read_text().splitlines()
-                    raise AdapterError(lines[-1] if lines else "Merging failed without a word; try again.")
-                assert process.stdout is not None
-                return self._told(path, json.loads(process.stdout.read())["merging"])
+                for events in queue.follow(store, job):
+                    for event in events:
+                        if event["event"] == "phase":
+                            on_progress(event["detail"], event["progress"])
+                    if should_stop() and not stopping:
+                        stopping = True
+                        queue.stop(store, job.id)
+                state, pack = job.state(), job.report(Pack)
             finally:
-                process.kill()
-                process.wait()
-                if process.returncode:
-                    shutil.rmtree(place, ignore_errors=True)
+                with suppress(RunError):  # where it has not ended, it is left to the daily sweep
+                    queue.delete(store, job.id)
+        if state.state == "stopped":
+            raise HubError("Merging was stopped; nothing was kept.")
+        if pack is None:
+            raise AdapterError(state.error or "Merging failed without a word; try again.")
+        return pack
 
     def export(
         self, adapter: str, output: Path, *, merged: bool = False, licence: str = "", on_progress: OnProgress = unheard
@@ -203,7 +191,7 @@ class PublishService:
             raise _of_disk(error) from error
 
     def _told(self, path: Path, merging: dict[str, Any] | None = None) -> Pack:
-        return Pack(path.parent.name, path.name, path.stat().st_size, merging)
+        return Pack(place=path.parent.name, name=path.name, size_bytes=path.stat().st_size, merging=merging)
 
 
 def run_of(adapter: Path) -> Path | None:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..core.report import Report
+
 KEPT_SECONDS = 24 * 3600
 # The Hub's names of common licences; "other" leads to a text of one's own.
 LICENCES = (
@@ -66,11 +68,9 @@ class Published:
     files: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Pack:
-    """A zip `name` in the folder `place`. `merging`: how far what is in it is from an adapter (merging.merge), where it
-    was made of one.
-    """
+class Pack(Report):
+    """A zip `name` in the folder `place`; also the report of a merge. `merging`: how far what is in it is from the
+    adapter (merging.merge), where it was merged."""
 
     place: str
     name: str

@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from qlora_demo.core.errors import ModelError
+from qlora_demo.core.errors import HubError, ModelError
 from qlora_demo.engine.classify import merging
 from qlora_demo.engine.classify.classifier import Classifier
 from qlora_demo.engine.models import modeling
@@ -104,3 +104,16 @@ def test_packs_are_kept_for_a_day(tmp_path: Path) -> None:
         assert find_pack(tmp_path, place, name) is None
     assert sweep(tmp_path) == 0 and sweep(tmp_path, now=path.stat().st_mtime + 25 * 3600) == 1
     assert find_pack(tmp_path, pack.place, pack.name) is None
+
+
+@pytest.mark.slow
+def test_merging_is_a_job_that_leaves_nothing_but_its_zip(tmp_path: Path) -> None:
+    store, progress = Store(tmp_path), []
+    pack = PublishService(Host(store)).merge("sample", on_progress=lambda text, share: progress.append(text))
+    path = find_pack(tmp_path, pack.place, pack.name)
+    assert path is not None and path.stat().st_size == pack.size_bytes and pack.merging["same_label"] > 0.9
+    assert {"model.safetensors", "README.md"} <= set(zipfile.ZipFile(path).namelist())
+    assert "adding the adapter to the dense base" in progress and store.jobs() == []
+    with pytest.raises(HubError, match=r"Merging was stopped; nothing was kept\."):
+        PublishService(Host(store)).merge("sample", should_stop=lambda: True)
+    assert store.jobs() == [] and [place.name for place in (tmp_path / ".cache" / "packs").iterdir()] == [pack.place]
