@@ -19,6 +19,13 @@ def size(count: int | float | None) -> str:
     return f"{count / KiB:.1f} KiB" if count >= KiB else f"{count:.0f} B"
 
 
+def decimal_size(count: int) -> str:
+    """Bytes as hardware is sold: MB below a gigabyte, GB from there on; decimal units."""
+    if count < 10**9:
+        return f"{count / 1e6:.1f} MB"
+    return f"{count / 1e9:.0f} GB" if count % 10**9 == 0 else f"{count / 1e9:,.1f} GB"
+
+
 def number(value: float | None, form: str = ".3f") -> str:
     return MISSING if value is None else format(value, form)
 

@@ -5,11 +5,12 @@ Composes the engine for the page. Knows nothing of gradio, and of runs only whic
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .. import engine
 from ..core.errors import DemoError, ModelError
 from ..core.names import SAMPLE
+from ..core.records import LayerStudy, OptimizerState, ShapeStudy
 from ..engine import building
 from ..host.host import Host
 
@@ -22,10 +23,10 @@ class LearnService:
 
     def __init__(self, host: Host):
         self._store = host.store
-        self._shapes: dict[str, dict[str, Any]] = {}
+        self._shapes: dict[str, ShapeStudy] = {}
         self._layers: dict[str, dict[str, Layer]] = {}  # by model
 
-    def predict_shape(self, model: str) -> dict[str, Any]:
+    def predict_shape(self, model: str) -> ShapeStudy:
         """How a model shrinks whose shape the app carries (explore.predict_shape). Raises ModelError."""
         engine.load()
         from ..engine.memory import layer_explorer
@@ -55,7 +56,7 @@ class LearnService:
 
     def examine_layer(
         self, model: str, name: str, kind: str, block_size: int, double: bool, weights: str
-    ) -> dict[str, Any]:
+    ) -> LayerStudy:
         """One layer of a model quantized in numpy. Raises DemoErrors."""
         engine.load()
         from ..engine.memory import layer_explorer
@@ -68,7 +69,7 @@ class LearnService:
         own = layer_explorer.read_weights(sources.resolve(model, download=False), layer)
         return layer_explorer.examine(layer_explorer.choose_weights(own, weights), kind, block_size, bool(double))  # type: ignore[arg-type]
 
-    def optimizer_state(self, model: str = SAMPLE) -> dict[str, Any]:
+    def optimizer_state(self, model: str = SAMPLE) -> OptimizerState:
         """Bytes of AdamW's state: of the shipped run, or of training every weight of a model whose shape is carried.
         Raises DemoErrors.
         """
@@ -78,7 +79,7 @@ class LearnService:
 
         if model == SAMPLE:
             return layer_explorer.optimizer_of_run(adapters.find_adapter(SAMPLE))
-        return layer_explorer.optimizer_state(self.predict_shape(model)["parameters"])
+        return layer_explorer.optimizer_state(self.predict_shape(model).parameters)
 
     @staticmethod
     def bits_of_constants(block_size: int) -> tuple[float, float]:

@@ -12,10 +12,10 @@ import gradio as gr
 
 from ..services.app import Services
 from .classify.classify_tab import ClassifyTab
-from .data.data_tab import build_data_tab
+from .data.data_tab import DataTab
 from .handlers import shown
-from .learn.learn_tab import build_learn_tab
-from .memory.memory_tab import build_memory_tab
+from .learn.learn_tab import LearnTab
+from .memory.memory_tab import MemoryTab
 from .publish.publish_tab import build_publish_tab
 from .server.api import build_api
 from .train.train_tab import build_train_tab
@@ -42,7 +42,7 @@ def build_app(services: Services) -> gr.Blocks:
         keys = gr.BrowserState({}, storage_key="qlora-demo-keys", secret="runs that this browser started")
         with gr.Tabs(overflow_behavior="wrap") as tabs:  # on a phone every tab stays in sight
             with gr.Tab("Memory", id="memory"):
-                build_memory_tab(services, page)
+                MemoryTab(services, page)
             with gr.Tab("Data", id="data") as data:
                 data_placed = gr.Column()
             with gr.Tab("Train", id="train"):
@@ -52,11 +52,11 @@ def build_app(services: Services) -> gr.Blocks:
             with gr.Tab("Publish", id="publish") as publish:
                 build_publish_tab(services, publish, keys)
             with gr.Tab("Learn", id="learn") as learn:
-                build_learn_tab(services, learn)
+                LearnTab(services, learn)
         with placed:
             fields, reason = build_train_tab(services, page, keys, adapters)
         with data_placed:
-            build_data_tab(services, data, tabs, fields, reason)
+            DataTab(services, data, tabs, fields, reason)
         keys.change(None, keys, None, js=HAND_OUT, api_visibility="private")
         build_api(services)
         page.load(

@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from ..core.format import cut, duration, metric, number, percent, plural, share, shorten, size
+from ..core.format import cut, decimal_size, duration, metric, number, percent, plural, share, shorten, size
 from ..host.redaction import without_paths
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -51,7 +51,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    numbers = (duration, metric, number, percent, plural, share, size, thousands)
+    numbers = (decimal_size, duration, metric, number, percent, plural, share, size, thousands)
     filters = (*numbers, at, cut, foreign, shorten, width, without_paths)
     environment.filters |= {function.__name__: function for function in filters}
     return environment

@@ -44,7 +44,7 @@ def test_nothing_is_fetched_before_a_yes_and_a_cancel_leaves_no_half_file(
     page.click("#memory-fetch")
     wait_for_text(page, "#memory-status", "model.safetensors")
     page.click("#memory-cancel")
-    wait_for_text(page, "#memory-status", "stopped")
+    wait_for_text(page, "#memory-status", "cancelled")
     assert fetched(hub_app, "*incomplete") == fetched(hub_app, "model.safetensors") == []
 
     hub.throttle(None)

@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("app")]
 def open_learn(page: Page) -> None:
     """The tab, with every figure there."""
     open_tab(page, "Learn")
-    for name, text in {"microscope": "errs least", "shapes": "Llama 3.1 70B", "optimizer": "AdamW state"}.items():
+    for name, text in {"microscope": "has the smallest error", "shapes": "Llama 3.1 70B", "optimizer": "AdamW state"}.items():
         wait_for_text(page, f"#learn-{name}", text)
 
 
@@ -50,8 +50,8 @@ def test_the_microscope_looks_at_real_layers(app: App, open_page: Open) -> None:
     open_learn(page)
     wait_for_text(page, "#learn-microscope", "attention.self.query")
     assert "384 × 384" in page.inner_text("#learn-microscope")
-    wait_for_text(page, "#learn-microscope", "On these weights NF4 errs least")
-    assert fact(page, "learn-microscope", "Bits a weight").startswith("4.5\n")
+    wait_for_text(page, "#learn-microscope", "On these weights NF4 has the smallest error")
+    assert fact(page, "learn-microscope", "Bits per weight").startswith("4.5\n")
     before = fact(page, "learn-microscope", "Mean absolute error")
     choose(page, "learn-layer", "5.intermediate.dense")
     wait_for_text(page, "#learn-microscope", "1,536 × 384")
@@ -69,15 +69,15 @@ def test_the_microscope_looks_at_real_layers(app: App, open_page: Open) -> None:
 def test_shapes_constants_and_optimizers(app: App, open_page: Open) -> None:
     page = open_page(app.url)
     open_learn(page)
-    wait_for_text(page, "#learn-shapes", "The whole shrinks 2.03 times")
+    wait_for_text(page, "#learn-shapes", "The whole model shrinks by a factor of 2.03")
     page.locator("#learn-shape").get_by_text("Llama 3.1 70B").click()
-    wait_for_text(page, "#learn-shapes", "The whole shrinks 3.72 times")
+    wait_for_text(page, "#learn-shapes", "The whole model shrinks by a factor of 3.72")
     assert page.inner_text("#learn-shapes tr.changed td >> nth=0") == "Llama 3.1 70B"
     assert "0.37 GB" in page.inner_text("#learn-constants")
     page.locator("#learn-constants-block-size").get_by_text("32", exact=True).click()
-    wait_for_text(page, "#learn-constants", "1 bits a weight become 0.254")
+    wait_for_text(page, "#learn-constants", "1 bits per weight become 0.254")
     wait_for_text(page, "#learn-optimizer", "665,477 trained parameters")
-    page.locator("#learn-trained").get_by_text("Every weight of Qwen3 8B").click()
+    page.locator("#learn-trained").get_by_text("All weights of Qwen3 8B").click()
     wait_for_text(page, "#learn-optimizer", "Paging can move all of it")
 
 

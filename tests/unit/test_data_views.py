@@ -15,18 +15,24 @@ from qlora_demo.core.data_report import DataReport, PreviewRow, Repair, Subset, 
 from qlora_demo.core.errors import DataError
 from qlora_demo.core.requests import DataRequest
 from qlora_demo.engine.data import audit, dataset
-from qlora_demo.ui.data.data_reviews import CUT_SHOWN, LONGEST_SHOWN, MOST_TOKENS, view_reviews, view_seen, view_subset
-from qlora_demo.ui.data.data_sections import Looked, changed_request, read_value
-from qlora_demo.ui.data.data_tab import run_settings
+from qlora_demo.ui.data.analysis import Analysis, changed_request, field_values, run_settings
 from qlora_demo.ui.data.data_views import (
     view_balance,
-    view_damage,
-    view_doubles,
+    view_conflicts,
+    view_encoding,
     view_languages,
     view_left_out,
     view_lengths,
     view_summary,
     view_warnings,
+)
+from qlora_demo.ui.data.review_views import (
+    LONGEST_END,
+    LONGEST_PREVIEW,
+    MAX_TOKENS,
+    view_reviews,
+    view_subset,
+    view_tokens,
 )
 
 HOSTILE = (
@@ -48,7 +54,7 @@ class Page(HTMLParser):
         self.attributes: set[str] = set()
         self.text = ""
         self._open: list[str] = []
-        self.feed(source)
+        self.feed(str(source))
         self.close()
         assert not self._open, f"not closed: {self._open}"
 
@@ -87,8 +93,8 @@ def with_counts(report: DataReport, counts: dict[int, int]) -> DataReport:
 
 
 def every_view(report: DataReport) -> str:
-    views = (view_summary, view_warnings, view_balance, view_left_out, view_doubles, view_languages)
-    return "".join([*(view(report) for view in views), view_lengths(report, 128), view_damage(report, False)])
+    views = (view_summary, view_warnings, view_balance, view_left_out, view_conflicts, view_languages)
+    return "".join([*(view(report) for view in views), view_lengths(report, 128), view_encoding(report, False)])
 
 
 @pytest.fixture
@@ -127,7 +133,7 @@ def test_a_review_stays_as_typed(text: str) -> None:
         cut_text=text,
         unread_characters=0,
     )
-    page = Page(view_seen(seen, 2))
+    page = Page(view_tokens(seen, 2))
     assert page.text.count(text) == 2 and not page.tags & {"script", "img"}
     subset = Page(view_subset(Subset(available=4, rows=2, balance={text: (4, 2)})))
     assert not subset.tags & {"script", "img"}
@@ -140,12 +146,12 @@ def test_a_search_marks_what_it_found_and_the_list_says_where_it_is() -> None:
     ]
     found = view_reviews(rows, 1200, 8, "good", ("test", 9))
     assert found.count("<mark>") == 2 and "<mark>GOOD</mark>" in found
-    assert "9 to 10 of 1,200 reviews with “good”" in found and f"{700 - LONGEST_SHOWN:,} more characters" in found
+    assert "9 to 10 of 1,200 reviews with “good”" in found and f"{700 - LONGEST_PREVIEW:,} more characters" in found
     assert re.findall(r'data-row="(\d+)" aria-pressed="(\w+)"', found) == [("7", "false"), ("9", "true")]
-    assert "No review holds “&lt;b&gt;”" in view_reviews([], 0, 0, "<b>", None)
+    assert "No review contains “&lt;b&gt;”" in view_reviews([], 0, 0, "<b>", None)
 
 
-def test_tokens_padding_and_the_cut_end_are_told() -> None:
+def test_tokens_padding_and_the_truncated_end() -> None:
     seen = TokenizedReview(
         text="",
         tokens=("[CLS]", "good", "[SEP]", "[PAD]", "[PAD]"),
@@ -153,13 +159,13 @@ def test_tokens_padding_and_the_cut_end_are_told() -> None:
         mask=(1, 1, 1, 0, 0),
         padding=2,
         cut_tokens=1200,
-        cut_text="z" * (CUT_SHOWN + 5),
+        cut_text="z" * (LONGEST_END + 5),
         unread_characters=3,
     )
-    page = Page(view_seen(seen, 128))
+    page = Page(view_tokens(seen, 128))
     assert "3 tokens of at most 128, then 2 of padding" in page.text
     assert "[PAD] × 2" in page.text and "101, 2204, 102, 0, 0" in page.text and "1, 1, 1, 0, 0" in page.text
-    assert "Cut: at least 1,200 tokens" in page.text and "5 more characters" in page.text
+    assert "Truncated: at least 1,200 tokens" in page.text and "5 more characters" in page.text
     whole = seen.model_copy(
         update={
             "cut_tokens": 0,
@@ -171,19 +177,18 @@ def test_tokens_padding_and_the_cut_end_are_told() -> None:
             "padding": 0,
         }
     )
-    found = view_seen(whole, 900)
+    found = view_tokens(whole, 900)
     assert (
-        found.count("data-token") - found.count("data-tokens") == MOST_TOKENS
-        and f"and {900 - MOST_TOKENS} more" in found
+        found.count("data-token") - found.count("data-tokens") == MAX_TOKENS and f"and {900 - MAX_TOKENS} more" in found
     )
-    assert "Nothing of it is cut" in found
+    assert "Nothing is truncated" in found
 
 
-def test_the_slider_says_what_would_be_cut(hostile: DataReport) -> None:
+def test_the_slider_says_what_would_be_truncated(hostile: DataReport) -> None:
     assert "25.0 %" in view_lengths(hostile, 128) and "5 of 20" in view_lengths(hostile, 128)
     assert f"{5 * (200 - 128):,} of {10 * 3 + 5 * 20 + 5 * 200:,}" in view_lengths(hostile, 128)
     assert "50.0 %" in view_lengths(hostile, 8)
-    assert "nothing is cut" in view_lengths(hostile, 200)
+    assert "nothing is truncated" in view_lengths(hostile, 200)
     for length in (1, 8, 199, 200, 8192):
         drawing = view_lengths(hostile, length)
         Page(drawing)
@@ -196,43 +201,42 @@ def test_lengths_of_few_and_of_equal_reviews_can_be_drawn(hostile: DataReport) -
     assert view_lengths(with_counts(hostile, {}), 128) == ""
 
 
-def test_splits_are_told_apart(tmp_path: Path) -> None:
+def test_splits_are_distinguished(tmp_path: Path) -> None:
     report = audit.examine(dataset.read_all("sample"))
     found = view_balance(report)
     for split, rows in (("train", "3,197"), ("validation", "400"), ("test", "400")):
         assert f"{split} ({rows})" in found
-    assert found.count('class="data-row"') == 5 and "Shares of each split" in found
-    assert "No text stands in two splits" in view_doubles(report)
+    assert found.count('class="data-row"') == 5 and "Share per split" in found
+    assert "No text is in two splits" in view_conflicts(report)
     assert "English" in view_languages(report)
 
 
-def looked(tmp_path: Path, **asked: Any) -> Looked:
+def analysed(tmp_path: Path, **asked: Any) -> Analysis:
     path = tmp_path / "mine.csv"
     path.write_text("stars;title;body\n" + "".join(f"{i % 5 + 1};t;a fine review, number {i}\n" for i in range(20)))
-    return Looked(DataRequest(str(path), **asked), report_of(path))
+    return Analysis(DataRequest(str(path), **asked), report_of(path))
 
 
-def fields_of(found: Looked) -> dict[str, Any]:
-    names = ("text", "label", "title", "encoding", "delimiter", "header", "labels")
-    return {name: read_value(found.report, name) for name in names} | {"mend": False, "split": ""}
+def fields_of(analysis: Analysis) -> dict[str, Any]:
+    return {**field_values(analysis.report), "mend": False, "split": ""}
 
 
 def test_only_what_was_changed_is_asked_for(tmp_path: Path) -> None:
-    found = looked(tmp_path)
+    found = analysed(tmp_path)
     fields = fields_of(found)
     assert fields["labels"] == "1\n2\n3\n4\n5" and fields["delimiter"] == ";" and fields["header"] == "yes"
     assert changed_request(found, fields) == found.request
     assert changed_request(found, fields | {"title": "-"}) == DataRequest(found.request.data, title="-")
     assert changed_request(found, fields | {"labels": "1\n\n 5 "}) == DataRequest(found.request.data, labels=("1", "5"))
     assert changed_request(found, fields | {"mend": True}).mend
-    asked = looked(tmp_path, title="-", delimiter=";")
+    asked = analysed(tmp_path, title="-", delimiter=";")
     assert changed_request(asked, fields_of(asked)).delimiter == ";", "what was asked for before stays asked for"
-    other = changed_request(looked(tmp_path, text="body", labels=("1", "5")), fields | {"header": "no"})
+    other = changed_request(analysed(tmp_path, text="body", labels=("1", "5")), fields | {"header": "no"})
     assert (other.header, other.text, other.labels) == (False, "", ()), "other columns have other names"
 
 
-def test_a_run_is_told_what_was_seen(tmp_path: Path) -> None:
-    found = looked(tmp_path, delimiter=";", labels=("1", "5"), mend=True)
+def test_a_run_is_given_what_was_analysed(tmp_path: Path) -> None:
+    found = analysed(tmp_path, delimiter=";", labels=("1", "5"), mend=True)
     settings = run_settings(found, 16, 64, tmp_path / "home")
     assert settings["data"] == found.request.data and settings["delimiter"] == ";" and settings["header"] == "found"
     assert (settings["text_column"], settings["title_column"], settings["label_column"]) == ("body", "title", "stars")

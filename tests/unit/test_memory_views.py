@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from qlora_demo.core.memory_report import Budget, BudgetReading, ProcessReading
+from qlora_demo.core.memory_report import (
+    Architecture,
+    Budget,
+    BudgetReading,
+    MemoryReport,
+    MemoryStage,
+    ModuleMemory,
+    ProcessReading,
+    StepReport,
+)
 from qlora_demo.jobs.malloc import ARROW_POOL, COMPACT, TUNABLES, with_malloc_settings
-from qlora_demo.ui.memory.memory_views import view_process, view_step
+from qlora_demo.ui.memory.memory_views import view_process, view_stages, view_step, view_why
 
 MiB = 1024**2
 BUDGET = Budget(
@@ -34,8 +45,8 @@ BUDGET = Budget(
 READING = BudgetReading(500 * MiB, 700 * MiB, 600 * MiB, 620 * MiB, 1400 * MiB, step_seconds=0.5)
 
 
-def step(**changed: Any) -> dict[str, Any]:
-    return {"predicted": BUDGET.to_dict(), "measured": None, "error": None, "problem": "", **changed}
+def step(**changed: Any) -> StepReport:
+    return StepReport(predicted=BUDGET).model_copy(update=changed)
 
 
 def test_the_bars_are_a_waterfall() -> None:
@@ -44,41 +55,73 @@ def test_the_bars_are_a_waterfall() -> None:
     )
     ends = [float(start) + float(share) for start, share in bars]
     assert len(bars) == 7
-    assert [float(start) for start, _ in bars[1:-1]] == pytest.approx(ends[:-2], abs=0.01)
-    assert ends[-1] == ends[-2] == pytest.approx(100)
+    assert [float(start) for start, _ in bars[1:-1]] == pytest.approx(ends[:-2], abs=0.11)
+    assert ends[-1] == 100 == pytest.approx(ends[-2], abs=0.11)
     assert f"{BUDGET.total_bytes / MiB:.2f} MiB" in view_step(step())
 
 
-def test_what_has_gone_at_the_peak_goes_back() -> None:
-    budget = {**BUDGET.to_dict(), "workspace_bytes": 10 * MiB, "overlap_bytes": 40 * MiB}
+def test_what_is_freed_before_the_peak_is_subtracted() -> None:
+    budget = replace(BUDGET, workspace_bytes=10 * MiB, overlap_bytes=40 * MiB)
     assert "− 30.00 MiB" in view_step(step(predicted=budget))
 
 
-def test_a_measured_step_says_the_error() -> None:
-    shown = view_step(step(measured=READING.to_dict(), error=-0.0275))
-    assert "-2.8 %" in shown and "1.37 GiB" in shown and "500 ms" in shown
-    assert "the measurement says how much" in view_step(step())
+def test_a_measured_step_has_an_error() -> None:
+    html = view_step(step(measured=READING, error=-0.0275))
+    assert "-2.8 %" in html and "1.37 GiB" in html and "500 ms" in html
+    assert "12 s" in view_step(step(measured=replace(READING, step_seconds=12.3), error=0.0))
+    assert "only a measurement shows how much" in view_step(step())
 
 
-def test_problems_are_told_and_escaped() -> None:
-    assert "&lt;b&gt;" in view_step({"predicted": None, "measured": None, "error": None, "problem": "<b>"})
+def test_problems_are_shown_and_escaped() -> None:
+    assert "&lt;b&gt;" in view_step(StepReport(problem="<b>"))
     assert "&lt;b&gt;" in view_step(step(problem="<b>"))
     assert view_step(None) == ""
 
 
-def report(**nf4: int) -> dict[str, Any]:
-    process = [
-        ProcessReading("fp32", 400 * MiB, 1500 * MiB, 1400 * MiB, 300 * MiB, 1300 * MiB).to_dict(),
-        ProcessReading("nf4-dq", 400 * MiB, nf4["peak"], 600 * MiB, 300 * MiB, nf4["own"]).to_dict(),
+def stage(name: str, source: str, total: int, adapter: int = 0) -> MemoryStage:
+    return MemoryStage(name, source, total - adapter, 0, 0, adapter, 36, 3)  # type: ignore[arg-type]
+
+
+def test_a_stage_is_drawn_by_its_measurement_and_compared_with_the_prediction() -> None:
+    html = view_stages([stage("fp16", "predicted", 4 * MiB), stage("lora", "predicted", 2 * MiB, MiB)])
+    assert html.count("outlined") == 3 and html.count("<small>predicted</small>") == 2
+    assert 'class="part-weights" style="width:25.0%"' in html and "adapter and trained head: 1.00 MiB" in html
+    both = [stage("fp16", "predicted", 4 * MiB), stage("fp16", "measured", 4 * MiB)]
+    assert "measured, 4,194,304 B: as predicted, to the byte" in view_stages(both)
+    assert "-8 B from the prediction" in view_stages([both[0], stage("fp16", "measured", 4 * MiB - 8)])
+    assert "measured, 4,194,304 B</small>" in view_stages(both[1:]) and view_stages([]) == ""
+
+
+def report(stages: list[MemoryStage], process: Sequence[ProcessReading] = (), rows: Any = ()) -> MemoryReport:
+    return MemoryReport(
+        model="x", parameters=1, stages=stages, process=list(process), architecture=Architecture(rows=list(rows))
+    )
+
+
+def test_what_surprises_is_explained_with_the_reports_numbers() -> None:
+    rows = [
+        ModuleMemory("a", "a", [2], "float16", "nf4", "Linear", "Linear4bit", 8 * MiB, 2 * MiB, True),
+        ModuleMemory("b", "b", [2], "float16", "float16", "Embedding", "Embedding", 4 * MiB, 4 * MiB, False),
     ]
-    stages = [{"name": "fp32", "total_bytes": 1000 * MiB}, {"name": "nf4-dq", "total_bytes": 160 * MiB}]
-    return {"process": process, "stages": stages}
+    sizes = {"fp16": 12, "nf4": 7, "nf4-dq": 6, "prepared": 10, "lora": 11}
+    html = view_why(report([stage(name, "predicted", count * MiB) for name, count in sizes.items()], rows=rows))
+    assert "by a factor of 2.00, its quantized matrices by 4.00" in html and "4.00 MiB of its 12.00 MiB" in html
+    assert "Preparing for training adds 4.00 MiB" in html and html.count("<li>") == 4
+    assert view_why(report([stage("int8", "predicted", MiB)])).count("<li>") == 0
+
+
+def loaded(peak: int, own: int) -> MemoryReport:
+    readings = [
+        ProcessReading("fp32", 400 * MiB, 1500 * MiB, 1400 * MiB, 300 * MiB, 1300 * MiB),
+        ProcessReading("nf4-dq", 400 * MiB, peak, 600 * MiB, 300 * MiB, own),
+    ]
+    return report([stage("fp32", "measured", 1000 * MiB), stage("nf4-dq", "measured", 160 * MiB)], readings)
 
 
 def test_whether_the_whole_model_was_ever_held() -> None:
-    assert "at most 200.00 MiB, 20.0 % of the FP32 model" in view_process(report(peak=1600 * MiB, own=500 * MiB))
-    assert "more than the FP32 model" in view_process(report(peak=1600 * MiB, own=1400 * MiB))
-    assert "Not measured yet" in view_process({"process": [], "stages": []})
+    assert "at most 200.00 MiB, 20.0 % of the FP32 model" in view_process(loaded(1600 * MiB, 500 * MiB))
+    assert "more than the FP32 model" in view_process(loaded(1600 * MiB, 1400 * MiB))
+    assert "Not measured yet" in view_process(report([]))
 
 
 def test_a_process_that_trains_has_malloc_settings_unless_told_otherwise() -> None:

@@ -1,12 +1,11 @@
 """What the Learn tab looks into: the layers of a model, one layer quantized in numpy, and how well-known shapes shrink.
 
-Every figure comes from real weights or from the project's own predictor. Returns plain dictionaries, ready for JSON;
-knows no page."""
+Every figure comes from real weights or from the project's own predictor. Returns records; knows no page."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from safetensors import safe_open
 from transformers.pytorch_utils import Conv1D
 
 from ...core.errors import AdapterError, ModelError, SettingsError
+from ...core.records import LayerStudy, OptimizerState, QuantizationError, ShapeStudy, StoredBytes
 from ..models.layers import missing_modules, plan_for
 from ..models.shapes import SHAPES, canonical, shape_of
 from ..models.sources import INDEX, WEIGHTS, ModelSource, read_header
@@ -97,7 +97,7 @@ def check_choice(kind: object, block_size: object, which: object) -> None:
         raise SettingsError(wrong)
 
 
-def examine(weights: nf4.Floats, kind: nf4.Kind, block_size: int, double: bool) -> dict[str, Any]:
+def examine(weights: nf4.Floats, kind: nf4.Kind, block_size: int, double: bool) -> LayerStudy:
     """One matrix under the microscope: its weights in units of their block's absmax, the levels, errors, bits and
     bytes.
     """
@@ -110,25 +110,25 @@ def examine(weights: nf4.Floats, kind: nf4.Kind, block_size: int, double: bool) 
     spread = float(weights.std(dtype=np.float64))
     cells = error_map(weights, restored, block_size)
     stored = nf4.stored_bytes(weights.size, kind, block_size, double)
-    return {
-        "kind": kind,
-        "block_size": block_size,
-        "double": double,
-        "shape": list(weights.shape),
-        "spread": spread,
-        "largest": float(np.abs(weights).max()),
-        "blocks": int(chosen.absmax.size),
-        "counts": counts.tolist(),
-        "levels": [[round(float(level), 6), float(share)] for level, share in sorted(zip(levels, used, strict=True))],
-        "bits": nf4.bits_per_weight(block_size, double),
-        "used_bits": float(-(used[used > 0] * np.log2(used[used > 0])).sum()),
-        "error": nf4.measure_error(weights, restored)._asdict(),
-        "errors": {other: _error_of(weights, other, block_size, double) for other in nf4.KINDS},
-        "bytes": {**stored._asdict(), "total": stored.total, "fp16": 2 * weights.size},
-        "map": cells,
-        "absmax": [float(value) for value in chosen.absmax[: len(cells)]],
+    return LayerStudy(
+        kind=kind,
+        block_size=block_size,
+        double=double,
+        shape=(weights.shape[0], weights.shape[1]),
+        spread=spread,
+        largest=float(np.abs(weights).max()),
+        blocks=int(chosen.absmax.size),
+        counts=counts.tolist(),
+        levels=[(round(float(level), 6), float(share)) for level, share in sorted(zip(levels, used, strict=True))],
+        bits=nf4.bits_per_weight(block_size, double),
+        used_bits=float(-(used[used > 0] * np.log2(used[used > 0])).sum()),
+        error=QuantizationError(*nf4.measure_error(weights, restored)),
+        errors={other: _error_of(weights, other, block_size, double) for other in nf4.KINDS},
+        bytes=StoredBytes(*stored, total=stored.total, fp16=2 * weights.size),
+        map=cells,
+        absmax=[float(value) for value in chosen.absmax[: len(cells)]],
         **_worst_block(weights, restored, block_size),
-    }
+    )
 
 
 def error_map(weights: nf4.Floats, restored: nf4.Floats, block_size: int) -> list[list[float]]:
@@ -143,7 +143,7 @@ def error_map(weights: nf4.Floats, restored: nf4.Floats, block_size: int) -> lis
     return [[round(float(cell), 4) for cell in row] for row in shown.mean(axis=2)]
 
 
-def _worst_block(weights: nf4.Floats, restored: nf4.Floats, block_size: int) -> dict[str, float]:
+def _worst_block(weights: nf4.Floats, restored: nf4.Floats, block_size: int) -> dict[str, Any]:
     """The block with the largest mean error, and the middle one of all, both in the unit of the weights."""
     off = np.abs(weights - restored).reshape(-1)
     starts = np.arange(0, off.size, block_size)
@@ -161,11 +161,11 @@ def _restore(quantized: nf4.Quantized, double: bool) -> nf4.Floats:
     return nf4.restore(quantized, nf4.restore_constants(nf4.quantize_constants(quantized.absmax)))
 
 
-def _error_of(weights: nf4.Floats, kind: nf4.Kind, block_size: int, double: bool) -> dict[str, float]:
-    return nf4.measure_error(weights, _restore(nf4.quantize(weights, kind, block_size), double))._asdict()
+def _error_of(weights: nf4.Floats, kind: nf4.Kind, block_size: int, double: bool) -> QuantizationError:
+    return QuantizationError(*nf4.measure_error(weights, _restore(nf4.quantize(weights, kind, block_size), double)))
 
 
-def predict_shape(model: str) -> dict[str, Any]:
+def predict_shape(model: str) -> ShapeStudy:
     """How a well-known model shrinks, from the shape that the app carries: FP16 against NF4 with double quantization.
 
     The totals are the memory ledger's own; nothing is asked of the Hub. Raises ModelError for a model whose shape is
@@ -177,20 +177,20 @@ def predict_shape(model: str) -> dict[str, Any]:
     fp16, nf4_dq = ledger.predict(source, LABELS, ("fp16", "nf4-dq"))
     rows = ledger.architecture(source, LABELS)
     matrices = [row for row in rows if row.changed]
-    return {
-        "model": model,
-        "parameters": ledger.count_parameters(source, LABELS),
-        "fp16_bytes": fp16.total_bytes,
-        "nf4_bytes": nf4_dq.total_bytes,
-        "embedding_bytes": sum(row.bytes_before for row in rows if row.kind_before == "Embedding"),
-        "matrices_fp16_bytes": sum(row.bytes_before for row in matrices),
-        "matrices_nf4_bytes": sum(row.bytes_after for row in matrices),
-        "constants_bytes": nf4_dq.constants_bytes,
-        "vocabulary": shape["vocab_size"],
-    }
+    return ShapeStudy(
+        model=model,
+        parameters=ledger.count_parameters(source, LABELS),
+        fp16_bytes=fp16.total_bytes,
+        nf4_bytes=nf4_dq.total_bytes,
+        embedding_bytes=sum(row.bytes_before for row in rows if row.kind_before == "Embedding"),
+        matrices_fp16_bytes=sum(row.bytes_before for row in matrices),
+        matrices_nf4_bytes=sum(row.bytes_after for row in matrices),
+        constants_bytes=nf4_dq.constants_bytes,
+        vocabulary=shape["vocab_size"],
+    )
 
 
-def optimizer_of_run(folder: Path) -> dict[str, Any]:
+def optimizer_of_run(folder: Path) -> OptimizerState:
     """AdamW's state in a finished run, from the report beside (or above) its adapter. Raises AdapterError."""
     path = next((place / "report.json" for place in (folder, folder.parent) if (place / "report.json").is_file()), None)
     try:
@@ -203,9 +203,9 @@ def optimizer_of_run(folder: Path) -> dict[str, Any]:
         raise AdapterError(
             f"The report of the adapter in {folder.name} cannot be read ({error}); train it again."
         ) from error
-    return {**optimizer_state(trained), "peak_bytes": peak, "peak_is": peak_is}
+    return replace(optimizer_state(trained), peak_bytes=peak, peak_is=peak_is)
 
 
-def optimizer_state(trained: int) -> dict[str, Any]:
+def optimizer_state(trained: int) -> OptimizerState:
     """Bytes of AdamW's two moments for `trained` parameters, in 32 and in 8 bits."""
-    return {"trained": trained, "state_bytes": ADAMW_BYTES * trained, "state_8bit_bytes": ADAMW_8BIT_BYTES * trained}
+    return OptimizerState(trained, ADAMW_BYTES * trained, ADAMW_8BIT_BYTES * trained)

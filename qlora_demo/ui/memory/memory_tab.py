@@ -1,31 +1,32 @@
-"""Memory: one button weighs a model at each step of QLoRA, and a training step; the prediction is drawn at once, the
-measurement as it comes.
+"""Memory: how much a model takes at each stage of QLoRA and in a training step; predicted at once, measured on request.
 
-Measuring is a job in a process of its own; the tab only reads its folder, so a reload finds it again.
+Measuring is a job in a process of its own; the tab only reads its folder, so that a reload finds it again.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from html import escape
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from ...core.errors import DemoError
+from ...core.errors import DemoError, ReportError
 from ...core.memory_report import MemoryReport
 from ...core.requests import MemoryRequest
-from ...host.redaction import without_paths
 from ...jobs.store import Job
 from ...services.app import Services
-from ..handlers import shown, visitor
-from ..views import view_downloads, view_memory, view_why
-from .architecture_views import FILTER_JS, treemap, view_architecture, view_sums
+from ..handlers import handler, visitor
+from ..templating import render
+from ..views import view_downloads
+from .architecture_views import view_modules, view_roles
 from .fit_views import view_calculators, view_fits
-from .memory_views import view_process, view_step
+from .memory_views import view_process, view_stages, view_step, view_why
+from .treemap import treemap
 
+Changes = dict[Any, Any]
 MODELS = [
-    ("all-MiniLM-L6-v2 (embedded sample)", "sample"),
+    ("all-MiniLM-L6-v2 (bundled sample)", "sample"),
     ("GPT-2 small, the tutorial's model", "openai-community/gpt2"),
     ("GPT-2 XL", "openai-community/gpt2-xl"),
     ("DistilBERT", "distilbert/distilbert-base-uncased"),
@@ -35,290 +36,271 @@ MODELS = [
     ("Llama 3.1 70B", "meta-llama/Llama-3.1-70B"),
 ]
 OPTIMIZERS = [
-    ("AdamW, 32 bits", "adamw_torch_fused"),
-    ("AdamW, 8 bits", "adamw_8bit"),
-    ("AdamW, paged", "paged_adamw_32bit"),
+    ("AdamW, 32-bit", "adamw_torch_fused"),
+    ("AdamW, 8-bit", "adamw_8bit"),
+    ("Paged AdamW, 32-bit", "paged_adamw_32bit"),
 ]
-WAITING = "Looking at this machine and predicting; this takes a few seconds after a start."
-STEP = {"batch_size": 32, "length": 128}  # what the form begins with, and what the shipped run trains on
+STEP = {"batch_size": 32, "length": 128}  # the form's first values, and what the shipped run trains on
+INTRODUCTION = (
+    "How much memory does a classifier use before and after quantization, and how much does training add? Each bar"
+    " counts every byte: weights, quantization constants, buffers and adapters. *Predicted* needs no weights;"
+    " *measured* loads the model and counts."
+)
+STEP_INTRODUCTION = (
+    "### A training step\nWhat one step adds to the model at its peak. Only trainable weights have gradients and"
+    " optimizer state."
+)
+FILTER_JS = (Path(__file__).parent / "filter.js").read_text(encoding="utf-8")
+PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 
 
-@dataclass(frozen=True)
-class Shown:
-    """The outputs of every handler of this tab, in the order they are wired. None: left as it is."""
+class MemoryTab:
+    """The tab on the page that is being built. Handlers return what changes, by component."""
 
-    status: Any = None
-    figure: Any = None
-    why: Any = None
-    step: Any = None
-    sums: Any = None
-    map: Any = None
-    process: Any = None
-    calculators: Any = None
-    architecture: Any = None
-    hardware: Any = None
-    find: Any = None
-    asking: Any = None
-    ask: Any = None
-    mine: Any = None
-    timer: Any = None
-    cancel: Any = None
+    def __init__(self, services: Services, page: gr.Blocks) -> None:
+        self.services = services
+        self.layout()
+        self.wire(page)
 
-    def update(self) -> list[Any]:
-        return [gr.skip() if value is None else value for value in vars(self).values()]
-
-
-def build_memory_tab(services: Services, page: gr.Blocks) -> None:
-    """Layout, then events."""
-    gr.Markdown(
-        "What does a classifier weigh before and after quantization, and what does training it take? Each bar counts"
-        " every byte: weights, the constants that quantization adds, buffers, adapters. *Predicted* needs no weights;"
-        " *measured* loads the model and counts."
-    )
-    with gr.Row(equal_height=True, elem_classes="narrow-stack"):
-        model = gr.Dropdown(
-            MODELS,
-            value="sample",
-            label="Model",
-            info="From the list, a Hub id, or a local folder.",
-            scale=4,
-            allow_custom_value=True,
-            elem_id="memory-model",
-        )
-        labels = gr.Number(
-            5, label="Labels", info="Classes of the head.", scale=1, min_width=120, elem_id="memory-labels"
-        )
-        random_weights = gr.Checkbox(
-            False,
-            label="Random weights",
-            info="Weigh the shape; nothing is downloaded.",
-            scale=2,
-            min_width=200,
-            elem_id="memory-random-weights",
-        )
-    with gr.Row():
-        measure = gr.Button("Measure memory", variant="primary", scale=0, min_width=240, elem_id="memory-measure")
-        cancel = gr.Button("Cancel", visible=False, scale=0, min_width=120, elem_id="memory-cancel")
-    with gr.Group(visible=False) as asking:
-        ask = gr.HTML(elem_id="memory-ask")
+    def layout(self) -> None:
+        gr.Markdown(INTRODUCTION)
+        self._layout_model()
         with gr.Row():
-            fetch = gr.Button("Download and measure", variant="primary", elem_id="memory-fetch")
-            refuse = gr.Button("Do not download", elem_id="memory-refuse")
-    status = gr.HTML(f'<p class="quiet">{WAITING}</p>', elem_id="memory-status")
-    figure = gr.HTML(elem_id="memory-figure", min_height=360)
-    why = gr.HTML(elem_id="memory-why")
-    gr.Markdown(
-        "### A training step\nWhat one step adds to the model, at its peak. Only the trained weights have gradients and"
-        " moments."
-    )
-    with gr.Row(equal_height=True, elem_classes="narrow-stack"):
-        batch_size = gr.Slider(1, 128, STEP["batch_size"], step=1, label="Reviews a step", elem_id="memory-batch-size")
-        length = gr.Slider(8, 512, STEP["length"], step=8, label="Tokens a review", elem_id="memory-length")
-        checkpointing = gr.Checkbox(
-            False,
-            label="Gradient checkpointing",
-            info="Recompute activations instead of keeping them.",
-            min_width=200,
-            elem_id="memory-checkpointing",
-        )
-        optimizer = gr.Dropdown(
-            OPTIMIZERS, value="adamw_torch_fused", label="Optimizer", min_width=160, elem_id="memory-optimizer"
-        )
-    step = gr.HTML(elem_id="memory-step", min_height=260)
-    with gr.Accordion("Where the bytes are", open=False):
-        sums = gr.HTML(elem_id="memory-sums")
-        tree = gr.Plot(show_label=False, elem_id="memory-map")
-    with gr.Accordion("On which GPU or Space it fits", open=False):
-        where = gr.Button("Work it out for this model and length", elem_id="memory-where")
-        hardware = gr.HTML(elem_id="memory-hardware")
-    with gr.Accordion("What the process took beside its tensors", open=False):
-        process = gr.HTML(elem_id="memory-process")
-    with gr.Accordion("What public calculators say", open=False):
-        calculators = gr.HTML(elem_id="memory-calculators")
-    with gr.Accordion("Architecture before and after", open=False):
-        find = gr.Textbox(label="Find a module", placeholder="attention, Linear4bit, float32 …", elem_id="memory-find")
-        architecture = gr.HTML(elem_id="memory-architecture")
-    mine = gr.State(("", ""))  # the job this page follows, and the key that may cancel it
-    timer = gr.Timer(1, active=False)
-    outputs = [
-        status,
-        figure,
-        why,
-        step,
-        sums,
-        tree,
-        process,
-        calculators,
-        architecture,
-        hardware,
-        find,
-        asking,
-        ask,
-        mine,
-        timer,
-        cancel,
-    ]
+            self.measure = gr.Button(
+                "Measure memory", variant="primary", scale=0, min_width=240, elem_id="memory-measure"
+            )
+            self.cancel = gr.Button("Cancel", visible=False, scale=0, min_width=120, elem_id="memory-cancel")
+        with gr.Group(visible=False) as self.question:
+            self.downloads = gr.HTML(elem_id="memory-ask")
+            with gr.Row():
+                self.fetch = gr.Button("Download and measure", variant="primary", elem_id="memory-fetch")
+                self.refuse = gr.Button("Don't download", elem_id="memory-refuse")
+        self.status = gr.HTML(say("Predicting; this takes a few seconds after a start."), elem_id="memory-status")
+        self.figure = gr.HTML(elem_id="memory-figure", min_height=360)
+        self.why = gr.HTML(elem_id="memory-why")
+        gr.Markdown(STEP_INTRODUCTION)
+        self._layout_step()
+        self._layout_details()
+        self.job = gr.State(("", ""))  # the job that this page follows, and the key that may cancel it
+        self.timer = gr.Timer(1, active=False)
 
-    def measure_or_ask(request: MemoryRequest, confirmed: bool) -> Shown:
-        report = services.memory.predict(request)
-        downloads = [] if confirmed or request.random_weights else services.needed_downloads(request)
-        if not downloads:
-            return start(services, request, report)
-        question = {"asking": gr.Group(visible=True), "ask": view_downloads(downloads)}
-        return Shown(say("Predicted; measuring needs the weights."), **draw(report.to_dict()), **question)
+    def _layout_model(self) -> None:
+        with gr.Row(equal_height=True, elem_classes="narrow-stack"):
+            self.model = gr.Dropdown(
+                MODELS,
+                value="sample",
+                label="Model",
+                info="From the list, a Hub id, or a local folder.",
+                scale=4,
+                allow_custom_value=True,
+                elem_id="memory-model",
+            )
+            self.labels = gr.Number(
+                5,
+                label="Number of classes",
+                info="Outputs of the head.",
+                scale=1,
+                min_width=150,
+                elem_id="memory-labels",
+            )
+            self.random_weights = gr.Checkbox(
+                False,
+                label="Random weights",
+                info="Use random weights (no download).",
+                scale=2,
+                min_width=200,
+                elem_id="memory-random-weights",
+            )
 
-    @shown
-    def on_measure(*form: Any) -> list[Any]:
+    def _layout_step(self) -> None:
+        with gr.Row(equal_height=True, elem_classes="narrow-stack"):
+            self.batch_size = gr.Slider(
+                1, 128, STEP["batch_size"], step=1, label="Batch size", elem_id="memory-batch-size"
+            )
+            self.length = gr.Slider(8, 512, STEP["length"], step=8, label="Tokens per review", elem_id="memory-length")
+            self.checkpointing = gr.Checkbox(
+                False,
+                label="Gradient checkpointing",
+                info="Recompute activations instead of keeping them.",
+                min_width=200,
+                elem_id="memory-checkpointing",
+            )
+            self.optimizer = gr.Dropdown(
+                OPTIMIZERS, value=OPTIMIZERS[0][1], label="Optimizer", min_width=160, elem_id="memory-optimizer"
+            )
+        self.step = gr.HTML(elem_id="memory-step", min_height=260)
+
+    def _layout_details(self) -> None:
+        with gr.Accordion("Where the bytes are", open=False):
+            self.roles = gr.HTML(elem_id="memory-sums")
+            self.map = gr.Plot(show_label=False, elem_id="memory-map")
+        with gr.Accordion("Which GPU or Space it fits on", open=False):
+            self.where = gr.Button("Estimate for these settings", elem_id="memory-where")
+            self.hardware = gr.HTML(elem_id="memory-hardware")
+        with gr.Accordion("Process memory beyond tensors", open=False):
+            self.process = gr.HTML(elem_id="memory-process")
+        with gr.Accordion("What public calculators say", open=False):
+            self.calculators = gr.HTML(elem_id="memory-calculators")
+        with gr.Accordion("Architecture before and after", open=False):
+            self.find = gr.Textbox(
+                label="Find a module", placeholder="attention, Linear4bit, float32 …", elem_id="memory-find"
+            )
+            self.modules = gr.HTML(elem_id="memory-architecture")
+
+    def wire(self, page: gr.Blocks) -> None:
+        form: dict[str, Any] = {
+            "model": self.model,
+            "labels": self.labels,
+            "random_weights": self.random_weights,
+            "batch_size": self.batch_size,
+            "length": self.length,
+            "gradient_checkpointing": self.checkpointing,
+            "optimizer": self.optimizer,
+        }
+        reports = [self.figure, self.why, self.step, self.roles, self.map, self.process, self.calculators]
+        reports += [self.modules, self.hardware, self.find]
+        controls = [self.status, self.question, self.downloads, self.job, self.timer, self.cancel]
+        outputs = [*controls, *reports]
+        quiet = {"show_progress": "hidden", "concurrency_limit": 20, **PRIVATE}
+        self.measure.click(self.on_measure, inputs_kwargs=form, outputs=outputs, concurrency_limit=4, **PRIVATE)
+        self.fetch.click(self.on_fetch, inputs_kwargs=form, outputs=outputs, concurrency_limit=4, **PRIVATE)
+        self.refuse.click(lambda: gr.Group(visible=False), None, self.question, queue=False, **PRIVATE)
+        self.cancel.click(self.on_cancel, self.job, self.status, concurrency_limit=20, **PRIVATE)
+        gr.on(
+            [self.batch_size.input, self.length.input, self.checkpointing.input, self.optimizer.input],
+            self.on_step,
+            inputs_kwargs=form,
+            outputs=self.step,
+            trigger_mode="always_last",
+            show_progress="hidden",
+            concurrency_limit=4,
+            **PRIVATE,
+        )
+        self.where.click(self.on_where, inputs_kwargs=form, outputs=self.hardware, concurrency_limit=2, **PRIVATE)
+        self.find.input(None, self.find, None, js=FILTER_JS, **PRIVATE)
+        self.timer.tick(self.on_tick, self.job, outputs, **quiet)
+        page.load(self.on_load, None, outputs, **quiet)
+
+    @handler
+    def on_measure(self, **form: Any) -> Changes:
+        """Predicts, then measures; asks first where something would have to be downloaded."""
         try:
-            return measure_or_ask(read_request(*form), confirmed=False).update()
+            request = read_request(form)
+            report = self.services.memory.predict(request)
+            downloads = [] if request.random_weights else self.services.needed_downloads(request)
+            if not downloads:
+                return self.start(request, report)
         except DemoError as error:
-            return Shown(say(str(error), problem=True)).update()
+            return {self.status: say(str(error), problem=True)}
+        return {
+            **self.draw(report),
+            self.status: say("Predicted; measuring needs the weights."),
+            self.question: gr.Group(visible=True),
+            self.downloads: view_downloads(downloads),
+        }
 
-    @shown
-    def on_fetch(*form: Any) -> list[Any]:
-        return measure_or_ask(read_request(*form), confirmed=True).update()
+    @handler
+    def on_fetch(self, **form: Any) -> Changes:
+        request = read_request(form)
+        return self.start(request, self.services.memory.predict(request))
 
-    @shown
-    def on_step(*form: Any) -> str:
+    @handler
+    def on_step(self, **form: Any) -> str:
         try:
-            return view_step(services.memory.predict_step(read_request(*form)).model_dump())
+            return view_step(self.services.memory.predict_step(read_request(form)))
         except DemoError as error:
             return say(str(error), problem=True)
 
-    @shown
-    def on_where(*form: Any) -> str:
-        request = read_request(*form)
-        return view_fits(services.memory.find_fits(request), request.length)
+    @handler
+    def on_where(self, **form: Any) -> str:
+        request = read_request(form)
+        return view_fits(self.services.memory.find_fits(request), request.length)
 
-    @shown
-    def on_cancel(mine: tuple[str, str]) -> list[Any]:
-        services.train.stop(*mine, at_home=True)
-        return Shown(say("Stopping; nothing half-fetched is left.")).update()
+    @handler
+    def on_cancel(self, job: tuple[str, str]) -> str:
+        self.services.train.stop(*job, at_home=True)
+        return say("Cancelling; no partial download is kept.")
 
-    @shown
-    def on_tick(mine: tuple[str, str]) -> list[Any]:
-        return follow(services.train.job(mine[0]))
+    @handler
+    def on_tick(self, job: tuple[str, str]) -> Changes:
+        return self.follow(self.services.train.job(job[0]))
 
-    @shown
-    def on_load() -> list[Any]:
+    @handler
+    def on_load(self) -> Changes:
         """What is being measured now, else what was measured last, else the sample's prediction."""
-        job = services.store.latest("memory")
+        job = self.services.store.latest("memory")
         if job is not None and not job.state().is_final:
-            return Shown(mine=(job.id, ""), timer=gr.Timer(active=True)).update()
-        if job is not None and (report := job.report()):
-            return Shown(say(f"Measured before: {report['model']}."), **draw(report)).update()
+            return {self.job: (job.id, ""), self.timer: gr.Timer(active=True)}
+        with suppress(ReportError):  # a damaged one is as none
+            if job is not None and (report := job.report(MemoryReport)):
+                return {**self.draw(report), self.status: say(f"Last measurement: {report.model}.")}
         request = MemoryRequest.read(STEP)
-        step = view_step(services.memory.predict_step(request).model_dump())
-        drawn = draw(services.memory.predict(request).to_dict()) | {"step": step}
-        return Shown(
-            say("Predicted from the configuration. Press the button to measure it on this machine."), **drawn
-        ).update()
-
-    form = [model, labels, random_weights, batch_size, length, checkpointing, optimizer]
-    private: dict[str, Any] = {"api_visibility": "private"}
-    live: dict[str, Any] = {"trigger_mode": "always_last", "show_progress": "hidden", **private}
-    measure.click(on_measure, form, outputs, concurrency_limit=4, **private)
-    fetch.click(on_fetch, form, outputs, concurrency_limit=4, **private)
-    refuse.click(lambda: gr.Group(visible=False), None, asking, queue=False, **private)
-    cancel.click(on_cancel, mine, outputs, concurrency_limit=20, **private)
-    gr.on(
-        [batch_size.input, length.input, checkpointing.input, optimizer.input],
-        on_step,
-        form,
-        step,
-        concurrency_limit=4,
-        **live,
-    )
-    where.click(on_where, form, hardware, concurrency_limit=2, **private)
-    find.input(None, find, None, js=FILTER_JS, **private)
-    timer.tick(on_tick, mine, outputs, show_progress="hidden", concurrency_limit=20, **private)
-    page.load(on_load, None, outputs, show_progress="hidden", concurrency_limit=20, **private)
-
-
-def read_request(
-    model: str,
-    labels: float,
-    random_weights: bool,
-    batch_size: float,
-    length: float,
-    checkpointing: bool,
-    optimizer: str,
-) -> MemoryRequest:
-    """The form as a request. Raises SettingsError."""
-    return MemoryRequest.read(
-        {
-            "model": (model or "").strip(),
-            "labels": labels,
-            "random_weights": random_weights,
-            "batch_size": batch_size,
-            "length": length,
-            "gradient_checkpointing": checkpointing,
-            "optimizer": optimizer,
+        return {
+            **self.draw(self.services.memory.predict(request)),
+            self.step: view_step(self.services.memory.predict_step(request)),
+            self.status: say("Predicted from the configuration. Press “Measure memory” to measure on this machine."),
         }
-    )
+
+    def start(self, request: MemoryRequest, report: MemoryReport) -> Changes:
+        """Draws the prediction and starts the measurement."""
+        started = self.services.memory.start(request, report, visitor())
+        return {
+            **self.draw(report),
+            self.status: say("Predicted; starting the measurement."),
+            self.question: gr.Group(visible=False),
+            self.job: (started.run, started.key),
+            self.timer: gr.Timer(active=True),
+            self.cancel: gr.Button(visible=True),
+        }
+
+    def follow(self, job: Job) -> Changes:
+        """The job as it is now; once it has ended, its report, and the timer rests."""
+        state = job.state()
+        if not state.is_final:
+            position = job.summary()["position"]
+            status = say(f"Number {position} in the queue." if position else phase_text(job))
+            return {self.status: status, self.cancel: gr.Button(visible=True)}
+        ended = {self.timer: gr.Timer(active=False), self.cancel: gr.Button(visible=False)}
+        report = job.report(MemoryReport)
+        if report is None:
+            failed = state.state == "failed"
+            sentence = state.error or ("The measurement failed." if failed else "Measurement cancelled.")
+            return {**ended, self.status: say(sentence, problem=failed)}
+        status = say(f"Measured on this machine: {report.model}, {report.parameters:,} parameters.")
+        return {**ended, **self.draw(report), self.status: status}
+
+    def draw(self, report: MemoryReport) -> Changes:
+        """Every figure of a report. A step that is not in it stays as it was; hardware is estimated anew on request."""
+        rows = report.architecture.rows
+        step = {self.step: view_step(report.step)} if report.step else {}
+        return step | {
+            self.figure: view_stages(report.stages),
+            self.why: view_why(report),
+            self.roles: view_roles(rows),
+            self.map: treemap(rows, "after"),
+            self.process: view_process(report),
+            self.calculators: view_calculators(report.estimates, report.stages),
+            self.modules: view_modules(rows),
+            self.hardware: "",
+            self.find: "",
+        }
 
 
-def start(services: Services, request: MemoryRequest, report: MemoryReport) -> Shown:
-    """Draws what is predicted and starts the measurement."""
-    started = services.memory.start(request, report, visitor())
-    return Shown(
-        say("Predicted; the measurement starts."),
-        **draw(report.to_dict()),
-        asking=gr.Group(visible=False),
-        mine=(started.run, started.key),
-        timer=gr.Timer(active=True),
-        cancel=gr.Button(visible=True),
-    )
-
-
-def follow(job: Job) -> list[Any]:
-    """The job as it is now; its report once it is there, and then the timer rests."""
-    state = job.state()
-    if not state.is_final:
-        place = job.summary()["position"]
-        return Shown(
-            say(f"Number {place} in the waiting line." if place else _phase(job)), cancel=gr.Button(visible=True)
-        ).update()
-    report = job.report()
-    rest = {"timer": gr.Timer(active=False), "cancel": gr.Button(visible=False)}
-    if report is None:
-        return Shown(
-            say(state.error or f"The measurement ended as {state.state}.", problem=state.state == "failed"), **rest
-        ).update()
-    return Shown(
-        say(f"Measured on this machine: {report['model']}, {report['parameters']:,} parameters."),
-        **draw(report),
-        **rest,
-    ).update()
-
-
-def draw(report: dict[str, Any]) -> dict[str, Any]:
-    """Every figure of a report. What is not in it (a step that is not predicted yet) stays as it was; hardware is asked
-    for anew.
-    """
-    rows = report["architecture"]["rows"]
-    return {
-        "figure": view_memory(report["stages"]),
-        "why": view_why(report),
-        "step": view_step(report.get("step")) or None,
-        "sums": view_sums(rows),
-        "map": treemap(rows, after=True),
-        "process": view_process(report),
-        "calculators": view_calculators(report.get("estimates", []), report["stages"]),
-        "architecture": view_architecture(rows),
-        "hardware": "",
-        "find": "",
-    }
+def read_request(form: dict[str, Any]) -> MemoryRequest:
+    """The form as a request. Raises SettingsError."""
+    return MemoryRequest.read({**form, "model": (form["model"] or "").strip()})
 
 
 def say(sentence: str, problem: bool = False) -> str:
-    return f'<p class="{"problem" if problem else "quiet"}">{escape(without_paths(sentence))}</p>'
+    """One sentence below the buttons."""
+    return render("memory/sentence.html.jinja", sentence=sentence, problem=problem)
 
 
-def _phase(job: Job) -> str:
-    """The last phase in words, with its share."""
+def phase_text(job: Job) -> str:
+    """What the measuring process does now; with its share of a download."""
     phases = [event for event in job.events() if event["event"] == "phase"]
     if not phases:
-        return "The measuring process starts (a few seconds: it imports torch)."
-    share = f" ({100 * phases[-1]['progress']:.0f} %)" if phases[-1]["progress"] is not None else ""
-    return f"{phases[-1]['name'].capitalize()}: {phases[-1]['detail']}{share}"
+        return "Starting the measuring process (a few seconds: it imports torch)."
+    phase = phases[-1]
+    share = f" ({100 * phase['progress']:.0f} %)" if phase["name"] == "download" and phase["progress"] else ""
+    return f"{phase['detail'][:1].upper()}{phase['detail'][1:]}{share}"

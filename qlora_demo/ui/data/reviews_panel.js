@@ -1,4 +1,4 @@
-// A press on a review of the list chooses it. The value of the component is the list as HTML, made by data_reviews.py.
+// A press on a review of the list chooses it. The value of the component is the list as HTML, made by review_views.py.
 element.addEventListener("click", (event) => {
   const button = event.target.closest("button[data-row]");
   if (!button) return;
