@@ -6,7 +6,7 @@ The engine counts; this puts its answers together, and is the one place that wri
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from ..core.cancellation import DownloadStopped, never
 from ..core.errors import DemoError, DeviceError
 from ..core.format import size
 from ..core.memory_report import Architecture, MemoryReport, MemoryStage, ProcessReading, StepReport
+from ..core.names import STAGES
 from ..core.records import Event, Fit, MemoryReading, Notice, Phase
 from ..core.requests import MemoryRequest
 from ..core.safety import STEP_MARGIN
@@ -43,20 +44,20 @@ def report_memory(
         from ..engine.memory import calculators, ledger
         from ..engine.models.layers import load_config
     source = _find_model(request, "measured" in ways, emit, should_stop)
-    emit(Phase("predict", "from the configuration"))
+    emit(Phase("predict", "predicting from the configuration"))
     shape = (request.labels, request.stages, request.rank, request.targets)
     predicted = ledger.predict(source, *shape)
     measured: list[MemoryStage] = []
     process: list[ProcessReading] = []
     if "measured" in ways:
         expected = {stage.name: stage.total_bytes for stage in predicted}
-        emit(Phase("measure", f"loading {request.model} at {request.stages[0]}", 0.0))
+        emit(_measuring(request.stages, 0))
 
         def on_stage(stage: MemoryStage) -> None:
             measured.append(stage)
             emit(MemoryReading(stage.name, expected[stage.name], stage.total_bytes))
-            count, total = len(measured), len(request.stages)
-            emit(Phase("measure", f"{stage.name} is measured ({count} of {total})", count / total))
+            if len(measured) < len(request.stages):
+                emit(_measuring(request.stages, len(measured)))
 
         ledger.measure(
             source,
@@ -78,6 +79,12 @@ def report_memory(
             calculators.estimates(ledger.count_base_parameters(source), load_config(source, request.labels).to_dict())
         ),
     )
+
+
+def _measuring(stages: Sequence[str], place: int) -> Phase:
+    """`measuring FP16 (2 of 6)`."""
+    detail = f"measuring {STAGES[stages[place]][0]} ({place + 1} of {len(stages)})"
+    return Phase("measure", detail, place / len(stages))
 
 
 def predict_step(request: MemoryRequest) -> StepReport:
@@ -138,7 +145,7 @@ def _report_step(
                 " fewer tokens per review."
             )
         tokens = f"{request.batch_size} x {request.length} tokens"
-        emit(Phase("measure", f"a training step of {tokens}, in a process of its own"))
+        emit(Phase("measure", f"measuring a training step of {tokens} in a process of its own"))
         limit = free if device.kind == "cpu" else None
         call = partial(fresh_process.call, should_stop=should_stop, memory_bytes=limit)
         within, reading = measured_step.measure_budget(

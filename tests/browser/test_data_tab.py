@@ -54,9 +54,9 @@ def open_data(page: Page) -> None:
 
 def send(page: Page, path: Path) -> None:
     """Uploads a file."""
-    page.locator("#data-source").get_by_text("A file").click()
+    page.locator("#data-source").get_by_text("File").click()
     page.set_input_files("#data-file input[type=file]", str(path))
-    wait_for_text(page, "#data-file", f"{path.name} is here")
+    wait_for_text(page, "#data-file", f"Uploaded: {path.name}")
 
 
 def value(page: Page, field: str) -> str:
@@ -67,7 +67,7 @@ def test_the_sample_is_reported_at_once(hub_app: App, open_page: Open) -> None:
     page = open_page(hub_app.url)
     open_data(page)
     summary = page.inner_text("#data-summary")
-    for words in ("sample", "of 3,997 rows", "Read as JSON lines", "0 the worst"):
+    for words in ("sample", "of 3,997 rows", "Read as JSON Lines", "0 the worst"):
         assert words in summary
     assert "train (3,197)" in page.inner_text("#data-balance")
     assert "English" in page.inner_text("#data-languages")
@@ -75,7 +75,7 @@ def test_the_sample_is_reported_at_once(hub_app: App, open_page: Open) -> None:
     fill(page, "data-max-length", "16")
     wait_for_text(page, "#data-lengths", "Many lose their end")
     fill(page, "data-max-length", "512")
-    wait_for_text(page, "#data-lengths", "nothing is cut")
+    wait_for_text(page, "#data-lengths", "nothing is truncated")
     choose(page, "data-split", "test")
     wait_for_text(page, "#data-summary", "400\nof 3,997")
 
@@ -105,7 +105,7 @@ def test_a_messy_spreadsheet_becomes_a_run(hub_app: App, messy: Path, open_page:
 
     assert "&quot;toll&quot;" in page.inner_text("#data-damage")
     page.click("#data-mend-them")
-    wait_for_text(page, "#data-damage", "What could be mended is mended")
+    wait_for_text(page, "#data-damage", "Everything that can be fixed is fixed")
     page.locator("#data-query input, #data-query textarea").press_sequentially("TOLL")
     wait_for_text(page, "#data-reviews", "1 review with “TOLL”")
     assert 'Nicht so "toll" wie gedacht' in page.inner_text("#data-reviews")
@@ -121,11 +121,11 @@ def test_a_messy_spreadsheet_becomes_a_run(hub_app: App, messy: Path, open_page:
     page.keyboard.press("Enter")
     wait_for_text(page, "#data-seen", "[CLS]")
     seen = page.inner_text("#data-seen")
-    assert "20 tokens of at most 20" in seen and "Cut: " in seen
+    assert "20 tokens of at most 20" in seen and "Truncated: " in seen
     assert page.locator("#data-seen .data-cut-text").count() == 1
     assert page.locator("#data-reviews button[aria-pressed=true]").count() == 1
 
-    page.locator("#data-unit").get_by_text("A share").click()
+    page.locator("#data-unit").get_by_text("Percentage").click()
     fill(page, "data-amount", "50")
     wait_for_text(page, "#data-subset", "training reviews (5")
     page.click("#data-train")
@@ -192,8 +192,8 @@ def test_bad_files_give_one_sentence_and_lose_nothing(hub_app: App, tmp_path: Pa
     send(page, tmp_path / "bare.csv")
     wait_for_text(page, "#data-warnings", "No column looks like the label")
     page.click("#data-train")
-    wait_for_text(page, "#data-refused", "name the label column")
-    page.locator("#data-source").get_by_text("The Hub").click()
+    wait_for_text(page, "#data-refused", "choose the label column")
+    page.locator("#data-source").get_by_text("Hub").click()
     enter(page, "data-hub", "/etc/passwd")
     page.click("#data-look")
     wait_for_text(page, "#data-status", "no data set's name on the Hub")
@@ -202,7 +202,7 @@ def test_bad_files_give_one_sentence_and_lose_nothing(hub_app: App, tmp_path: Pa
 def test_nothing_comes_from_the_hub_before_a_yes(hub_app: App, hub: HubServer, open_page: Open) -> None:
     page = open_page(hub_app.url)
     open_data(page)
-    page.locator("#data-source").get_by_text("The Hub").click()
+    page.locator("#data-source").get_by_text("Hub").click()
     page.click("#data-look")
     page.wait_for_selector("#data-fetch")
     for words in (AMAZON, "To download", "Licence"):
@@ -227,7 +227,7 @@ def test_nothing_overflows_and_all_is_labelled(
     open_data(page)
     send(page, messy)
     wait_for_text(page, "#data-summary", "Meinungen.csv")
-    page.locator("#data-unit").get_by_text("A number").click()
+    page.locator("#data-unit").get_by_text("Number").click()
     page.locator("#data-reviews button[data-row]").first.click()
     wait_for_text(page, "#data-seen", "[CLS]")
     check_layout(page, "[id^=data-]")

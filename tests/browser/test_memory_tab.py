@@ -31,7 +31,7 @@ def test_a_step_follows_the_sliders_and_all_is_measured(app: App, open_page: Ope
     page = open_page(app.url)
     wait_for_text(page, "#memory-figure", "predicted")
     wait_for_text(page, "#memory-step", activations(predicted(cli, "--batch-size", "32")["step"]))
-    assert "the measurement says how much" in page.inner_text("#memory-step")
+    assert "only a measurement shows how much" in page.inner_text("#memory-step")
     fill(page, "memory-batch-size", 8)
     fill(page, "memory-length", 32)
     report = predicted(cli, "--batch-size", "8", "--length", "32")
@@ -47,7 +47,7 @@ def test_a_step_follows_the_sliders_and_all_is_measured(app: App, open_page: Ope
         assert stage in text
     for stage in report["stages"]:
         assert f"{stage['total_bytes']:,} B" in text, f"the command says otherwise of {stage['name']}"
-    page.get_by_role("button", name="What the process took").click()
+    page.get_by_role("button", name="Process memory beyond tensors").click()
     wait_for_text(page, "#memory-process", "Loading in NF4 took")
     page.get_by_text("Architecture before and after").click()
     assert "Linear4bit" in page.inner_text("#memory-architecture .changed >> nth=0")
@@ -64,7 +64,7 @@ def test_where_the_bytes_are_and_what_fits(app: App, open_page: Open) -> None:
     page.wait_for_selector("#memory-map .treemaplayer .slice")
     page.get_by_role("button", name="What public calculators say").click()
     wait_for_text(page, "#memory-calculators", "accelerate estimate-memory")
-    page.get_by_role("button", name="On which GPU or Space it fits").click()
+    page.get_by_role("button", name="Which GPU or Space it fits on").click()
     page.click("#memory-where")
     wait_for_text(page, "#memory-hardware", "T4 small")
     assert "batch" in page.inner_text("#memory-hardware")

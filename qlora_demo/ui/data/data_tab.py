@@ -197,7 +197,7 @@ class DataTab:
         except DemoError as error:
             return {**self.refusal(error), self.file: None}
         # Left in the field, the browser would be shown where the app's library has put it.
-        uploaded = gr.File(None, label=f"{Path(place).name} is uploaded; another file replaces it")
+        uploaded = gr.File(None, label=f"Uploaded: {Path(place).name}")
         changes = self.analyse_or_ask({**form, "kept": place, "path": ""}, progress)
         return {**changes, self.kept: place, self.path: "", self.file: uploaded}
 
