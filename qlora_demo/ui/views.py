@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
-from typing import Any
 
 from markupsafe import Markup
 
-from ..core.format import plural, size
-from ..core.names import STAGES
+from ..core.format import plural
 from ..core.records import Download, Machine
 from .templating import render
 

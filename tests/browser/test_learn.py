@@ -18,7 +18,11 @@ pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("app")]
 def open_learn(page: Page) -> None:
     """The tab, with every figure there."""
     open_tab(page, "Learn")
-    for name, text in {"microscope": "has the smallest error", "shapes": "Llama 3.1 70B", "optimizer": "AdamW state"}.items():
+    for name, text in {
+        "microscope": "has the smallest error",
+        "shapes": "Llama 3.1 70B",
+        "optimizer": "AdamW state",
+    }.items():
         wait_for_text(page, f"#learn-{name}", text)
 
 
