@@ -62,20 +62,20 @@ def main(arguments: Sequence[str]) -> int:
     packed = Classifier("sample", on_cpu=True)
     classifier = Classifier("sample", on_cpu=True, restored=True)  # as the page has it
     explain(classifier, "The first one is slower.")
-    test = judge(classifier, splits["test"].texts, STEPS)
+    test = compute_metrics(classifier, splits["test"].texts, STEPS)
     print(f"ratio on the test reviews: {ratio(test.moved):.2f}", flush=True)
     chosen_on = splits["validation"].texts[: int(arguments[0]) if arguments else 25]
-    tried = {f"{count} steps": judge(classifier, chosen_on, count) for count in sorted({*TRIED, STEPS})}
+    tried = {f"{count} steps": compute_metrics(classifier, chosen_on, count) for count in sorted({*TRIED, STEPS})}
     for name, blank in BLANKS.items():
         with patch.object(explaining, "_average_token", blank):
-            tried[f"{STEPS} steps, {name}"] = judge(classifier, chosen_on, STEPS)
-    tried[f"{STEPS} steps, weights not restored"] = judge(packed, chosen_on, STEPS)
+            tried[f"{STEPS} steps, {name}"] = compute_metrics(classifier, chosen_on, STEPS)
+    tried[f"{STEPS} steps, weights not restored"] = compute_metrics(packed, chosen_on, STEPS)
     RESULT.write_text(describe(test, tried))
     print(RESULT.read_text())
     return 0 if ratio(test.moved) >= 2 else 1
 
 
-def judge(classifier: Classifier, texts: Sequence[str], steps: int) -> Judged:
+def compute_metrics(classifier: Classifier, texts: Sequence[str], steps: int) -> Judged:
     judged = Judged([], [], [])
     for text in texts:
         began, busy = time.perf_counter(), time.process_time()

@@ -26,7 +26,7 @@ from qlora_demo.core.records import Evaluation, Event, Step
 from qlora_demo.core.run_report import Metrics
 from qlora_demo.engine import quiet
 from qlora_demo.engine.classify.classifier import Classifier
-from qlora_demo.engine.classify.metrics import fit_baselines, judge
+from qlora_demo.engine.classify.metrics import compute_metrics, fit_baselines
 from qlora_demo.engine.data import dataset as reviews_of
 from qlora_demo.engine.train import run
 from qlora_demo.hub.card import write_card
@@ -91,9 +91,9 @@ def measure(classifier: Classifier, source: str) -> dict[str, Any]:
     test = reviews_of.align_labels(reviews_of.load_rows(source), classifier.labels)
     names = classifier.labels
     found = {
-        "adapter": judge(test.labels, classifier.logits(test.texts), names, True),
+        "adapter": compute_metrics(test.labels, classifier.logits(test.texts), names, True),
         TFIDF: fit_baselines(reviews_of.load("sample").splits["train"], names, True)(test)[TFIDF],
-        "untrained head": judge(test.labels, classifier.logits(test.texts, base=True), names, True),
+        "untrained head": compute_metrics(test.labels, classifier.logits(test.texts, base=True), names, True),
     }
     return {name: {**metrics.to_dict(), "interval_95": interval(metrics)} for name, metrics in found.items()}
 

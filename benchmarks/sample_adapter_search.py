@@ -17,7 +17,7 @@ from qlora_demo.core.config import RunConfig
 from qlora_demo.core.run_report import Metrics
 from qlora_demo.engine import quiet
 from qlora_demo.engine.classify.classifier import Classifier
-from qlora_demo.engine.classify.metrics import judge
+from qlora_demo.engine.classify.metrics import compute_metrics
 from qlora_demo.engine.data import dataset as reviews_of
 from qlora_demo.engine.train import run
 
@@ -52,7 +52,7 @@ def train_and_judge(config: RunConfig, real_reviews: str) -> tuple[Metrics, Metr
 
 
 def judged(classifier: Classifier, reviews: reviews_of.Reviews) -> Metrics:
-    return judge(reviews.labels, classifier.logits(reviews.texts), classifier.labels, classifier.ordinal)
+    return compute_metrics(reviews.labels, classifier.logits(reviews.texts), classifier.labels, classifier.ordinal)
 
 
 def row(name: str, seeds: list[int], runs: list[tuple[Metrics, Metrics]]) -> str:

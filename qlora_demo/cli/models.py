@@ -150,9 +150,9 @@ def run_classify(options: argparse.Namespace, out: Output) -> int:
 
 
 def run_evaluate(options: argparse.Namespace, out: Output) -> int:
-    from ..engine.classify import metrics
+    from ..engine.classify.classifier import evaluate
 
-    result = metrics.evaluate(
+    result = evaluate(
         options.adapter,
         options.data,
         base=options.base,

@@ -154,9 +154,9 @@ class ClassifyService:
         """The adapter, or the base, judged on labelled reviews, as `evaluate --json` prints it."""
         self._host.check_data(request)
         engine.load()
-        from ..engine.classify import metrics
+        from ..engine.classify.classifier import evaluate
 
-        return metrics.evaluate(
+        return evaluate(
             adapter,
             request.data,
             base=base,

@@ -59,14 +59,14 @@ def write_run(store: Store, name: str, calibrated: bool = True) -> Job:
     if calibrated:
         (validation, fitted), (test, judged) = looked["validation"], looked["test"]
         report["final"] = {
-            split: evaluation.judge(reviews.labels, logits, sample.labels, True).to_dict()
+            split: evaluation.compute_metrics(reviews.labels, logits, sample.labels, True).to_dict()
             for split, (reviews, logits) in looked.items()
         }
         guessing = drawing.normal(0, 0.1, judged.shape)
-        report["base"] = evaluation.judge(test.labels, guessing, sample.labels, True).to_dict()
+        report["base"] = evaluation.compute_metrics(test.labels, guessing, sample.labels, True).to_dict()
         report["baselines"] = {
-            "majority": evaluation.judge(test.labels, np.zeros(judged.shape), sample.labels, True).to_dict(),
-            "tfidf-logistic-regression": evaluation.judge(
+            "majority": evaluation.compute_metrics(test.labels, np.zeros(judged.shape), sample.labels, True).to_dict(),
+            "tfidf-logistic-regression": evaluation.compute_metrics(
                 test.labels, judged + guessing, sample.labels, True
             ).to_dict(),
         }

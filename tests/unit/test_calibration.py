@@ -49,7 +49,7 @@ def test_calibration_is_judged_on_other_reviews() -> None:
     found = calibration.calibrate(labels, logits, test_labels, test_logits)
     assert found.split == "validation" and found.temperature == calibration.fit_temperature(labels, logits)
     assert found.ece_before > 0.1 > 0.03 > found.ece_after and found.loss_after < found.loss_before
-    before = metrics.judge(test_labels, test_logits, "12345", True)
+    before = metrics.compute_metrics(test_labels, test_logits, "12345", True)
     assert found.loss_before == pytest.approx(before.loss) and found.ece_before == before.calibration.ece
     assert sum(one.rows for one in found.bins_after) == len(test_labels)
 

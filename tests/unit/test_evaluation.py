@@ -23,7 +23,7 @@ def test_metrics_by_hand() -> None:
             [[0.6, 0.1, 0.1, 0.1, 0.1], [0.1, 0.1, 0.1, 0.1, 0.6], [0.1, 0.1, 0.6, 0.1, 0.1], [0.1, 0.6, 0.1, 0.1, 0.1]]
         )
     )
-    found = metrics.judge([0, 4, 3, 4], logits, STARS, True)
+    found = metrics.compute_metrics([0, 4, 3, 4], logits, STARS, True)
     assert found.rows == 4 and found.accuracy == 0.5
     assert found.mae_stars == pytest.approx((0 + 0 + 1 + 3) / 4) and found.within_one == 0.75
     assert found.loss == pytest.approx(-(2 * math.log(0.6) + 2 * math.log(0.1)) / 4)
@@ -34,12 +34,12 @@ def test_metrics_by_hand() -> None:
 
 def test_perfect_and_reversed_kappa() -> None:
     eye = np.eye(5) * 10
-    assert metrics.judge(range(5), eye, STARS, True).quadratic_kappa == pytest.approx(1)
-    assert metrics.judge(range(5), eye[::-1], STARS, True).quadratic_kappa == pytest.approx(-1)
+    assert metrics.compute_metrics(range(5), eye, STARS, True).quadratic_kappa == pytest.approx(1)
+    assert metrics.compute_metrics(range(5), eye[::-1], STARS, True).quadratic_kappa == pytest.approx(-1)
 
 
 def test_no_stars_no_distances() -> None:
-    found = metrics.judge([0, 1], np.eye(2), ("no", "yes"), False)
+    found = metrics.compute_metrics([0, 1], np.eye(2), ("no", "yes"), False)
     assert found.mae_stars is None and found.within_one is None and found.quadratic_kappa is None
 
 
@@ -83,7 +83,7 @@ def test_metrics_of_many_matrices_at_once_are_scikit_learns(labels: int, rows: i
 
 def test_intervals_are_those_of_a_bootstrap_over_reviews() -> None:
     true, logits = draw(5, 400)
-    found = metrics.judge(true, logits, STARS, True)
+    found = metrics.compute_metrics(true, logits, STARS, True)
     drawing, guess = np.random.default_rng(7), logits.argmax(axis=1)
     samples = drawing.integers(0, 400, (3000, 400))
     plain = {
@@ -96,7 +96,9 @@ def test_intervals_are_those_of_a_bootstrap_over_reviews() -> None:
         assert found.intervals[name] == pytest.approx((low, high), abs=0.1 * (high - low))
     assert found.intervals.keys() == {"accuracy", "macro_f1", "mae_stars", "within_one", "quadratic_kappa"}
     assert all(low < getattr(found, name) < high for name, (low, high) in found.intervals.items())
-    assert metrics.judge(true, logits, STARS, True).intervals == found.intervals, "the same reviews, another interval"
+    assert metrics.compute_metrics(true, logits, STARS, True).intervals == found.intervals, (
+        "the same reviews, another interval"
+    )
 
 
 def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
@@ -114,14 +116,14 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
 
 
 def test_intervals_where_nothing_varies_and_with_many_labels() -> None:
-    always = metrics.judge([2] * 50, np.tile(np.eye(5)[2], (50, 1)), STARS, True)
+    always = metrics.compute_metrics([2] * 50, np.tile(np.eye(5)[2], (50, 1)), STARS, True)
     assert (
         always.intervals["accuracy"] == (1, 1)
         and always.quadratic_kappa == 0
         and always.intervals["quadratic_kappa"] == (0, 0)
     )
     true, logits = draw(150, 400)
-    many = metrics.judge(true, logits, [str(i) for i in range(150)], False)
+    many = metrics.compute_metrics(true, logits, [str(i) for i in range(150)], False)
     assert many.intervals.keys() == {"accuracy", "macro_f1"} and many.intervals["accuracy"][0] < many.accuracy
     json.dumps(many.to_dict(), allow_nan=False)
 

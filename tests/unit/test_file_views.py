@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from qlora_demo.core.file_report import FileReport
-from qlora_demo.engine.classify.metrics import judge
+from qlora_demo.engine.classify.metrics import compute_metrics
 from qlora_demo.storage.result_files import ROWS, Layout, name_added, to_line
 from qlora_demo.ui.classify.file_rows import EVERY, NONE, PAGE_ROWS, find_rows
 from qlora_demo.ui.classify.file_views import (
@@ -146,7 +146,7 @@ def test_the_files_own_labels_give_metrics_and_a_matrix() -> None:
     logits = [
         [3.0 if place == (label + (i % 7 == 0)) % 5 else 0.0 for place in range(5)] for i, label in enumerate(labels)
     ]
-    metrics = judge(labels, np.array(logits), LABELS, True).to_dict()
+    metrics = compute_metrics(labels, np.array(logits), LABELS, True).to_dict()
     html = view_metrics(report(final={"test": metrics}, judged="Judged on 100 rows."))
     assert (
         "85.0 %" in html

@@ -37,8 +37,8 @@ def reports() -> tuple[dict[str, Any], dict[str, Any]]:
         metrics.pop("calibration", None)
     (labels, logits), (test_labels, test_logits) = draw(0), draw(1)
     report["final"] = {
-        "validation": evaluation.judge(labels, logits, NAMES, True).to_dict(),
-        "test": evaluation.judge(test_labels, test_logits, NAMES, True).to_dict(),
+        "validation": evaluation.compute_metrics(labels, logits, NAMES, True).to_dict(),
+        "test": evaluation.compute_metrics(test_labels, test_logits, NAMES, True).to_dict(),
     }
     report["calibration"] = calibration.calibrate(labels, logits, test_labels, test_logits).to_dict()
     # As it comes out of the file.
@@ -182,7 +182,7 @@ def test_the_card_has_intervals_where_there_are_any(reports: tuple[dict[str, Any
 
 
 def test_the_command_line_has_them_too() -> None:
-    found = evaluation.judge(*draw(1), NAMES, True).to_dict()
+    found = evaluation.compute_metrics(*draw(1), NAMES, True).to_dict()
     told = lines.metrics(found).splitlines()
     low, high = found["intervals"]["accuracy"]
     assert (
@@ -192,7 +192,10 @@ def test_the_command_line_has_them_too() -> None:
     assert (
         told[-1] == f"calibration      off by {found['calibration']['ece']:.3f} on average (expected calibration error)"
     )
-    assert len(lines.metrics(evaluation.judge([0, 1], np.eye(2), ["no", "yes"], False).to_dict()).splitlines()) == 4
+    assert (
+        len(lines.metrics(evaluation.compute_metrics([0, 1], np.eye(2), ["no", "yes"], False).to_dict()).splitlines())
+        == 4
+    )
 
 
 def test_what_a_bin_means() -> None:

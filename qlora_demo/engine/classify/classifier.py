@@ -23,13 +23,15 @@ from transformers import PreTrainedTokenizerBase
 
 from ...core.cancellation import ShouldStop
 from ...core.errors import AdapterError, DataError, SettingsError
-from ...core.records import Prediction
+from ...core.records import Columns, Prediction
+from ...core.run_report import Metrics
+from ..data.dataset import align_labels, load_rows
 from ..memory import ledger
 from ..models import hubadapters, modeling
 from ..models.adapters import find_adapter
 from ..models.device import choose_device
 from ..models.hubfiles import OnProgress
-from .metrics import Floats, softmax
+from .metrics import Floats, compute_metrics, softmax
 from .restored import restore_weights
 
 MAX_CHARACTERS = 50_000
@@ -205,6 +207,28 @@ def compare(
             for i, side in enumerate(sides)
         ],
     }
+
+
+def evaluate(
+    adapter: str,
+    data: str,
+    *,
+    base: bool = False,
+    data_config: str = "",
+    split: str = "",
+    revision: str = "",
+    columns: Columns | None = None,
+    runs_home: Path | None = None,
+) -> Metrics:
+    """`adapter` (or, with `base`, the untrained head without LoRA) evaluated on `data`. Raises DataError, AdapterError,
+    HubError.
+    """
+    source = load_rows(data, config=data_config, revision=revision, split=split, columns=columns or Columns())
+    classifier = Classifier(adapter, runs_home=runs_home)
+    rows = align_labels(source, classifier.labels)
+    began = time.monotonic()
+    logits = classifier.logits(rows.texts, base=base)
+    return compute_metrics(rows.labels, logits, classifier.labels, classifier.ordinal, time.monotonic() - began)
 
 
 def check_scale(scale: float) -> None:

@@ -17,6 +17,9 @@ from ...core.errors import DataError
 from ...core.file_report import HistogramBin
 from ...core.records import Prediction
 from ..data.columns import LabelValues, Places
+from ..data.dataset import DataSet, Reviews, align_labels
+from ..data.labels import find_scale
+from .metrics import compute_metrics
 
 STAR_STEP = 0.5
 CERTAINTY_EDGES = np.linspace(0, 1, 11)
@@ -99,9 +102,6 @@ class Truth:
             return {"final": {}, "judged": f"The predictions were not judged by the column {self._label!r}: {error}"}
 
     def _judge(self, labels: Sequence[str], ordinal: bool) -> dict[str, Any]:
-        from ..data.dataset import DataSet, Reviews, align_labels
-        from ..data.labels import find_scale
-
         counts = Counter(label for code in self._codes if (label := self._values.values[code]) is not None)
         scale = find_scale(counts, f"The column {self._label!r}")
         places = np.array([-1 if label is None else scale.index.get(label, -1) for label in self._values.values], int)
@@ -109,10 +109,8 @@ class Truth:
         kept = np.flatnonzero(right >= 0)
         reviews = Reviews([], right[kept].tolist())
         aligned = align_labels(DataSet(self._name, scale.names, scale.ordinal, {"test": reviews}), labels).labels
-        from .metrics import judge
-
         shares = np.frombuffer(self._shares, np.float32).reshape(len(self._codes), -1)[kept]
-        metrics = judge(aligned, np.log(np.maximum(shares, 1e-30)), labels, ordinal)
+        metrics = compute_metrics(aligned, np.log(np.maximum(shares, 1e-30)), labels, ordinal)
         without = len(right) - len(kept)
         told = f" {without:,} more have no label, or one outside the scale." if without else ""
         return {

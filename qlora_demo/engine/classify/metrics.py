@@ -1,7 +1,7 @@
 """How good a classifier is, judged as a star rating should be, and how sure of that one can be; and the baselines it
 must beat.
 
-Works on arrays of labels and logits; `evaluate` is the one function that loads an adapter and reviews.
+Works on arrays of labels and logits; `classifier.evaluate` loads an adapter and reviews.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ def softmax(logits: Floats) -> Floats:
     return powers / powers.sum(axis=-1, keepdims=True)
 
 
-def judge(labels: Sequence[int], logits: Floats, names: Sequence[str], ordinal: bool, seconds: float = 0.0) -> Metrics:
+def compute_metrics(
+    labels: Sequence[int], logits: Floats, names: Sequence[str], ordinal: bool, seconds: float = 0.0
+) -> Metrics:
     """Metrics of `logits` (n, k) against `labels` (n indices). Loss is the mean cross-entropy in nats."""
     true = np.asarray(labels, dtype=int)
     guess = np.argmax(logits, axis=1)
@@ -167,37 +169,11 @@ def fit_baselines(
 
     def judged(reviews: reviews_of.Reviews) -> dict[str, Metrics]:
         began = time.monotonic()
-        found = {MAJORITY: judge(reviews.labels, np.tile(share, (len(reviews), 1)), names, ordinal)}
+        found = {MAJORITY: compute_metrics(reviews.labels, np.tile(share, (len(reviews), 1)), names, ordinal)}
         if counting is not None:
             logits = np.full((len(reviews), len(names)), np.log(1e-9))
             logits[:, counting.classes_] = np.log(np.maximum(counting.predict_proba(reviews.texts), 1e-9))
-            found[TFIDF] = judge(reviews.labels, logits, names, ordinal, time.monotonic() - began)
+            found[TFIDF] = compute_metrics(reviews.labels, logits, names, ordinal, time.monotonic() - began)
         return found
 
     return judged
-
-
-def evaluate(
-    adapter: str,
-    data: str,
-    *,
-    base: bool = False,
-    data_config: str = "",
-    split: str = "",
-    revision: str = "",
-    columns: reviews_of.Columns | None = None,
-    runs_home: Path | None = None,
-) -> Metrics:
-    """`adapter` (or, with `base`, the untrained head without LoRA) judged on `data`. Raises DataError, AdapterError,
-    HubError.
-    """
-    from .classifier import Classifier
-
-    found = reviews_of.load_rows(
-        data, config=data_config, revision=revision, split=split, columns=columns or reviews_of.Columns()
-    )
-    classifier = Classifier(adapter, runs_home=runs_home)
-    rows = reviews_of.align_labels(found, classifier.labels)
-    began = time.monotonic()
-    logits = classifier.logits(rows.texts, base=base)
-    return judge(rows.labels, logits, classifier.labels, classifier.ordinal, time.monotonic() - began)

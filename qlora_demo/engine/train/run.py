@@ -37,7 +37,7 @@ from ...core.run_report import (
 )
 from ...core.safety import PROOF_MARGIN
 from ..classify.calibration import calibrate
-from ..classify.metrics import Floats, fit_baselines, judge, softmax, write_answers
+from ..classify.metrics import Floats, compute_metrics, fit_baselines, softmax, write_answers
 from ..data import dataset as reviews_of
 from ..memory import ledger as memory
 from ..memory import training_step
@@ -84,7 +84,9 @@ class Run:
         """Logits and metrics of a split by the very function that classifies, so that a report and `evaluate` agree."""
         reviews, began = self.data.splits[split], time.monotonic()
         logits = modeling.forward(model, self.base.tokenizer, reviews.texts, self.max_length).numpy()
-        return logits, judge(reviews.labels, logits, self.data.labels, self.data.ordinal, time.monotonic() - began)
+        return logits, compute_metrics(
+            reviews.labels, logits, self.data.labels, self.data.ordinal, time.monotonic() - began
+        )
 
     def probe(self, model: PeftModel, step: int) -> None:
         """Scores the pinned reviews."""

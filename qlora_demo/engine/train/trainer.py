@@ -14,7 +14,7 @@ from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, Traini
 
 from ...core.config import RunConfig
 from ...core.records import Phase
-from ..classify.metrics import judge
+from ..classify.metrics import compute_metrics
 from ..data.dataset import DataSet, Reviews
 from ..memory.optimizers import trainer_name
 from ..models import modeling
@@ -104,7 +104,7 @@ def build_trainer(
     def metrics(found: Any) -> dict[str, float]:
         # T5 hands its encoder's states out behind the logits.
         logits = found.predictions[0] if isinstance(found.predictions, tuple) else found.predictions
-        measured = judge(found.label_ids, logits, data.labels, data.ordinal)
+        measured = compute_metrics(found.label_ids, logits, data.labels, data.ordinal)
         return {
             "loss": measured.loss,
             "accuracy": measured.accuracy,
