@@ -13,13 +13,8 @@ import traceback
 import warnings
 
 from . import __version__
-from .cli import models, runs
+from .cli import classify, data, memory, publish, script, train
 from .cli.base import PROGRAM, Output, Parser, clean_stdout
-from .cli.data import add_commands as add_data
-from .cli.explain import add_commands as add_explain
-from .cli.export import add_commands as add_export
-from .cli.publish import add_commands as add_publish
-from .cli.script import add_commands as add_script
 from .core.errors import DemoError, SettingsError
 from .engine import quiet
 from .host.environment import limit_threads
@@ -61,13 +56,8 @@ def build_parser() -> Parser:
     parser.add_argument("--version", action="version", version=__version__)
     parser.set_defaults(command=None)
     commands = parser.add_subparsers(metavar="COMMAND")
-    models.add_commands(commands)
-    add_data(commands)
-    runs.add_commands(commands)
-    add_explain(commands)
-    add_publish(commands)
-    add_export(commands)
-    add_script(commands)
+    for column in (memory, data, train, classify, publish, script):
+        column.add_commands(commands)
     return parser
 
 

@@ -1,7 +1,4 @@
-"""The command that looks into reviews before anything is trained on them: data.
-
-It imports the engine when it runs, not before. Knows nothing of runs.
-"""
+"""The command data: what is in reviews, before anything is trained on them; and how reviews are named to a command."""
 
 from __future__ import annotations
 
@@ -11,80 +8,69 @@ from typing import Any
 
 from ..core.config import RunConfig
 from ..core.errors import SettingsError
-from ..core.records import Columns
+from ..core.names import SAMPLE
+from ..core.requests import DataRequest
 from . import lines
-from .base import Output, add_command
+from .base import Options, Output, add_command, open_services
 
 _MOST_TOKENS = 100_000
-_DATA_HELP = (
-    "`sample`, a preset name, a file (.csv .tsv .json .jsonl .parquet, also .gz or .zip), a folder, or a Hub id."
-)
+DATA = "`sample`, a preset name, a file (.csv .tsv .json .jsonl .parquet, also .gz or .zip), a folder, or a Hub id."
+# How reviews are read, and which of a Hub data set's.
+READING: Options = {
+    "--text": {"metavar": "COL", "default": "", "help": "The column with the texts; found by name without it."},
+    "--title": {
+        "metavar": "COL",
+        "default": "",
+        "help": "The column with the titles, joined before the texts (- = none); found by name without it.",
+    },
+    "--label": {"metavar": "COL", "default": "", "help": "The column with the labels; found by name without it."},
+    "--labels": {"metavar": "LIST", "help": "The labels that count, in order, comma-separated, such as 1,2,3,4,5."},
+    "--encoding": {"metavar": "NAME", "default": "", "help": "Such as utf-8, utf-16, cp1252 or cp850; else detected."},
+    "--delimiter": {
+        "metavar": "CHARACTER",
+        "default": "",
+        "help": "Of a text file's columns: , ; | or tab; else detected.",
+    },
+    "--header": {
+        "action": argparse.BooleanOptionalAction,
+        "default": None,
+        "help": "Whether the first row names the columns.",
+    },
+    "--mend": {"action": "store_true", "help": "Fix encoding errors and HTML entities."},
+    **{
+        f"--{name}": {"metavar": name.upper(), "default": "", "help": f"The {name} of a Hub data set."}
+        for name in ("config", "split", "revision")
+    },
+}
 
 
 def add_commands(commands: Any) -> None:
-    data = add_command(
-        commands, "data", run_data, "Report what is in reviews: rows, labels, lengths, and what is wrong with them."
-    )
-    data.add_argument("data", metavar="DATA", help=_DATA_HELP)
-    add_reading(data)
-    data.add_argument("--model", metavar="MODEL", default="sample", help="Whose tokens are counted [default sample].")
-    data.add_argument("--max-length", metavar="N", help="Tokens kept of a review [default that of train].")
+    length = {"metavar": "N", "help": "Tokens kept of a review [default that of train]."}
+    model = {"metavar": "MODEL", "default": SAMPLE, "help": "Whose tokenizer counts [default sample]."}
+    options = {"data": {"metavar": "DATA", "help": DATA}, **READING, "--model": model, "--max-length": length}
+    summary = "Report what is in reviews: rows, labels, lengths, and what is wrong with them."
+    add_command(commands, "data", run_data, summary, options)
 
 
-def add_reading(command: argparse.ArgumentParser) -> None:
-    """The options that say how reviews are read, and which of a Hub's."""
-    for name, what in (("text", "texts"), ("title", "titles, joined before the texts (- = none)"), ("label", "labels")):
-        command.add_argument(
-            f"--{name}", metavar="COL", default="", help=f"The column with the {what}; found by name without it."
-        )
-    command.add_argument(
-        "--labels", metavar="LIST", help="The labels that count, in order, separated by commas, such as 1,2,3,4,5."
-    )
-    command.add_argument(
-        "--encoding", metavar="NAME", default="", help="Such as utf-8, utf-16, cp1252 or cp850; found without it."
-    )
-    command.add_argument(
-        "--delimiter", metavar="CHARACTER", default="", help="Of a text file's columns: , ; | or tab; found without it."
-    )
-    command.add_argument(
-        "--header", action=argparse.BooleanOptionalAction, default=None, help="Whether the first row names the columns."
-    )
-    command.add_argument(
-        "--mend", action="store_true", help="Turn HTML entities and mojibake into the characters they were."
-    )
-    for name in ("config", "split", "revision"):
-        command.add_argument(f"--{name}", metavar=name.upper(), default="", help=f"The {name} of a Hub data set.")
-
-
-def columns_of(options: argparse.Namespace) -> Columns:
-    """They as Columns."""
-    same = {
-        name: getattr(options, name) for name in ("text", "title", "label", "encoding", "delimiter", "header", "mend")
-    }
-    return Columns(**same, labels=tuple(options.labels.split(",")) if options.labels else ())
+def read_request(options: argparse.Namespace) -> DataRequest:
+    """Which reviews the options name, and how they are to be read."""
+    names = ("text", "title", "label", "encoding", "delimiter", "header", "mend", "config", "split", "revision")
+    labels = tuple(options.labels.split(",")) if options.labels else ()
+    fields = {name: getattr(options, name) for name in names}
+    return DataRequest(os.path.expanduser(options.data), labels=labels, **fields)
 
 
 def run_data(options: argparse.Namespace, out: Output) -> int:
-    from ..engine.data import audit
-    from ..engine.data import dataset as reviews_of
-    from ..engine.models.modeling import load_tokenizer
-    from ..engine.models.sources import resolve
-
     length = _max_length(options.max_length)
-    found = reviews_of.read_all(
-        os.path.expanduser(options.data), config=options.config, revision=options.revision, columns=columns_of(options)
-    )
-    found = found.only(options.split)
-    tokenizer = load_tokenizer(resolve(options.model))
-    report = audit.examine(found, tokenizer, min(length, tokenizer.model_max_length))
+    report = open_services().data.report(read_request(options), options.model, length)
     out.show(report.to_dict(), lambda: lines.data_report(report))
     return 0
 
 
-def _max_length(given: str | None) -> int:
-    if given is None:
+def _max_length(stated: str | None) -> int:
+    if stated is None:
         return int(RunConfig.model_fields["max_length"].default)
-    if not given.isascii() or not given.isdigit() or not 1 <= int(given) <= _MOST_TOKENS:
-        said = f"The maximum length {given[:20]!r} is no whole number from 1 to {_MOST_TOKENS:,}; give one such as 128."
-        raise SettingsError({"max_length": said})
-    return int(given)
+    if not stated.isascii() or not stated.isdigit() or not 1 <= int(stated) <= _MOST_TOKENS:
+        problem = f"The maximum length {stated[:20]!r} is no whole number from 1 to {_MOST_TOKENS:,}"
+        raise SettingsError({"max_length": f"{problem}; give one such as 128."})
+    return int(stated)

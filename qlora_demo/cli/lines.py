@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from ..core.data_report import DataReport, TokenLengths
+from ..core.file_report import FileReport
 from ..core.format import MISSING, duration, number, percent, shorten, size
-from ..storage.packs import Publication
+from ..core.memory_report import MemoryReport, MemoryStage, StepReport
+from ..core.records import Prediction
+from ..core.run_report import Metrics
+from ..services.compare import Compared
+
+_WORDS, _BAR_WIDTH = 12, 24  # of an explanation: words of the highest scores in size; characters of the longest bar
 
 
 def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
@@ -20,132 +27,44 @@ def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     )
 
 
-class EventLines:
-    """Events as lines; a phase whose progress hardly moved since its last line is passed over."""
-
-    def __init__(self) -> None:
-        self.text = ""
-        self._phase: tuple[Any, ...] = ()
-
-    def line(self, event: dict[str, Any]) -> bool:
-        """Put the event's line into `text`; False where there is nothing worth a line."""
-        kind = event["event"]
-        if kind == "phase":
-            progress = event.get("progress")
-            seen = (event["name"], event.get("detail") if progress is None else int(progress * 10))
-            if seen == self._phase:
-                return False
-            self._phase = seen
-        self.text = _EVENTS[kind](event) if kind in _EVENTS else f"{kind}"
-        return True
-
-
-def _phase(event: dict[str, Any]) -> str:
-    detail = f": {event['detail']}" if event.get("detail") else ""
-    progress = f" ({100 * event['progress']:.0f} %)" if event.get("progress") is not None else ""
-    return f"{event['name']}{detail}{progress}"
-
-
-def _step(event: dict[str, Any]) -> str:
-    return (
-        f"  step {event['step']:>5}  epoch {event['epoch']:.2f}  loss {number(event['loss'])}  learning rate"
-        f" {number(event['learning_rate'], '.2e')}  {number(event['reviews_per_second'], '.0f')} reviews/s "
-        f" {size(event['memory_bytes'])}"
-    )
-
-
-def _evaluation(event: dict[str, Any]) -> str:
-    stars = f"  off by {number(event['mae_stars'], '.2f')} stars" if event.get("mae_stars") is not None else ""
-    return (
-        f"{event['split']} after step {event['step']}: accuracy {percent(event['accuracy'])}  "
-        f"macro F1 {number(event['macro_f1'])}  loss {number(event['loss'])}{stars}"
-    )
-
-
-def _probe(event: dict[str, Any]) -> str:
-    label, share = max(event["probabilities"].items(), key=lambda item: item[1] or 0)
-    return f"  probe after step {event['step']}: {label} ({percent(share)})  {shorten(event['text'])}"
-
-
-def _memory(event: dict[str, Any]) -> str:
-    return (
-        f"memory {event['kind']}: predicted {size(event['predicted_bytes'])}, measured {size(event['measured_bytes'])}"
-    )
-
-
-def _finished(event: dict[str, Any]) -> str:
-    report = f"; report: {event['report']}" if event.get("report") else ""
-    return f"Run {event['run']} is {event['state']}{report}"
-
-
-_EVENTS = {
-    "phase": _phase,
-    "step": _step,
-    "evaluation": _evaluation,
-    "probe": _probe,
-    "memory": _memory,
-    "resumed": lambda event: f"going on after step {event['step']}",
-    "warning": lambda event: f"Note: {event['message']}",
-    "finished": _finished,
-}
-
-
 def run_table(runs: list[dict[str, Any]], home: Path) -> str:
+    """Summaries of runs, a row each."""
     if not runs:
         return f"There are no runs in {home} yet."
-    head = ("run", "state", "kind", "model", "data", "steps", "accuracy")
-    return table(
-        head,
-        [
-            (
-                run["run"],
-                _state(run),
-                run["kind"],
-                shorten(str(run["model"] or MISSING), 40),
-                shorten(str(run["data"] or MISSING), 40),
-                _steps(run),
-                percent((run["metrics"] or {}).get("accuracy")),
-            )
-            for run in runs
-        ],
-    )
+    columns: dict[str, Callable[[dict[str, Any]], str]] = {
+        "run": itemgetter("run"),
+        "state": _state,
+        "kind": itemgetter("kind"),
+        "model": lambda run: shorten(str(run["model"] or MISSING), 40),
+        "data": lambda run: shorten(str(run["data"] or MISSING), 40),
+        "steps": _steps,
+        "accuracy": lambda run: percent((run["metrics"] or {}).get("accuracy")),
+    }
+    return table(tuple(columns), [tuple(cell(run) for cell in columns.values()) for run in runs])
 
 
-def compared_table(found: list[dict[str, Any]], reference: str) -> str:
-    """`found`: comparing.Compared as dictionaries."""
-    if not found:
-        return "No run has come to a result yet."
-    head = (
-        "run",
-        "accuracy",
-        "95 %",
-        "stars off",
-        "trained in",
-        "peak memory",
-        "not beaten",
-        f"differs from {reference}",
-    )
-    return table(
-        head,
-        [
-            (
-                one["run"],
-                percent(one["accuracy"]),
-                "-".join(f"{100 * end:.0f}" for end in one["interval"] or ()) or MISSING,
-                number(one["mae_stars"], ".2f"),
-                duration(one["seconds"]),
-                size(one["peak_bytes"]),
-                "yes" if one["unbeaten"] else "",
-                ", ".join(f"{name} {shorten(value, 40)}" for name, value in one["changes"]),
-            )
-            for one in found
-        ],
-    )
+def compared_table(runs: list[Compared], reference: str) -> str:
+    """Runs side by side, a row each."""
+    if not runs:
+        return "No run has a result yet."
+    columns: dict[str, Callable[[Compared], str]] = {
+        "run": lambda run: run.run,
+        "accuracy": lambda run: percent(run.accuracy),
+        "95 %": lambda run: "-".join(f"{100 * end:.0f}" for end in run.interval or ()) or MISSING,
+        "stars off": lambda run: number(run.mae_stars, ".2f"),
+        "trained in": lambda run: duration(run.seconds),
+        "peak memory": lambda run: size(run.peak_bytes),
+        "not beaten": lambda run: "yes" if run.unbeaten else "",
+        f"differs from {reference}": lambda run: ", ".join(
+            f"{name} {shorten(value, 40)}" for name, value in run.changes
+        ),
+    }
+    return table(tuple(columns), [tuple(cell(run) for cell in columns.values()) for run in runs])
 
 
 def run_details(run: dict[str, Any], folder: Path) -> str:
     metrics = run["metrics"] or {}
-    shown = {
+    facts = {
         "run": run["run"],
         "state": _state(run),
         "model": run["model"],
@@ -156,7 +75,7 @@ def run_details(run: dict[str, Any], folder: Path) -> str:
         "error": run["error"],
         "folder": folder,
     }
-    return "\n".join(f"{name:<9} {value}" for name, value in shown.items() if value is not None)
+    return "\n".join(f"{name:<9} {value}" for name, value in facts.items() if value is not None)
 
 
 def _state(run: dict[str, Any]) -> str:
@@ -170,82 +89,108 @@ def _steps(run: dict[str, Any]) -> str:
     return f"{run['steps_done']}/{run['steps_total']}" if run["steps_total"] else MISSING
 
 
-def memory_table(result: dict[str, Any]) -> str:
+def memory_table(report: MemoryReport) -> str:
     """Stages as rows; predicted beside measured where both are there."""
-    stages: dict[str, dict[str, dict[str, Any]]] = {}
-    for stage in result["stages"]:
-        stages.setdefault(stage["name"], {})[stage["source"]] = stage
-    parameters = f"{result['parameters']:,} parameters" if result.get("parameters") is not None else "size unknown"
+    stages: dict[str, dict[str, MemoryStage]] = {}
+    for stage in report.stages:
+        stages.setdefault(stage.name, {})[stage.source] = stage
     rows = []
     for name, by_source in stages.items():
         stage = by_source.get("measured") or by_source["predicted"]
-        totals = tuple(
-            size(by_source[source]["total_bytes"]) if source in by_source else MISSING
-            for source in ("predicted", "measured")
-        )
+        totals = (by_source.get(source) for source in ("predicted", "measured"))
+        parts = (stage.weights_bytes, stage.constants_bytes, stage.buffers_bytes, stage.adapter_bytes)
+        layers = f"{stage.quantized_layers}/{stage.quantized_layers + stage.kept_layers}"
         rows.append(
-            (
-                name,
-                *totals,
-                *(size(stage[f"{part}_bytes"]) for part in ("weights", "constants", "buffers", "adapter")),
-                f"{stage['quantized_layers']}/{stage['quantized_layers'] + stage['kept_layers']}",
-            )
+            (name, *(size(total.total_bytes if total else None) for total in totals), *map(size, parts), layers)
         )
     head = ("stage", "predicted", "measured", "weights", "constants", "buffers", "adapter", "layers quantized")
-    return f"{result['model']}: {parameters}\n" + table(head, rows) + _step_line(result.get("step"))
+    return f"{report.model}: {report.parameters:,} parameters\n" + table(head, rows) + _step_line(report.step)
 
 
-def _step_line(step: dict[str, Any] | None) -> str:
+def _step_line(step: StepReport | None) -> str:
     """A training step: what it adds, predicted, and the peak beside its prediction where it was measured."""
     if not step:
         return ""
-    budget, reading = step["predicted"], step["measured"]
+    budget = step.predicted
     if not budget:
-        return f"\n{step['problem']}"
-    line = (
-        f"\nA step of {budget['batch_size']} x {budget['length']} tokens adds {size(budget['step_bytes'])} (predicted)"
-    )
-    if reading:
-        line += (
-            f"; peak of the process {size(reading['peak_bytes'])} (measured), the prediction errs by"
-            f" {100 * step['error']:+.1f} %"
-        )
-    return f"{line}.{' ' + step['problem'] if step['problem'] else ''}"
+        return f"\n{step.problem}"
+    line = f"\nA step of {budget.batch_size} x {budget.length} tokens adds {size(budget.step_bytes)} (predicted)"
+    if step.measured:
+        error = f", the prediction errs by {100 * step.error:+.1f} %" if step.error is not None else ""
+        line += f"; peak of the process {size(step.measured.peak_bytes)} (measured){error}"
+    return f"{line}.{' ' + step.problem if step.problem else ''}"
 
 
-def prediction(item: dict[str, Any]) -> str:
+def prediction(item: Prediction) -> str:
     stars = ""
-    if item["stars"] is not None:
-        stars = f"{item['stars']} of {len(item['probabilities'])} stars ({item['expected_stars']:.1f} expected)"
-    cut = "  (the end was cut off)" if item["truncated"] else ""
-    return (
-        f"{stars or item['label']}  {percent(item['probabilities'][item['label']])} sure  {shorten(item['text'])}{cut}"
-    )
+    if item.stars is not None and item.expected_stars is not None:
+        stars = f"{item.stars} of {len(item.probabilities)} stars ({item.expected_stars:.1f} expected)"
+    cut = "  (the end was cut off)" if item.truncated else ""
+    return f"{stars or item.label}  {percent(item.probabilities[item.label])} sure  {shorten(item.text)}{cut}"
 
 
-def metrics(result: dict[str, Any]) -> str:
+def metrics(result: Metrics) -> str:
     """A line for each metric, with the 95 % interval where there is one."""
-
-    def line(title: str, metric: str, words: Callable[[float | None], str], unit: str = "") -> str:
-        ends = result["intervals"].get(metric)
-        sure = f"  (95 %: {words(ends[0])} to {words(ends[1])})" if ends else ""
-        return f"{title:<15}  {words(result[metric])}{unit}{sure}"
-
-    lines = [
-        f"reviews          {result['rows']:,} in {result['seconds']:.1f} s",
-        line("accuracy", "accuracy", percent),
-        line("macro F1", "macro_f1", number),
+    rows: list[tuple[str, str, Callable[[float | None], str], str]] = [
+        ("accuracy", "accuracy", percent, ""),
+        ("macro F1", "macro_f1", number, ""),
+        ("off by", "mae_stars", lambda value: number(value, ".2f"), " stars on average"),
+        ("within one star", "within_one", percent, ""),
+        ("quadratic kappa", "quadratic_kappa", number, ""),
     ]
-    if result["mae_stars"] is not None:
-        lines += [
-            line("off by", "mae_stars", lambda value: number(value, ".2f"), " stars on average"),
-            line("within one star", "within_one", percent),
-            line("quadratic kappa", "quadratic_kappa", number),
-        ]
-    lines.append(
-        f"calibration      off by {number(result['calibration'].get('ece'))} on average (expected calibration error)"
-    )
-    return "\n".join(lines)
+    lines = [f"reviews          {result.rows:,} in {result.seconds:.1f} s"]
+    for title, metric, words, unit in rows:
+        if (value := getattr(result, metric)) is not None:
+            ends = result.intervals.get(metric)
+            interval = f"  (95 %: {words(ends[0])} to {words(ends[1])})" if ends else ""
+            lines.append(f"{title:<15}  {words(value)}{unit}{interval}")
+    error = result.calibration.ece if result.calibration else None
+    return "\n".join([*lines, f"calibration      off by {number(error)} on average (expected calibration error)"])
+
+
+def explanation(result: dict[str, Any]) -> str:
+    """An explanation as `explain --json` prints it: the words of the highest scores in size, and the deletion test."""
+    strongest = sorted(result["words"], key=lambda word: -abs(word["score"]))[:_WORDS]
+    most = max((abs(word["score"]) for word in strongest), default=0) or 1
+    others = len(result["words"]) - len(strongest)
+    lines = [
+        f"{result['label']}  {percent(result['probability'])} sure; words for it (+) and against it (-), in units of"
+        " its logit:",
+        *(f"{word['score']:+8.3f}  {_bar(word['score'] / most)}  {shorten(word['text'], 40)}" for word in strongest),
+    ]
+    lines += [f"          and {others:,} words of less weight"] if others else []
+    if result["truncated"]:
+        lines.append(f"The end was cut off: {result['seen']:,} of {len(result['text']):,} characters were read.")
+    return "\n".join([*lines, _deletion_test(result["deletion_test"], result["label"])])
+
+
+def _bar(share: float) -> str:
+    return (("+" if share >= 0 else "-") * round(abs(share) * _BAR_WIDTH)).ljust(_BAR_WIDTH)
+
+
+def _deletion_test(test: dict[str, Any], label: str) -> str:
+    if test["top"] is None:
+        return f"Deletion test: {test['note']}"
+    times = f", {number(test['ratio'], '.1f')} times as far" if test["ratio"] is not None else ""
+    return (
+        f"Deletion test: without the top {test['removed']} of {test['words']} words the probability of {label} moves by"
+        f" {100 * test['top']:.1f} points, without random ones by {100 * test['random']:.1f}{times}. {test['note']}"
+    ).rstrip()
+
+
+def file_notes(report: FileReport) -> list[str]:
+    """What one should know of a classified file."""
+    missing = report.without_prediction
+    reasons = ", ".join(f"{rows:,} {reason}" for reason, rows in missing.items())
+    return [
+        *([f"{sum(missing.values()):,} of {report.done:,} rows have no prediction: {reasons}."] if missing else []),
+        *(
+            f"Rows left out: {item.rows:,}, because of {item.reason} (line {', '.join(map(str, item.first_lines))})."
+            for item in report.skipped
+        ),
+        *report.notes,
+        *([report.judged, metrics(report.final["test"])] if report.final else []),
+    ]
 
 
 def data_report(report: DataReport) -> str:
@@ -304,27 +249,39 @@ def _token_line(tokens: TokenLengths | None) -> str:
 
 
 def machine(facts: dict[str, Any]) -> str:
+    """What `doctor` reports."""
     user = f", signed in as {facts['hub_user']}" if facts["hub_user"] else ""
-    return "\n".join(
-        [
-            f"device         {facts['device']} ({facts['device_name']})",
-            f"reason         {facts['device_reason']}",
-            f"compute dtype  {facts['compute_dtype']}",
-            f"memory         {size(facts['memory_bytes'])}",
-            f"free disk      {size(facts['free_disk_bytes'])}",
-            f"bitsandbytes   {'works' if facts['bitsandbytes'] else 'does not work'}",
-            f"Hub            {'reachable' if facts['hub_reachable'] else 'not reachable'}{user}",
-            "versions       "
-            + "  ".join(f"{name} {version or 'absent'}" for name, version in facts["versions"].items()),
+    rows = {
+        "device": f"{facts['device']} ({facts['device_name']})",
+        "reason": facts["device_reason"],
+        "compute dtype": facts["compute_dtype"],
+        "memory": size(facts["memory_bytes"]),
+        "free disk": size(facts["free_disk_bytes"]),
+        "bitsandbytes": "works" if facts["bitsandbytes"] else "does not work",
+        "Hub": f"{'reachable' if facts['hub_reachable'] else 'not reachable'}{user}",
+        "versions": "  ".join(f"{name} {version or 'absent'}" for name, version in facts["versions"].items()),
+    }
+    return "\n".join(f"{name:<13}  {value}" for name, value in rows.items())
+
+
+def publication(result: dict[str, Any]) -> str:
+    """A publication: the card where nothing was sent, the files, and where they are."""
+    if result["url"]:
+        return "\n".join([*_files(result["files"]), f"Published at {result['url']}"])
+    end = "Nothing was sent; without --dry-run these files are published."
+    return "\n".join([result["card"].rstrip(), "", *_files(result["files"]), end])
+
+
+def export(result: dict[str, Any]) -> str:
+    """What was written; for a merged model also how far it is from the adapter."""
+    rows = _files(result["files"])
+    if merging := result["merging"]:
+        rows += [
+            f"On {merging['rows']} reviews {merging['same_label']:.1%} have the adapter's label; the logits differ by"
+            f" at most {merging['max_logit_difference']:.3g}, on average by {merging['mean_logit_difference']:.2g}."
         ]
-    )
+    return "\n".join([*rows, f"Written to {result['path']}"])
 
 
-def told_files(made: Publication) -> list[dict[str, Any]]:
-    """A publication's files as `--json` tells them."""
-    return [{"name": file.name, "size_bytes": file.size_bytes} for file in made.files]
-
-
-def file_rows(files: Sequence[dict[str, Any]]) -> list[str]:
-    """Those files as lines: size and name."""
+def _files(files: list[dict[str, Any]]) -> list[str]:
     return [f"{size(file['size_bytes']):>12}  {file['name']}" for file in files]

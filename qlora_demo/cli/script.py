@@ -1,32 +1,20 @@
-"""The command script: a run as one Python script that repeats it with the libraries alone.
-
-Knows where runs lie, not what is in the script.
-"""
+"""The command script: a run as one Python script that repeats it with the libraries alone."""
 
 from __future__ import annotations
 
 import argparse
 from typing import Any
 
-from ..core.errors import RunError
-from ..host.environment import default_home
-from ..jobs.store import Store
-from .base import PROGRAM, Output, add_command
+from .base import Output, add_command, open_services
+from .train import RUN
 
 
 def add_commands(commands: Any) -> None:
-    script = add_command(
-        commands, "script", run_script, "Print a Python script that repeats a run with the libraries alone."
-    )
-    script.add_argument("run", metavar="RUN", help="The run's id.")
+    summary = "Print a Python script that repeats a run with the libraries alone."
+    add_command(commands, "script", run_script, summary, RUN)
 
 
 def run_script(options: argparse.Namespace, out: Output) -> int:
-    from ..hub.publication import write_run_script
-
-    job = Store(default_home()).job(options.run)
-    if job.state().kind != "train":
-        raise RunError(f"The run {job.id} trained nothing; name one that did (`{PROGRAM} runs` lists them).")
-    text = write_run_script(job.settings(), job.report(), job.folder / "adapter")
+    text = open_services().publish.script(options.run)
     out.show({"script": text}, lambda: text.rstrip("\n"))
     return 0

@@ -10,11 +10,10 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from .errors import SettingsError
-from .settings import Settings, quoted
+from .names import Optimizer, Precision
+from .requests import Settings, quoted
 
-Precision = Literal["nf4-dq", "nf4", "fp16", "fp32"]
 MOST_PINNED, LONGEST_PINNED = 5, 1000
-Optimizer = Literal["adamw_torch_fused", "adamw_torch", "adamw_8bit", "paged_adamw_32bit", "paged_adamw_8bit"]
 
 
 class RunConfig(Settings):

@@ -1,7 +1,9 @@
-"""Numbers and sizes as words: what the terminal and the page both say. Pure; knows no record and no page."""
+"""Numbers and sizes as text, for the terminal and the page, and values as JSON. Pure; knows no record and no page."""
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -71,3 +73,21 @@ def describe_changes(changes: Mapping[str, Any]) -> str:
     words = {"batch_size": "batch size {}", "accumulation": "accumulation {}", "max_length": "maximum length {}"}
     parts = [words[name].format(value) for name, value in changes.items() if name in words]
     return " with ".join([*parts, *(["gradient checkpointing"] if changes.get("gradient_checkpointing") else [])])
+
+
+def to_json(value: Any) -> str:
+    """One line of JSON that every parser reads: a number that is not finite becomes null."""
+    try:
+        return json.dumps(value, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(value), allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+Precision = Literal["nf4-dq", "nf4", "fp16", "fp32"]  # of the frozen base
+Optimizer = Literal["adamw_torch_fused", "adamw_torch", "adamw_8bit", "paged_adamw_32bit", "paged_adamw_8bit"]
+
 SAMPLE = "sample"  # the embedded model, its adapter and its reviews
 
 # The stages of QLoRA, in order: id -> (title, what it means).

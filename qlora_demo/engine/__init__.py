@@ -13,10 +13,12 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 
 # Held while a model is built, or a meta model: PEFT and transformers patch torch's modules for the whole process
 # meanwhile, and a build in another thread would fail.
 building = threading.RLock()
+HEAVIEST = "classify.classifier"  # the module that brings torch, transformers and PEFT
 _import_lock, _loaded = threading.RLock(), threading.Event()
 
 
@@ -77,7 +79,7 @@ def load() -> None:
     """Imports the engine, and with it torch, transformers and PEFT, once; from any thread."""
     if not _loaded.is_set():
         with importing():
-            from .classify import classifier  # noqa: F401 - it imports all that is heavy
+            import_module(f"{__name__}.{HEAVIEST}")
         _loaded.set()
 
 

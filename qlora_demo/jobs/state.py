@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import json
-import math
 import os
 import socket
 import threading
@@ -21,6 +20,7 @@ from typing import Any, Self
 
 import psutil
 
+from ..core.format import to_json
 from ..core.records import ACTIVE_STATES, FINAL_STATES
 
 HEARTBEAT_SECONDS = 1.0
@@ -111,24 +111,6 @@ def write_state(folder: Path, state: JobState) -> None:
     except OSError:
         draft.unlink(missing_ok=True)
         raise
-
-
-def to_json(value: Any) -> str:
-    """One line of JSON that every parser reads: a number that is not finite becomes null."""
-    try:
-        return json.dumps(value, allow_nan=False)
-    except ValueError:
-        return json.dumps(_finite(value), allow_nan=False)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value
 
 
 @functools.cache

@@ -10,10 +10,11 @@ import json
 import re
 import shutil
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Required, TypedDict, Unpack
 
 from .. import engine
 from ..core.cancellation import DownloadStopped, OnProgress, ShouldStop, never, unheard
@@ -25,6 +26,17 @@ from ..jobs import queue
 from ..storage.packs import Pack, Publication, Published, PublishedFile, new_place
 
 COMPARED_ROWS = 200  # test reviews on which a merged model is held against its adapter
+
+
+class Sending(TypedDict, total=False):
+    """How a publication is sent, as hub.publish.publish takes it."""
+
+    token: Required[str | None]
+    private: bool
+    revision: str
+    replace: bool
+    on_progress: OnProgress
+    should_stop: ShouldStop
 
 
 @dataclass(frozen=True)
@@ -71,45 +83,32 @@ class PublishService:
         found = self._adapter(adapter)
         return prepare(found, run_of(found), self._new_place() / "model", repo=repo, licence=licence)
 
-    def publish(
-        self,
-        adapter: str,
-        repo: str,
-        *,
-        token: str | None,
-        licence: str = "",
-        private: bool = False,
-        revision: str = "",
-        replace: bool = False,
-        publication: Publication | None = None,
-        on_progress: OnProgress = unheard,
-        should_stop: ShouldStop = never,
-    ) -> Published:
-        """Sends it to the Hub (hub.publish), to a branch where `revision` names one; once stopped, HubError.
-
-        `publication`: what `prepare` made of it, None = it is made here; its folder goes either way."""
-        from ..hub.publish import publish
+    @contextmanager
+    def prepared(self, adapter: str, *, repo: str, licence: str = "") -> Iterator[Publication]:
+        """As `prepare`, for a while: the folder is removed at the end."""
         from ..hub.refusals import check_name
 
-        check_name(repo)
-        with self._host.turn("publish"):
-            on_progress("putting the files together", None)
-            publication = publication or self.prepare(adapter, repo=repo, licence=licence)
-            try:
-                return publish(
-                    publication.folder,
-                    repo,
-                    token=token,
-                    private=private,
-                    revision=revision,
-                    replace=replace,
-                    on_progress=on_progress,
-                    should_stop=should_stop,
-                )
-            except DownloadStopped as stopped:
-                raise HubError(str(stopped)) from None
-            finally:
-                shutil.rmtree(publication.folder.parent, ignore_errors=True)
+        check_name(repo)  # before anything is loaded
+        publication = self.prepare(adapter, repo=repo, licence=licence)
+        try:
+            yield publication
+        finally:
+            shutil.rmtree(publication.folder.parent, ignore_errors=True)
+
+    def publish(self, adapter: str, repo: str, *, licence: str = "", **how: Unpack[Sending]) -> Published:
+        """Sends an adapter to the Hub, as `send`."""
+        how.get("on_progress", unheard)("putting the files together", None)
+        with self._host.turn("publish"), self.prepared(adapter, repo=repo, licence=licence) as publication:
+            return self.send(publication, repo, **how)
+
+    def send(self, publication: Publication, repo: str, **how: Unpack[Sending]) -> Published:
+        """Sends what was prepared to the Hub (hub.publish); once stopped, HubError."""
+        from ..hub.publish import publish
+
+        try:
+            return publish(publication.folder, repo, **how)
+        except DownloadStopped as stopped:
+            raise HubError(str(stopped)) from None
 
     def pack(self, adapter: str, *, licence: str = "") -> Pack:
         """What would be published, as a zip."""
@@ -177,6 +176,15 @@ class PublishService:
             else:
                 shutil.move(folder, output)
         return Export(output, publication.files, merging)
+
+    def script(self, run: str) -> str:
+        """The Python script that repeats a run with the libraries alone."""
+        from ..hub.publication import write_run_script
+
+        job = self._host.store.job(run)
+        if job.state().kind != "train":
+            raise RunError(f"The run {job.id} trained nothing; name one that did (`python -m qlora_demo runs`).")
+        return write_run_script(job.settings(), job.report(), job.folder / "adapter")
 
     def _adapter(self, adapter: str) -> Path:
         engine.load()

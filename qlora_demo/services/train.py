@@ -9,11 +9,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from .. import engine
 from ..core.config import RunConfig, refuse_changes
 from ..core.paths import absolute_settings
+from ..engine import importing
 from ..host.host import Host, Started
 from ..jobs import queue
 from ..jobs.store import Job
@@ -42,8 +43,8 @@ class TrainService:
         """Submits a run; it starts when the device is free. Raises RunError where the visitor may have no more."""
         self.check(config)
         config = self._with_paths(config)
-        engine.load()
-        from ..engine.models import adapters, sources
+        with importing():  # not the whole engine: neither needs torch
+            from ..engine.models import adapters, sources
 
         sources.check_local(config.model)
         if config.start_from:
@@ -92,6 +93,11 @@ class TrainService:
         changes = (job.last_event() or {}).get("suggestion") if self._host.may_see(run, key) else None
         return self._with_names({**job.settings(), **changes}) if changes else None
 
+    def last_event_number(self, run: str) -> int:
+        """The `seq` of the run's last event, 0 before there is one."""
+        last = self._store.job(run).last_event()
+        return int(last["seq"]) if last else 0
+
     def follow(self, run: str, after: int = 0) -> Iterator[list[dict[str, Any]]]:
         """The run's events with a `seq` above `after`, in batches as they come, until it has ended."""
         return queue.follow(self._store, self._store.job(run), after)
@@ -102,6 +108,19 @@ class TrainService:
         """The run, with the queue moved on. Raises RunError."""
         self._host.advance()
         return self._store.job(run)
+
+    def summary(self, run: str) -> dict[str, Any]:
+        """A job's summary as the owner of this machine reads it, with paths."""
+        return self.job(run).summary()
+
+    def summaries(self) -> list[dict[str, Any]]:
+        """Summaries of the jobs of all kinds, newest first, as the owner of this machine reads them."""
+        self._host.advance()
+        return [job.summary() for job in self._store.jobs()]
+
+    def folder(self, run: str) -> Path:
+        """Where a job's files are."""
+        return self._store.job(run).folder
 
     def runs(self) -> list[dict[str, Any]]:
         """Summaries of the training runs, newest first, as anyone may read them."""

@@ -133,8 +133,8 @@ def test_remote_code_is_refused_for_the_shape_alone(cli: Cli, model: Path, tmp_p
 @pytest.mark.parametrize(
     ("texts", "words"),
     [
-        ([""], "The review '' is empty; give some words."),
-        (["fine", "\n\t "], "The review '' is empty; give some words."),
+        ([""], "The review is empty; type a few words."),
+        (["fine", "\n\t "], "Review 2 is empty; type a few words."),
         (["fine", "x" * 100_000], "Review 2 has 100,000 characters; give at most 50,000."),
     ],
     ids=["empty", "blank", "second-long"],

@@ -215,7 +215,7 @@ def test_what_is_local_and_what_is_not(report: dict[str, Any]) -> None:
 
 def test_the_command_names_what_is_not_usual(report: dict[str, Any]) -> None:
     from qlora_demo.__main__ import build_parser
-    from qlora_demo.cli.runs import read_config
+    from qlora_demo.cli.train import read_config
 
     assert write_command(report["config"]) == "python -m qlora_demo train --data sample-mix --epochs 3"
     others = {"max_steps": 30, "mend": True, "labels": ["bad", "so so", "good"], "learning_rate": 2e-5, "header": "yes"}

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from qlora_demo.cli.explain import describe
+from qlora_demo.cli.lines import explanation
 from qlora_demo.ui.classify.explain_views import COMPARED, ROWS, Version, view_explanation, view_history
 
 TEST = {"words": 6, "removed": 1, "draws": 10, "top": 0.62, "random": 0.155, "ratio": 4.0, "note": ""}
@@ -189,11 +189,11 @@ def test_long_versions_are_not_compared() -> None:
 
 def test_the_terminal_shows_the_strongest_words_and_the_test() -> None:
     found = explained("Great case, but it never holds", {"never": 2.0, "Great": -1.0, "but": 0.5})
-    said = describe(found).splitlines()
+    said = explanation(found).splitlines()
     assert said[0].startswith("2 stars  70.0 % sure")
     assert re.fullmatch(r"  \+2\.000  \+{24}  never", said[1]) and re.fullmatch(r"  -1\.000  -{12} {14}Great", said[2])
     assert said[-1].startswith("Deletion test: without the top 1 of 6 words") and "4.0 times as far" in said[-1]
     many = explained(
         " ".join(f"w{i}" for i in range(30)), {f"w{i}": float(i) for i in range(30)}, seen=10, truncated=True
     )
-    assert "and 18 words of less weight" in describe(many) and "10 of 109 characters were read" in describe(many)
+    assert "and 18 words of less weight" in explanation(many) and "10 of 109 characters were read" in explanation(many)

@@ -182,20 +182,16 @@ def test_the_card_has_intervals_where_there_are_any(reports: tuple[dict[str, Any
 
 
 def test_the_command_line_has_them_too() -> None:
-    found = evaluation.compute_metrics(*draw(1), NAMES, True).to_dict()
-    told = lines.metrics(found).splitlines()
-    low, high = found["intervals"]["accuracy"]
-    assert (
-        told[1] == f"accuracy         {100 * found['accuracy']:.1f} %  (95 %: {100 * low:.1f} % to {100 * high:.1f} %)"
-    )
-    assert told[3].startswith(f"off by           {found['mae_stars']:.2f} stars on average  (95 %: ")
-    assert (
-        told[-1] == f"calibration      off by {found['calibration']['ece']:.3f} on average (expected calibration error)"
-    )
-    assert (
-        len(lines.metrics(evaluation.compute_metrics([0, 1], np.eye(2), ["no", "yes"], False).to_dict()).splitlines())
-        == 4
-    )
+    metrics = evaluation.compute_metrics(*draw(1), NAMES, True)
+    printed = lines.metrics(metrics).splitlines()
+    low, high = metrics.intervals["accuracy"]
+    share, ends = f"{100 * metrics.accuracy:.1f} %", f"{100 * low:.1f} % to {100 * high:.1f} %"
+    assert printed[1] == f"accuracy         {share}  (95 %: {ends})"
+    assert printed[3].startswith(f"off by           {metrics.mae_stars:.2f} stars on average  (95 %: ")
+    assert metrics.calibration is not None
+    error = f"{metrics.calibration.ece:.3f}"
+    assert printed[-1] == f"calibration      off by {error} on average (expected calibration error)"
+    assert len(lines.metrics(evaluation.compute_metrics([0, 1], np.eye(2), ["no", "yes"], False)).splitlines()) == 4
 
 
 def test_what_a_bin_means() -> None:
