@@ -17,7 +17,7 @@ import statistics
 import string
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -156,11 +156,12 @@ class Job:
 
     def _metrics(self, state: JobState) -> dict[str, Any] | None:
         """Of the report's test split where there is one, else the latest evaluation so far."""
-        final = (self.report() or {}).get("final") if state.is_final and state.kind == "train" else None
-        for split in ("test", "validation"):
-            if isinstance(final, dict) and isinstance(final.get(split), dict):
-                names = ("loss", "accuracy", "macro_f1", "mae_stars")
-                return {"split": split, **{name: final[split].get(name) for name in names}}
+        if state.is_final and state.kind == "train":
+            with suppress(OSError):
+                path = self.folder / "report.json"
+                file = path.stat()
+                if metrics := _final_metrics(path, file.st_ino, file.st_mtime_ns, file.st_size):
+                    return dict(metrics)
         return state.metrics
 
     def finish(
@@ -377,6 +378,17 @@ def _flock(descriptor: int, path: Path) -> None:
 @functools.lru_cache(maxsize=500)
 def _parse_once(kind: type[Report], path: Path, *_version: int) -> Report:
     return kind.parse(path.read_bytes(), f"The report of run {path.parent.name}")
+
+
+@functools.lru_cache(maxsize=2000)
+def _final_metrics(path: Path, *_version: int) -> dict[str, Any] | None:
+    """What a summary says of a run's result: each version of a report is parsed once, however often runs are listed."""
+    final = (_read_json(path) or {}).get("final")
+    for split in ("test", "validation"):
+        if isinstance(final, dict) and isinstance(final.get(split), dict):
+            names = ("loss", "accuracy", "macro_f1", "mae_stars")
+            return {"split": split, **{name: final[split].get(name) for name in names}}
+    return None
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..core.config import RunConfig
 from ..core.errors import DemoError
+from ..core.run_report import RunReport
 from ..jobs.store import Job, JobState
 
 COMPARED = 30  # runs, the newest
@@ -50,45 +51,46 @@ class Compared:
         )
 
 
-def compare(found: Sequence[tuple[Job, JobState]], reference: Job) -> list[Compared]:
-    """The newest runs of `found` that have a result, in its order; `changes` as against `reference`. A damaged report
-    counts as none.
-    """
+def compare(jobs: Sequence[tuple[Job, JobState]], reference: Job) -> list[Compared]:
+    """The newest of `jobs` that have a result, in their order; `changes` as against `reference`. A damaged run has
+    none."""
     base = _settings(reference)
     compared: list[Compared] = []
-    for job, state in found:
+    for job, state in jobs:
         if len(compared) == COMPARED:
             break
-        if state.is_final and (report := job.report()) and (one := _read(job, state, report, base)):
-            compared.append(one)
-    alike = [one.test for one in compared]
+        if state.is_final and (result := _read(job, state, base)):
+            compared.append(result)
+    tests = [one.test for one in compared]
     return [
-        replace(one, unbeaten=alike.count(one.test) > 1 and not any(other.beats(one) for other in compared))
+        replace(one, unbeaten=tests.count(one.test) > 1 and not any(other.beats(one) for other in compared))
         for one in compared
     ]
 
 
-def _read(job: Job, state: JobState, report: dict[str, Any], base: dict[str, Any]) -> Compared | None:
+def _read(job: Job, state: JobState, base: dict[str, Any]) -> Compared | None:
     try:
-        test, own = report["final"]["test"], _settings(job)
-        ends = (test.get("intervals") or {}).get("accuracy")
-        return Compared(
-            run=job.id,
-            name=state.name,
-            state=state.state,
-            changes=tuple((name, _word(own[name])) for name in own if own[name] != base.get(name)),
-            # Reports of older versions know the digest of all reviews alone.
-            test=str(report["data"].get("test_sha256") or report["data"]["sha256"]),
-            rows=int(test["rows"]),
-            accuracy=float(test["accuracy"]),
-            interval=(float(ends[0]), float(ends[1])) if ends else None,
-            mae_stars=test.get("mae_stars"),
-            seconds=float(report["training"]["seconds"]),
-            peak_bytes=int(report["memory"]["peak_bytes"]),
-            joules=(report.get("energy") or {}).get("joules"),
-        )
-    except (DemoError, AttributeError, KeyError, TypeError, ValueError):  # not a report, or one of another version
+        report, own = job.report(RunReport), _settings(job)
+    except DemoError:  # not a report, or settings of another version
         return None
+    if report is None or report.training is None or "test" not in report.final:
+        return None
+    test = report.final["test"]
+    return Compared(
+        run=job.id,
+        name=state.name,
+        state=state.state,
+        changes=tuple((name, _word(own[name])) for name in own if own[name] != base.get(name)),
+        # Reports of older versions know the digest of all reviews alone.
+        test=report.data.test_sha256 or report.data.sha256,
+        rows=test.rows,
+        accuracy=test.accuracy,
+        interval=test.intervals.get("accuracy"),
+        mae_stars=test.mae_stars,
+        seconds=report.training.seconds,
+        peak_bytes=report.memory.peak_bytes,
+        joules=report.energy.joules if report.energy else None,
+    )
 
 
 def _settings(job: Job) -> dict[str, Any]:

@@ -119,6 +119,26 @@ def test_strangers_hear_nothing_of_what_is_in_an_upload(tmp_path: Path) -> None:
     assert "confession" in said and "diary.csv" in said and str(tmp_path) not in said
 
 
+def test_listing_runs_and_adapters_parses_each_report_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    services = Services(Store(tmp_path), public=True)
+    jobs = [add_run(services.store, 0.75) for _ in range(3)]
+    for job in jobs:
+        (job.folder / "adapter").mkdir()
+    reads: list[str] = []
+    read = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: reads.append(path.name) or read(path))  # type: ignore[func-returns-value]
+    for _ in range(4):
+        assert [title.rpartition(", ")[2] for title, _ in services.classify.adapters()[1:]] == ["75% right"] * 3
+        assert [run["metrics"]["accuracy"] for run in services.train.runs()] == [0.75] * 3
+        assert services.host.adapter_names() == {"sample", *(job.id for job in jobs)}
+        assert len(services.train.compare(jobs[0].id, {})) == 3
+    assert reads.count("report.json") == 2 * 3, "once for summaries, once to compare"
+    report = json.loads((jobs[0].folder / "report.json").read_text())
+    report["final"]["test"]["accuracy"] = 0.5
+    (jobs[0].folder / "report.json").write_text(json.dumps(report, indent=1))
+    assert services.train.summary(jobs[0].id)["metrics"]["accuracy"] == 0.5, "a new report is read"
+
+
 class _Read(HTMLParser):
     """Text and elements of a page's part."""
 
