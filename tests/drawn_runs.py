@@ -45,9 +45,8 @@ def put_state(job: Job, state: str, steps_done: int, steps_total: int) -> None:
     assert stored is not None
     marks = process_marks(os.getpid()) if state in ("starting", "running", "stopping") else {}
     ended = stored.created + 60 if state in ("done", "failed", "stopped") else None
-    write_state(
-        job.folder, replace(stored, state=state, steps_done=steps_done, steps_total=steps_total, ended=ended, **marks)
-    )
+    steps = {"steps_done": steps_done, "steps_total": steps_total}
+    write_state(job.folder, replace(stored, state=state, ended=ended, **steps, **marks))
 
 
 def story(steps: int, total: int, evaluations: int, texts: tuple[str, ...] = (), gpu: bool = False) -> Iterator[Event]:

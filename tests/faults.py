@@ -32,23 +32,15 @@ from qlora_demo.host.redaction import clean
 from qlora_demo.jobs import queue
 from qlora_demo.jobs.store import Job, Store
 from tests.reviews import write_reviews
-from tests.serving import App, ask, start_app, stop_app
+from tests.serving import NOBODY, App, ask, start_app, stop_app
 
 STEPS, EVERY = 60, 5  # of a run; a checkpoint each EVERY
 TEXTS = ["I love it.", "It broke after a day."]
 PATIENCE = 300  # seconds that any wait may take, on a machine that is busy
 # Where a run is hit, and over how many seconds from there on: a whole phase, or the little that a file takes to be
 # written.
-SPREAD = {
-    "queued": 0.02,
-    "starting": 1.0,
-    "loading": 0.8,
-    "training": 0.01,
-    "evaluating": 0.012,
-    "saving": 0.035,
-    "proving the reload": 4.0,
-    "reporting": 0.006,
-}
+_BEGIN = {"queued": 0.02, "starting": 1.0, "loading": 0.8, "training": 0.01}
+SPREAD = {**_BEGIN, "evaluating": 0.012, "saving": 0.035, "proving the reload": 4.0, "reporting": 0.006}
 VICTIMS = {"worker": 5, "app": 2, "both": 3}  # and how often, of ten
 
 
@@ -163,11 +155,8 @@ class Chain:
                     job = self.start()
                 self.kill(job, moment)
             kill, took = self.found.kills[-1], time.monotonic() - began
-            told = (
-                f"{number:>3}/{len(moments)} {kill.victim:<6} while {kill.where:<18} {kill.outcome:<12} {took:5.1f} s "
-                f" {job.id}"
-            )
-            print(told, file=sys.stderr, flush=True)
+            place = f"{kill.victim:<6} while {kill.where:<18} {kill.outcome:<12} {took:5.1f} s  {job.id}"
+            print(f"{number:>3}/{len(moments)} {place}", file=sys.stderr, flush=True)
         if job:
             self.finish(job)
 
@@ -215,9 +204,8 @@ class Chain:
         self.found.check("one request starts at most one run", len(begun) <= 1, begun)
         if not begun:
             return self.start()
-        self.found.check(
-            "a queued run starts once there is an app again", begun[0].state().state != "queued", begun[0].state()
-        )
+        state = begun[0].state()
+        self.found.check("a queued run starts once there is an app again", state.state != "queued", state)
         return begun[0]
 
     def reach(self, job: Job, moment: Moment) -> bool:
@@ -290,9 +278,8 @@ class Chain:
         self.agree()
         if moment.victim == "app":
             same = after.pid == state.pid and after.pid_started == state.pid_started  # it may just have claimed the run
-            self.found.check(
-                "a worker outlives the app", same and after.state in ("starting", "running", "done"), (state, after)
-            )
+            active = after.state in ("starting", "running", "done")
+            self.found.check("a worker outlives the app", same and active, (state, after))
         elif lived:
             self.found.check("a killed run is interrupted, or had ended", after.state in ("interrupted", "done"), after)
         if after.is_final and after.state != "done":
@@ -314,23 +301,16 @@ class Chain:
         self.wait(lambda: job.state().is_final, job)
         self.inspect(job, b"")
         self.agree()
-        state, events = job.state(), job.events()
-        self.found.check("a run comes to its end", state.state == "done" and state.error is None, state)
-        self.found.check(
-            "its last event says so", (events[-1]["event"], events[-1].get("state")) == ("finished", "done"), events[-1]
-        )
-        self.found.check(
-            "its report and its adapter are there",
-            job.report() is not None and loads(job),
-            sorted(job.folder.iterdir()),
-        )
-        self.found.check(
-            "its curve has every step once", told_steps(events) == list(range(1, STEPS + 1)), told_steps(events)
-        )
-        left = [
-            path.name for path in job.folder.iterdir() if path.name.startswith(".") or path.suffix in (".draft", ".old")
-        ]
-        self.found.check("no draft is left", not left, left)
+        state, events, check = job.state(), job.events(), self.found.check
+        check("a run comes to its end", state.state == "done" and state.error is None, state)
+        last = (events[-1]["event"], events[-1].get("state"))
+        check("its last event says so", last == ("finished", "done"), events[-1])
+        check("its report and its adapter are there", job.report() is not None and loads(job), job.folder)
+        steps = told_steps(events)
+        check("its curve has every step once", steps == list(range(1, STEPS + 1)), steps)
+        names = [path.name for path in job.folder.iterdir()]
+        left = [name for name in names if name.startswith(".") or name.endswith((".draft", ".old"))]
+        check("no draft is left", not left, left)
         self.found.done += 1
 
     # --- what must hold -----------------------------------------------------------------------------------------------
@@ -339,15 +319,11 @@ class Chain:
         """The run's files as a reader finds them at any moment."""
         check, content = self.found.check, read_bytes(job)
         whole = before[: before.rfind(b"\n") + 1]
-        check(
-            "no event that was written is lost", content.startswith(whole), f"{job.folder}: {len(whole)} bytes before"
-        )
+        lost = f"{job.folder}: {len(whole)} bytes before"
+        check("no event that was written is lost", content.startswith(whole), lost)
         numbers = [event["seq"] for event in job.events()]
-        check(
-            "events are numbered without a gap",
-            numbers == list(range(1, len(numbers) + 1)),
-            f"{job.folder}: {numbers[-20:]}",
-        )
+        gap = f"{job.folder}: {numbers[-20:]}"
+        check("events are numbered without a gap", numbers == list(range(1, len(numbers) + 1)), gap)
         if (job.folder / "adapter").exists():
             check("an adapter that is there loads and classifies", loads(job), job.folder)
         workers = self.workers()
@@ -360,9 +336,8 @@ class Chain:
     def agree(self) -> None:
         """The app, over HTTP, tells of the runs what their folders tell."""
         listed = {run["run"]: run for run in ask(self.app, "runs")}
-        self.found.check(
-            "the app lists every run", set(listed) == {job.id for job in self.store.jobs()}, sorted(listed)
-        )
+        ids = {job.id for job in self.store.jobs()}
+        self.found.check("the app lists every run", set(listed) == ids, sorted(listed))
         for job in self.store.jobs()[:1]:
             for _ in range(50):  # until nothing happened in between
                 before, shown, after = job.state(), ask(self.app, "run", job.id), job.state()
@@ -374,11 +349,7 @@ class Chain:
             self.found.check("the app tells the events", agree, job.folder)
 
     def wait(
-        self,
-        condition: Callable[[], bool],
-        job: Job | None = None,
-        pause: float = 0.01,
-        what: str = "nothing is for ever",
+        self, condition: Callable[[], bool], job: Job | None = None, pause: float = 0.01, what: str = "all waits end"
     ) -> None:
         deadline = time.monotonic() + PATIENCE
         while not (met := condition()) and time.monotonic() < deadline:
@@ -388,19 +359,13 @@ class Chain:
     def workers(self, job: Job | None = None) -> list[int]:
         """The pids of the workers of a run, or of all of this home."""
         place = str(job.folder if job else self.store.home)
-        with_lines = (
-            (process.info["pid"], process.info["cmdline"] or []) for process in psutil.process_iter(["pid", "cmdline"])
-        )
-        return [pid for pid, line in with_lines if "qlora_demo.worker" in line and line[-1].startswith(place)]
+        processes = psutil.process_iter(["pid", "cmdline"])
+        lines = ((process.info["pid"], process.info["cmdline"] or []) for process in processes)
+        return [pid for pid, line in lines if "qlora_demo.worker" in line and line[-1].startswith(place)]
 
     def _start_app(self) -> App:
-        return start_app(
-            self.store.home,
-            self.store.home.parent / "app.log",
-            QLORA_DEMO_OFFLINE="1",
-            HF_ENDPOINT="http://127.0.0.1:9",
-            OMP_NUM_THREADS="1",
-        )
+        alone = {"QLORA_DEMO_OFFLINE": "1", "HF_ENDPOINT": NOBODY, "OMP_NUM_THREADS": "1"}
+        return start_app(self.store.home, self.store.home.parent / "app.log", **alone)
 
     def _kill_app(self) -> None:
         self.app.process.kill()
@@ -415,15 +380,8 @@ def write_inputs(place: Path, seed: int) -> dict[str, Any]:
     quiet()
     reviews = write_reviews(place / "mine.jsonl", 14)
     model = make_family("bert", place / "model")
-    sizes = {
-        "batch_size": 4,
-        "rank": 2,
-        "max_length": 16,
-        "max_steps": STEPS,
-        "evaluations": STEPS // EVERY,
-        "log_every": 1,
-    }
-    return RunConfig.read({"model": str(model), "data": str(reviews), "seed": seed, **sizes}).to_dict()
+    sizes = {"batch_size": 4, "rank": 2, "max_length": 16, "max_steps": STEPS, "evaluations": STEPS // EVERY}
+    return RunConfig.read({"model": str(model), "data": str(reviews), "seed": seed, "log_every": 1, **sizes}).to_dict()
 
 
 def read_bytes(job: Job) -> bytes:
@@ -519,40 +477,35 @@ def describe(found: Findings, kills: int, seed: int, seconds: float) -> str:
     """The findings as a page."""
     places = [place for place in [*SPREAD, "ended"] if any(kill.where == place for kill in found.kills)]
     count = Counter((kill.where, kill.victim) for kill in found.kills)
-    rows = [f"| {place} | {' | '.join(str(count[place, victim]) for victim in VICTIMS)} |" for place in places]
+    cells = {place: " | ".join(str(count[place, victim]) for victim in VICTIMS) for place in places}
+    rows = "\n".join(f"| {place} | {numbers} |" for place, numbers in cells.items())
     sums = " | ".join(str(sum(kill.victim == victim for kill in found.kills)) for victim in VICTIMS)
     outcomes = Counter(f"{kill.victim}: {kill.outcome}" for kill in found.kills)
     dying = max((kill.dying for kill in found.kills), default=0.0)
     slowest = max((kill.seconds for kill in found.kills), default=0.0)
-    return "\n".join(
-        [
-            "# Kills -9 at random moments of real runs",
-            "",
-            (
-                f"`python -m tests.faults --kills {kills} --seed {seed}`, {date.today()}: {len(found.kills)} kills in"
-                f" {seconds / 60:.0f} min, {found.done} runs of {STEPS} steps brought to their end,"
-                f" {sum(found.checks.values()):,} checks, {len(found.violations)} violations."
-            ),
-            "",
-            f"| where the run was | {' | '.join(VICTIMS)} |",
-            "|---|---|---|---|",
-            *rows,
-            f"| in all | {sums} |",
-            "",
-            (
-                f"The kernel took up to {dying:.2f} s to end a killed worker; from then on its run's state was true"
-                f" within {slowest:.2f} s. What became of the run:"
-            ),
-            "",
-            *(f"- {name}: {number}" for name, number in sorted(outcomes.items())),
-            "",
-            "| check | times |",
-            "|---|---|",
-            *(f"| {name} | {number:,} |" for name, number in sorted(found.checks.items())),
-            *(f"- VIOLATION {violation}" for violation in found.violations),
-            "",
-        ]
-    )
+    outcome_lines = "\n".join(f"- {name}: {number}" for name, number in sorted(outcomes.items()))
+    check_lines = "\n".join(f"| {name} | {number:,} |" for name, number in sorted(found.checks.items()))
+    violations = "".join(f"- VIOLATION {violation}\n" for violation in found.violations)
+    return f"""# Kills -9 at random moments of real runs
+
+`python -m tests.faults --kills {kills} --seed {seed}`, {date.today()}: {len(found.kills)} kills in
+{seconds / 60:.0f} min, {found.done} runs of {STEPS} steps brought to their end, {sum(found.checks.values()):,} checks,
+{len(found.violations)} violations.
+
+| where the run was | {" | ".join(VICTIMS)} |
+|---|---|---|---|
+{rows}
+| in all | {sums} |
+
+The kernel took up to {dying:.2f} s to end a killed worker; from then on its run's state was true within
+{slowest:.2f} s. What became of the run:
+
+{outcome_lines}
+
+| check | times |
+|---|---|
+{check_lines}
+{violations}"""
 
 
 def main() -> int:

@@ -28,9 +28,16 @@ class Answer:
 
 
 def send(
-    app: App, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] = {}, most: int = 4_000_000
+    app: App,
+    method: str,
+    path: str,
+    body: bytes | None = None,
+    headers: Mapping[str, str] = {},
+    most: int = 4_000_000,
+    length: bool = True,
 ) -> Answer:
-    """One request; of a stream that does not end what comes until a final message, or within the patience."""
+    """One request; of a stream that does not end what comes until a final message, or within the patience. `length`:
+    whether the body's is told."""
     began = time.monotonic()
     connection = http.client.HTTPConnection(app.url.removeprefix("http://").rstrip("/"), timeout=PATIENCE_SECONDS)
     taken = b""
@@ -38,7 +45,7 @@ def send(
         connection.putrequest(method, path, skip_host="Host" in headers, skip_accept_encoding=True)
         for name, value in headers.items():
             connection.putheader(name, value)
-        if body is not None and "Content-Length" not in headers:
+        if body is not None and length and "Content-Length" not in headers:
             connection.putheader("Content-Length", str(len(body)))
         connection.endheaders(body)
         response = connection.getresponse()

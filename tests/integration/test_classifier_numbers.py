@@ -5,10 +5,7 @@ say.
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,17 +27,15 @@ from qlora_demo.engine.models.device import cpu_multiplies
 from qlora_demo.jobs.store import Store
 from qlora_demo.services.app import Services
 from qlora_demo.services.classify import ClassifyService
-from tests.serving import ROOT, App, app_environment
+from tests.conftest import Cli
+from tests.serving import App
 
 pytestmark = pytest.mark.xdist_group("app")
 
+RESTORED = "qlora_demo.engine.classify.restored"
 FP32, BF16 = 1e-5, 0.01
-TEXTS = [
-    *reviews_of.load("sample").splits["test"].texts[:24],
-    "Good.",
-    "<script>alert(1)</script> \u202e $x^2$ 👍🏽",
-    "bad " * 300,
-]
+ODD = ["Good.", "<script>alert(1)</script> \u202e $x^2$ 👍🏽", "bad " * 300]
+TEXTS = [*reviews_of.load("sample").splits["test"].texts[:24], *ODD]
 SARCASM = "Oh wonderful, another charger that works for exactly one week."
 
 
@@ -70,28 +65,23 @@ def test_one_by_one_in_a_batch_and_from_many_threads(
         asked = list(pool.map(lambda text: classifiers.classify_both(text, precision=precision), TEXTS))
     assert [tuned.text for tuned, _ in asked] == TEXTS
     assert np.abs(one_by_one - batch).max() <= tolerance
-    assert np.abs(shares([tuned for tuned, _ in asked]) - batch).max() <= tolerance
-    assert (
-        np.abs(shares([base for _, base in asked]) - shares(classifier.classify(TEXTS, base=True))).max() <= tolerance
-    )
-    assert np.abs(shares([tuned for tuned, _ in asked]) - shares([base for _, base in asked])).max() > 0.5, (
-        "base and tuned are not one"
-    )
+    tuned, base = shares([tuned for tuned, _ in asked]), shares([base for _, base in asked])
+    assert np.abs(tuned - batch).max() <= tolerance
+    assert np.abs(base - shares(classifier.classify(TEXTS, base=True))).max() <= tolerance
+    assert np.abs(tuned - base).max() > 0.5, "base and tuned are not one"
     assert [tuned.truncated for tuned, _ in asked] == [text.startswith("bad bad") for text in TEXTS]
 
 
 def test_the_page_the_command_line_and_http_give_the_same_numbers(
-    app: App, classifiers: ClassifyService, tmp_path: Path
+    app: App, classifiers: ClassifyService, cli: Cli
 ) -> None:
     texts = TEXTS[-5:]
-    command = [sys.executable, "-m", "qlora_demo", "classify", "--json", "--adapter", "sample", *texts]
-    done = subprocess.run(command, cwd=ROOT, env=app_environment(tmp_path), capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    told = np.array([list(found["probabilities"].values()) for found in json.loads(done.stdout)])
+    status, out, err = cli("classify", "--json", "--adapter", "sample", *texts)
+    assert status == 0, err
+    told = np.array([list(found["probabilities"].values()) for found in json.loads(out)])
     client = Client(app.url, verbose=False, httpx_kwargs={"timeout": 60})
-    jobs = [
-        client.submit(text, "sample", api_name="/classify") for text in texts
-    ]  # at once: the line answers them together
+    # At once: the queue answers them together.
+    jobs = [client.submit(text, "sample", api_name="/classify") for text in texts]
     http = np.array([list(job.result(60)["probabilities"].values()) for job in jobs])
     page = shares([classifiers.classify(text) for text in texts])
     assert np.abs(told - page).max() <= BF16 and np.abs(http - page).max() <= BF16
@@ -114,14 +104,13 @@ def test_a_processor_without_the_dtype_multiplies_its_numbers_in_fp32(
     weight, bias, x = torch.randn(96, 64).to(dtype), torch.randn(96), torch.randn(40, 64, requires_grad=True)
     found = []
     for native in (True, False):
-        monkeypatch.setattr("qlora_demo.engine.classify.restored.cpu_multiplies", lambda dtype, native=native: native)
+        monkeypatch.setattr(f"{RESTORED}.cpu_multiplies", lambda dtype, native=native: native)
         layer = Restored(weight, bias)
         assert layer.weight.dtype == (dtype if native else torch.float32) and (layer.weight.to(dtype) == weight).all()
         answer = layer(x)
         (gradient,) = torch.autograd.grad(answer.square().sum(), x)
-        assert answer.dtype == gradient.dtype == torch.float32 and (answer.to(dtype).float() == answer).all(), (
-            "rounded to the dtype"
-        )
+        assert answer.dtype == gradient.dtype == torch.float32
+        assert (answer.to(dtype).float() == answer).all(), "rounded to the dtype"
         found.append((answer.detach(), gradient))
     last_bit = torch.finfo(dtype).eps
     for one, other in zip(*found, strict=True):
@@ -131,9 +120,7 @@ def test_a_processor_without_the_dtype_multiplies_its_numbers_in_fp32(
 
 @pytest.mark.parametrize("native", [True, False], ids=["native", "not native"])
 def test_dense_layers_of_a_dtype_that_the_processor_lacks(native: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "qlora_demo.engine.classify.restored.cpu_multiplies", lambda dtype: native or dtype == torch.float32
-    )
+    monkeypatch.setattr(f"{RESTORED}.cpu_multiplies", lambda dtype: native or dtype == torch.float32)
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(64, 96), nn.ReLU(), Conv1D(32, 96), nn.Linear(32, 5)).half()
     model.append(nn.Linear(5, 5))
@@ -145,19 +132,16 @@ def test_dense_layers_of_a_dtype_that_the_processor_lacks(native: bool, monkeypa
         assert after.dtype == before.dtype == torch.float16 and torch.allclose(before, after, rtol=1e-2, atol=1e-2)
         with torch.autocast("cpu", torch.bfloat16):
             assert model[0](x.float()).dtype == (torch.bfloat16 if native else torch.float16), "the dtype of the pass"
-    assert [type(layer) is Restored for layer in model] == [not native, False, not native, False, False], (
-        "FP32 and what is kept stay"
-    )
+    restored = [not native, False, not native, False, False]  # FP32 and what is kept stay
+    assert [type(layer) is Restored for layer in model] == restored
 
 
 @pytest.mark.parametrize(("precision", "layers"), [("", 36), ("fp16", 37)])  # in NF4 the pooler stays FP32
 def test_a_processor_without_bf16_gives_the_same_answers(
     precision: str, layers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qlora_demo.engine.classify.restored.cpu_multiplies", lambda dtype: dtype == torch.float32)
-    quick, plain = (
-        Classifier("sample", on_cpu=True, restored=restored, precision=precision) for restored in (True, False)
-    )
+    monkeypatch.setattr(f"{RESTORED}.cpu_multiplies", lambda dtype: dtype == torch.float32)
+    quick, plain = (Classifier("sample", on_cpu=True, restored=it, precision=precision) for it in (True, False))
     assert sum(isinstance(module, Restored) for module in quick._loaded.model.modules()) == layers
     for base in (False, True):
         one, other = (softmax(classifier.logits(TEXTS[-5:], base)) for classifier in (quick, plain))
@@ -167,7 +151,7 @@ def test_a_processor_without_bf16_gives_the_same_answers(
 
 
 def test_a_model_above_the_limit_stays_packed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qlora_demo.engine.classify.restored.LIMIT_PARAMETERS", 1_000_000)
+    monkeypatch.setattr(f"{RESTORED}.LIMIT_PARAMETERS", 1_000_000)
     assert not Classifier("sample", on_cpu=True, restored=True).restored
 
 
@@ -197,9 +181,8 @@ def test_the_dial(classifiers: ClassifyService, packed: Classifier) -> None:
         for name, value in model.named_parameters():
             if name in kept:
                 value.copy_(kept[name])
-    assert np.allclose(by_hand, logits[0], atol=FP32) and not np.allclose(
-        by_hand, packed.score(text, base=True)[0].logits, atol=0.1
-    )
+    assert np.allclose(by_hand, logits[0], atol=FP32)
+    assert not np.allclose(by_hand, packed.score(text, base=True)[0].logits, atol=0.1)
     # Turned up, it is surer of what it learnt, and the line keeps the settings apart.
     asked = {scale: classifiers.classify("I love it!", scale=scale).probabilities["5 stars"] for scale in (0, 1, 2)}
     assert asked[0] < asked[1] and abs(asked[1] - classifiers.classify("I love it!").probabilities["5 stars"]) <= BF16

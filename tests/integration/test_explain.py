@@ -51,9 +51,8 @@ def make_adapter(family: str, odd: bool, folder: Path) -> Classifier:
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data.normal_(0, 0.1)
-    note = modeling.AdapterNote(
-        str(source.folder), source.base_name, "", LABELS, True, "nf4-dq", "float32", 64, base.tokenizer.pad_token_id
-    )
+    facts = (str(source.folder), source.base_name, "", LABELS, True, "nf4-dq", "float32", 64)
+    note = modeling.AdapterNote(*facts, base.tokenizer.pad_token_id)
     modeling.save_adapter(model, base.tokenizer, note, folder / "adapter")
     return Classifier(str(folder / "adapter"), on_cpu=True)
 
@@ -98,9 +97,8 @@ def test_top_words_move_the_sample_further_than_random_ones(sample: Classifier) 
 def test_scores_of_the_sample_add_up(sample: Classifier) -> None:
     found = [explain(sample, text) for text in reviews_of.load("sample").splits["test"].texts[30:36]]
     for one in found:
-        assert sum(word.score for word in one.words) - (one.logit - one.blank_logit) == pytest.approx(
-            one.completeness_error, abs=1e-4
-        )
+        missed = sum(word.score for word in one.words) - (one.logit - one.blank_logit)
+        assert missed == pytest.approx(one.completeness_error, abs=1e-4)
     missed = [abs(one.completeness_error) for one in found]
     assert np.median(missed) < 0.05 * np.median([abs(one.logit - one.blank_logit) for one in found])
 
@@ -143,16 +141,13 @@ def test_each_way_to_hold_the_weights_is_explained_alike(sample: Classifier) -> 
     packed = explain(Classifier("sample", on_cpu=True), text, steps=4)
     if cpu_multiplies(getattr(torch, sample.note.compute_dtype)):
         assert packed == expected, "to the last bit"
-    for found, alike in (
-        (packed, 0.99),
-        (explain(Classifier("sample", on_cpu=True, precision="fp16"), text, steps=4), 0.9),
-    ):
+    dense = explain(Classifier("sample", on_cpu=True, precision="fp16"), text, steps=4)
+    for found, alike in ((packed, 0.99), (dense, 0.9)):
         assert found.label == expected.label
         assert np.corrcoef([word.score for word in found.words], scores)[0, 1] > alike
     dialled = explain(sample, text, steps=4, scale=0.5)
-    assert dialled.probability == pytest.approx(
-        sample.classify([text], scale=0.5)[0].probabilities[dialled.label], abs=1e-6
-    )
+    halfway = sample.classify([text], scale=0.5)[0].probabilities[dialled.label]
+    assert dialled.probability == pytest.approx(halfway, abs=1e-6)
 
 
 def test_the_base_is_explained_as_itself_and_nothing_stays_behind(sample: Classifier) -> None:
@@ -160,10 +155,8 @@ def test_the_base_is_explained_as_itself_and_nothing_stays_behind(sample: Classi
     before, untrained = sample.classify([text])[0], sample.classify([text], base=True)[0]
     tuned, base = explain(sample, text, steps=4), explain(sample, text, steps=4, base=True)
     assert tuned.probability == pytest.approx(before.probabilities[tuned.label], abs=1e-6)
-    assert (base.label, base.probability) == (
-        untrained.label,
-        pytest.approx(untrained.probabilities[base.label], abs=1e-6),
-    )
+    assert base.label == untrained.label
+    assert base.probability == pytest.approx(untrained.probabilities[base.label], abs=1e-6)
     assert [word.score for word in base.words] != [word.score for word in tuned.words]
     assert sample.classify([text])[0] == before and sample.classify([text], base=True)[0] == untrained
     assert explain(sample, text, steps=4) == tuned, "the random choices are the same at every call"

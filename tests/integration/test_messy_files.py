@@ -9,22 +9,23 @@ import gzip
 import io
 import json
 import os
-import subprocess
-import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from qlora_demo.__main__ import main
 from qlora_demo.core.data_report import DataReport
 from qlora_demo.core.errors import DataError
 from qlora_demo.engine.data import audit, dataset
+from tests.commands import python
+from tests.conftest import Cli
 
 RAW = Path(os.environ.get("QLORA_DEMO_SHARED", Path(__file__).parents[3] / "shared")) / "data" / "raw"
 ROWS = [(f"review {i} of the lamp, which works", 1 + i % 5) for i in range(50)]
 HEAD = b"text,label\n"
+NO_TEXT = "characters that are no text (NUL, half a pair, or bytes of another encoding)"
+CELLS, OPEN = "cells than the 2 columns", "a quote that is not closed"
 GOOD = b"".join(f"{text},{stars}\n".replace(" lamp,", " lamp").encode() for text, stars in ROWS)
 
 
@@ -40,10 +41,11 @@ def zipped(method: int = zipfile.ZIP_DEFLATED, /, **members: bytes) -> bytes:
     return stream.getvalue()
 
 
-def renamed(archive: bytes, before: bytes, after: bytes) -> bytes:
-    """A zip whose member is called otherwise, as a hostile one is; both names equally long."""
-    assert len(before) == len(after)
-    return archive.replace(before, after)
+def named(name: bytes) -> bytes:
+    """A zip whose member is called so, as a hostile one is."""
+    harmless = b"aa/evil.csv"
+    assert len(name) == len(harmless)
+    return zipped(**{harmless.decode(): HEAD + GOOD}).replace(harmless, name)
 
 
 def locked(archive: bytes) -> bytes:
@@ -68,17 +70,9 @@ READABLE: dict[str, tuple[bytes, int, dict[str, int]]] = {
     "headerless.csv": (GOOD, 50, {}),
     "no_last_newline.csv": ((HEAD + GOOD).rstrip(), 50, {}),
     "code_page.csv": (HEAD + GOOD + "le café est très bon,4\n".encode("cp850"), 51, {}),
-    "ragged.csv": (
-        HEAD + GOOD + b"a,b,c\nalone\n",
-        50,
-        {"more cells than the 2 columns": 1, "fewer cells than the 2 columns": 1},
-    ),
-    "unclosed.csv": (HEAD + b'"open,1\n' + GOOD, 50, {"a quote that is not closed": 1}),
-    "unclosed_last.csv": (
-        HEAD + GOOD + b'"open,1\nand more',
-        50,
-        {"a quote that is not closed": 1, "fewer cells than the 2 columns": 1},
-    ),
+    "ragged.csv": (HEAD + GOOD + b"a,b,c\nalone\n", 50, {f"more {CELLS}": 1, f"fewer {CELLS}": 1}),
+    "unclosed.csv": (HEAD + b'"open,1\n' + GOOD, 50, {OPEN: 1}),
+    "unclosed_last.csv": (HEAD + GOOD + b'"open,1\nand more', 50, {OPEN: 1, f"fewer {CELLS}": 1}),
     "nuls.csv": (HEAD + GOOD + b"a\0b,1\n", 50, {"a NUL character": 1}),
     "huge_cell.csv": (HEAD + GOOD + b"x" * 2_000_000 + b",1\n", 50, {"a cell of more than 1,000,000 characters": 1}),
     "huge_line.csv": (HEAD + GOOD + b"x" * 20_000_000, 50, {"a line of more than 4,000,000 characters": 1}),
@@ -99,11 +93,7 @@ READABLE: dict[str, tuple[bytes, int, dict[str, int]]] = {
         2,
         {"a line that is not JSON": 2},
     ),
-    "half_pairs.jsonl": (
-        b'{"text": "good", "label": 1}\n{"text": "\\ud83d", "label": 1}\n',
-        1,
-        {"characters that are no text (NUL, half a pair, or bytes of another encoding)": 1},
-    ),
+    "half_pairs.jsonl": (b'{"text": "good", "label": 1}\n{"text": "\\ud83d", "label": 1}\n', 1, {NO_TEXT: 1}),
     "numbers.json": (b'[1, "two", {"text": "good", "label": 1}, null]', 1, {"a value that is no object": 3}),
     "held.json": (json.dumps({"page": 1, "reviews": [{"text": t, "stars": s} for t, s in ROWS]}).encode(), 50, {}),
     "json_called.csv": (json.dumps([{"text": t, "stars": s} for t, s in ROWS]).encode(), 50, {}),
@@ -123,9 +113,7 @@ def test_a_messy_file_gives_a_right_report(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(content)
     report = examined(tmp_path / name)
     assert {item.reason: item.rows for item in report.skipped} == skipped
-    assert (report.used, report.rows) == (used, used + sum(skipped.values())), (
-        "nothing is dropped without being counted"
-    )
+    assert (report.used, report.rows) == (used, used + sum(skipped.values())), "some were dropped uncounted"
     assert all(item.first_lines for item in report.skipped) and sum(report.labels.values()) == used
     json.dumps(report.to_dict())
 
@@ -137,16 +125,10 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "header_only.csv": (HEAD, "holds no reviews"),
     "one_class.csv": (HEAD + b"good,fine\nbad,fine\n", "one label only, 'fine'"),
     "many_classes.csv": (HEAD + b"".join(b"t %d,l%d\n" % (i, i) for i in range(40)), "40 different labels"),
-    "mixed_stars.csv": (
-        HEAD + GOOD + b"spam and more,7\n" * 20,
-        "name the labels that are meant, such as --labels 1,2,3,4,5",
-    ),
+    "mixed_stars.csv": (HEAD + GOOD + b"spam and more,7\n" * 20, "name the labels that are meant"),
     "no_text.csv": (b"id,label\n1,5\n2,4\n", "No column looks like the text; the columns are id, label"),
     "all_bad.jsonl": (b"{broken\n{also broken\n", r"2 left out: a line that is not JSON \(line 1\)"),
-    "broken.json": (
-        b'[{"text": "good", "label": 1}, {"text": ',
-        "not a readable .json file: it ends too early at line 1",
-    ),
+    "broken.json": (b'[{"text": "good", "label": 1}, {"text": ', "it ends too early at line 1"),
     "deep.json": (b"[" * 100_000, "nested too deep"),
     "two_arrays.json": (b'{"a": [{"text": "x"}], "b": [{"text": "y"}]}', "a second array of rows, 'b'"),
     "bytes.csv": (bytes(range(256)) * 50, "holds no text but other bytes"),
@@ -157,23 +139,11 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "not.parquet": (b"PAR1" + b"\0" * 100, "not a readable .parquet file"),
     "prose.txt": (b"Once upon a time\nthere was a lamp\n", "no table of reviews"),
     "workbook.csv": (zipped(**{"xl/workbook.xml": b"<x/>", "xl/sheet1.xml": b"<x/>"}), "save the sheet as CSV"),
-    "several.zip": (
-        zipped(**{"a.csv": HEAD + GOOD, "b.csv": HEAD + GOOD}),
-        "holds 2 files; give a .zip of exactly one",
-    ),
+    "several.zip": (zipped(**{"a.csv": HEAD, "b.csv": HEAD}), "holds 2 files; give a .zip of exactly one"),
     "nothing.zip": (zipped(), "holds 0 files"),
-    "up.zip": (
-        renamed(zipped(**{"aa/evil.csv": HEAD + GOOD}), b"aa/evil.csv", b"../evil.csv"),
-        "a path that leads elsewhere",
-    ),
-    "root.zip": (
-        renamed(zipped(**{"aa/evil.csv": HEAD + GOOD}), b"aa/evil.csv", b"/a/evil.csv"),
-        "a path that leads elsewhere",
-    ),
-    "drive.zip": (
-        renamed(zipped(**{"aa/evil.csv": HEAD + GOOD}), b"aa/evil.csv", b"C:\\evil.csv"),
-        "a path that leads elsewhere",
-    ),
+    "up.zip": (named(b"../evil.csv"), "a path that leads elsewhere"),
+    "root.zip": (named(b"/a/evil.csv"), "a path that leads elsewhere"),
+    "drive.zip": (named(b"C:\\evil.csv"), "a path that leads elsewhere"),
     "locked.zip": (locked(zipped(**{"a.csv": HEAD + GOOD})), "locked with a password"),
     "crowd.zip": (zipped(**{f"{i}.csv": b"" for i in range(3_000)}), "holds many files"),
     "cut.zip": (zipped(**{"a.csv": HEAD + GOOD})[:-30], "damaged .zip file"),
@@ -228,6 +198,17 @@ def one_object(path: Path) -> None:
         file.write(b'", "label": 1}]')
 
 
+READER = """
+import resource, sys
+from qlora_demo.core.errors import DataError
+from qlora_demo.engine.data import dataset
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try: print(dataset.read_all(sys.argv[1]).skipped)
+except DataError as error: print(error)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
 @pytest.mark.parametrize(
     ("name", "write", "message"),
     [
@@ -240,52 +221,29 @@ def one_object(path: Path) -> None:
 def test_big_ones_take_little_memory(tmp_path: Path, name: str, write: Callable[[Path], None], message: str) -> None:
     path = tmp_path / name
     write(path)
-    script = (
-        "import resource, sys\n"
-        "from qlora_demo.engine.data import dataset\n"
-        "from qlora_demo.core.errors import DataError\n"
-        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        "try: print(dataset.read_all(sys.argv[1]).skipped)\n"
-        "except DataError as error: print(error)\n"
-        "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(path)], capture_output=True, text=True, timeout=120, check=True
-    )
+    done = python("-c", READER, str(path))
     said, mib = done.stdout.splitlines()
     assert message in said and int(mib) < 200, (said, mib)
 
 
-def test_the_command_reports_and_refuses(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "a.tsv").write_bytes(
-        b"\xef\xbb\xbfrating\tverified_reviews\n" + b"5\tLove it, &amp; more\n" * 9 + b"1\t\n9\tno\n"
-    )
-    status = main(["data", str(tmp_path / "a.tsv"), "--json", "--max-length", "4"])
-    said = capfd.readouterr()
-    assert status == 0, said.err
-    report = json.loads(said.out)
-    assert report["version"] == 1
+def test_the_command_reports_and_refuses(tmp_path: Path, cli: Cli) -> None:
+    path = tmp_path / "a.tsv"
+    rows = b"5\tLove it, &amp; more\n" * 9 + b"1\t\n9\tno\n"
+    path.write_bytes(b"\xef\xbb\xbfrating\tverified_reviews\n" + rows)
+    status, out, err = cli("data", str(path), "--json", "--max-length", "4")
+    assert status == 0, err
+    report = json.loads(out)
     assert report["labels"] == {"1": 0, "2": 0, "3": 0, "4": 0, "5": 9} and (report["rows"], report["used"]) == (11, 9)
-    assert {item["reason"]: item["first_lines"] for item in report["skipped"]} == {
-        "empty text": [11],
-        "label '9' outside 1 to 5": [12],
-    }
+    skipped = {item["reason"]: item["first_lines"] for item in report["skipped"]}
+    assert skipped == {"empty text": [11], "label '9' outside 1 to 5": [12]}
     assert (report["encoding"], report["delimiter"], report["title_column"]) == ("utf-8-sig", "\t", None)
     assert (report["text_column"], report["label_column"]) == ("verified_reviews", "rating")
     assert report["tokens"]["truncated"] == 1.0 and report["tokens"]["max"] > 4 and report["entities"] == 9
-    assert main(["data", str(tmp_path / "a.tsv")]) == 0
-    shown = capfd.readouterr().out
-    assert "'rating' is the label" in shown and "empty text" in shown
-    for wrong in (
-        ["--labels", "1"],
-        ["--max-length", "0"],
-        ["--encoding", "hex"],
-        ["--text", "body"],
-        ["--split", "test"],
-    ):
-        assert main(["data", str(tmp_path / "a.tsv"), *wrong]) == 2
-        said = capfd.readouterr()
-        assert said.out == "" and len(said.err.strip().splitlines()) == 1, said.err
+    status, out, _ = cli("data", str(path))
+    assert status == 0 and "'rating' is the label" in out and "empty text" in out
+    for wrong in ("--labels 1", "--max-length 0", "--encoding hex", "--text body", "--split test"):
+        status, out, err = cli("data", str(path), *wrong.split())
+        assert status == 2 and out == "" and len(err.strip().splitlines()) == 1, err
 
 
 @pytest.mark.skipif(not RAW.is_dir(), reason="the shared files are not there")
