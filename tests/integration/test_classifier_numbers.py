@@ -72,9 +72,7 @@ def test_one_by_one_in_a_batch_and_from_many_threads(
     assert [tuned.truncated for tuned, _ in asked] == [text.startswith("bad bad") for text in TEXTS]
 
 
-def test_the_page_the_command_line_and_http_give_the_same_numbers(
-    app: App, classifiers: ClassifyService, cli: Cli
-) -> None:
+def test_the_page_command_line_and_http_give_the_same_numbers(app: App, classifiers: ClassifyService, cli: Cli) -> None:
     texts = TEXTS[-5:]
     status, out, err = cli("classify", "--json", "--adapter", "sample", *texts)
     assert status == 0, err
