@@ -65,7 +65,7 @@ def own_run(services: Services, tmp_path: Path) -> Started:
     return started
 
 
-def test_what_strangers_sent_goes_after_a_day(services: Services, tmp_path: Path) -> None:
+def test_what_visitors_sent_goes_after_a_day(services: Services, tmp_path: Path) -> None:
     kept = uploads.keep(write_reviews(tmp_path / "mine.jsonl", 3), services.store.home)
     job = services.store.create("classify", {"file": str(kept), "adapter": "sample"})
     (job.folder / "predictions.jsonl").write_text("{}\n")
@@ -89,9 +89,8 @@ def test_others_watch_without_pinned_reviews_and_without_names_of_uploads(servic
     mine = own_run(services, tmp_path)
     ask = {"run": mine.run, "after": 0, "born": ""}
     other, owner = news(services, ask), news(services, {**ask, "key": mine.key})
-    assert owner["pinned"] == [[0, PINNED, ["1 star", "2 stars"]]] and owner["phase"]["detail"].startswith(
-        "turnover.jsonl"
-    )
+    assert owner["pinned"] == [[0, PINNED, ["1 star", "2 stars"]]]
+    assert owner["phase"]["detail"].startswith("turnover.jsonl")
     assert other["pinned"] == other["scorings"] == [] and other["phase"]["detail"].startswith("an uploaded file")
     told = services.train.report(mine.run)
     assert told["data"] == "an uploaded file" and [event["event"] for event in told["events"]] == ["phase", "warning"]
@@ -110,18 +109,18 @@ def test_reviews_of_an_upload_are_listed_for_their_owner_alone(services: Service
     assert find(services, {**asked, "key": mine.key})["reviews"][0]["text"] == "A text of my own"
     assert "shown to who started the run" in find(services, asked)["error"]
     assert look(services, {**asked, "key": mine.key})["listed"] and not look(services, asked)["listed"]
-    # What a stranger trains on the sample is everybody's.
+    # What somebody trains on the sample is everybody's.
     theirs = services.train.start(RunConfig(), "2.2.2.2").run
     assert find(services, {**asked, "run": theirs}) == {"total": 0, "reviews": []}
 
 
 def test_who_started_a_run_may_rename_and_delete_it_and_no_one_else(services: Services, tmp_path: Path) -> None:
     mine, theirs = own_run(services, tmp_path), services.train.start(RunConfig(), "2.2.2.2")
+    train = services.train
     for key in ("", "guess", theirs.key):
-        with pytest.raises(RunError, match="key does not belong"):
-            services.train.delete(mine.run, key, at_home=True)
-        with pytest.raises(RunError, match="key does not belong"):
-            services.train.rename(mine.run, "mine now", key, at_home=True)
+        for change in (train.delete, train.stop, lambda run, key, **_: train.rename(run, "mine now", key)):
+            with pytest.raises(RunError, match="key does not belong"):
+                change(mine.run, key, at_home=True)
         assert services.train.suggestion(mine.run, key) is None
     services.train.rename(mine.run, "mine", mine.key)
     services.train.delete(mine.run, mine.key)
@@ -141,42 +140,18 @@ def test_a_visitor_has_a_few_runs_at_a_time(services: Services, monkeypatch: pyt
 
 
 def test_all_limits_are_told_at_once_each_beside_its_field(services: Services) -> None:
-    huge = RunConfig(
-        model="/etc",
-        data="/etc/passwd",
-        start_from="/etc",
-        max_steps=10**6,
-        rank=256,
-        batch_size=1024,
-        max_length=8192,
-        rows=10**6,
-        evaluations=1000,
-        pinned=("x" * 900,),
-        labels=tuple(map(str, range(99))),
-    )
+    beyond = {"max_steps": 10**6, "rank": 256, "max_length": 8192, "rows": 10**6, "evaluations": 1000}
+    beyond |= {"model": "/etc", "data": "/etc/passwd", "start_from": "/etc", "pinned": ("x" * 900,)}
+    beyond["labels"] = tuple(map(str, range(99)))
     with pytest.raises(SettingsError) as refused:
-        services.train.start(huge)
-    assert refused.value.problems.keys() == {
-        "model",
-        "data",
-        "start_from",
-        "max_steps",
-        "rank",
-        "max_length",
-        "rows",
-        "evaluations",
-        "pinned",
-        "labels",
-    }
+        services.train.start(RunConfig(**beyond, batch_size=1024))
+    assert refused.value.problems.keys() == beyond.keys()
     assert all("n this public page" in sentence for sentence in refused.value.problems.values())
-    for config, field in (
-        (RunConfig(epochs=100), "epochs"),
-        (RunConfig(data="amazon-reviews"), "max_steps"),
-        (RunConfig(model="Qwen/Qwen3-8B"), "model"),
-        (RunConfig(revision="refs/pr/1"), "revision"),
-    ):
+    alone = {"epochs": 100, "model": "Qwen/Qwen3-8B", "revision": "refs/pr/1"}
+    cases = [({field: value}, field) for field, value in alone.items()]
+    for settings, field in (*cases, ({"data": "amazon-reviews"}, "max_steps")):
         with pytest.raises(SettingsError) as refused:
-            services.train.start(config)
+            services.train.start(RunConfig(**settings))
         assert refused.value.problems.keys() == {field}
     limits.check(RunConfig(), ())
     assert services.train.runs() == []
@@ -186,12 +161,11 @@ def test_limits_of_models_files_and_texts(services: Services, tmp_path: Path, mo
     # Larger models are predicted by the shape that the app carries, and never loaded.
     large = MemoryRequest(model="openai-community/gpt2-xl", stages=("fp16",))
     assert services.memory.predict(large).parameters > limits.MODEL_PARAMETERS
+    report = MemoryReport(model="m", parameters=1_500_000_000, stages=())
     with pytest.raises(SettingsError, match="700 million parameters"):
-        services.memory.start(large, MemoryReport(model="m", parameters=1_500_000_000, stages=()))
+        services.memory.start(large, report)
     with pytest.raises(SettingsError, match="has 1,500 million parameters"):
-        services.memory.start(
-            MemoryRequest(random_weights=True), MemoryReport(model="m", parameters=1_500_000_000, stages=())
-        )
+        services.memory.start(MemoryRequest(random_weights=True), report)
     with pytest.raises(SettingsError, match="names 100,000"):
         limits.check_shape("a/b", {"text_config": {"num_hidden_layers": 100_000}})
     monkeypatch.setattr(limits, "UPLOAD_BYTES", 1024**2)
@@ -250,10 +224,8 @@ def test_a_visitor_is_an_address_and_on_a_space_the_one_that_the_proxy_saw(
 
 def test_a_model_that_is_not_here_does_not_say_whether_a_folder_is(services: Services) -> None:
     """The tokens of a name that is no model of the list are the sample's, whatever lies there."""
-    found = [
-        services.data.as_model_sees(DataRequest(), "train", 1, 32, model).ids
-        for model in ("sample", "/etc", "/nowhere")
-    ]
+    names = ("sample", "/etc", "/nowhere")
+    found = [services.data.as_model_sees(DataRequest(), "train", 1, 32, model).ids for model in names]
     assert found[0] == found[1] == found[2]
 
 
@@ -305,6 +277,26 @@ def test_at_home_nothing_of_this_holds(services: Services, tmp_path: Path) -> No
     assert news(services, {"run": runs[0].run, "after": 0})["state"]
     services.train.stop(runs[-1].run, "", at_home=True)
     summary = services.train.report(runs[0].run)
-    assert summary["data"] == "mine.jsonl" and str(tmp_path) not in str(summary), (
-        "programs are told no path on any host"
-    )
+    # Programs are told no path on any host.
+    assert summary["data"] == "mine.jsonl" and str(tmp_path) not in str(summary)
+
+
+def test_visitors_train_on_what_they_uploaded_and_on_no_other_file(services: Services, tmp_path: Path) -> None:
+    """It goes by a name that tells no path, and the worker finds it all the same."""
+    sent, home = write_reviews(tmp_path / "mine.jsonl", 3), services.store.home
+    kept = uploads.keep(sent, home)
+    name = uploads.name_of(str(kept), home)
+    assert name.startswith("upload:") and name.endswith("/mine.jsonl") and str(tmp_path) not in name
+    assert uploads.locate(name, home) == str(kept) and uploads.name_of(str(sent), home) == str(sent)
+    config = RunConfig(data=name, max_steps=5, labels=("1", "2", "3", "4", "5"), header="found", mend=True)
+    assert services.needed_downloads(config) == []
+    run = services.train.start(config).run
+    assert services.store.job(run).settings()["data"] == str(kept)
+    assert services.train.settings(run) == config, "a page shows the name again"
+    place = kept.parent.name
+    paths = ("../../etc/passwd", "x/mine.jsonl", f"{place}/../../x", "", "/etc/passwd", f"{place}/..")
+    for data in (str(sent), *(f"upload:{path}" for path in paths)):
+        with pytest.raises(SettingsError, match="the reviews are a file that you upload"):
+            services.train.start(config.model_copy(update={"data": data}))
+    with pytest.raises(DataError, match="is not kept any more"):
+        services.train.start(config.model_copy(update={"data": f"upload:{'0' * 32}/mine.jsonl"}))
