@@ -49,3 +49,10 @@ MEMORY_PARTS = {
     "overlap": "never present at once",
     "allocator": "allocator",
 }
+
+# AdamW by its names in the settings.
+OPTIMIZERS = {
+    "adamw_torch_fused": "AdamW, 32-bit",
+    "adamw_8bit": "AdamW, 8-bit",
+    "paged_adamw_32bit": "Paged AdamW, 32-bit",
+}

@@ -26,6 +26,8 @@ AT_ONCE = 8
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 QUICK: dict[str, Any] = {**PRIVATE, "concurrency_limit": 20}
 QUIET: dict[str, Any] = {**QUICK, "show_progress": "hidden"}
+# Asked by sliders and while one types: only the newest question counts.
+LIVE: dict[str, Any] = {**QUIET, "trigger_mode": "always_last", "concurrency_limit": 4}
 PROGRESS = gr.Progress()  # as a handler's default: Gradio then shows what it is called with
 Changes = dict[Any, Any]  # what a handler changes on the page, by component
 log = logging.getLogger("qlora_demo")

@@ -16,16 +16,7 @@ from qlora_demo.core.errors import DataError
 from qlora_demo.core.requests import DataRequest
 from qlora_demo.engine.data import audit, dataset
 from qlora_demo.ui.data.analysis import Analysis, changed_request, field_values, run_settings
-from qlora_demo.ui.data.data_views import (
-    view_balance,
-    view_conflicts,
-    view_encoding,
-    view_languages,
-    view_left_out,
-    view_lengths,
-    view_summary,
-    view_warnings,
-)
+from qlora_demo.ui.data.data_views import view_encoding, view_languages, view_lengths, view_part
 from qlora_demo.ui.data.review_views import (
     LONGEST_END,
     LONGEST_PREVIEW,
@@ -93,8 +84,8 @@ def with_counts(report: DataReport, counts: dict[int, int]) -> DataReport:
 
 
 def every_view(report: DataReport) -> str:
-    views = (view_summary, view_warnings, view_balance, view_left_out, view_conflicts, view_languages)
-    return "".join([*(view(report) for view in views), view_lengths(report, 128), view_encoding(report, False)])
+    parts = [view_part(part, report) for part in ("summary", "warnings", "balance", "left_out", "conflicts")]
+    return "".join(map(str, [*parts, view_languages(report), view_lengths(report, 128), view_encoding(report, False)]))
 
 
 @pytest.fixture
@@ -203,11 +194,11 @@ def test_lengths_of_few_and_of_equal_reviews_can_be_drawn(hostile: DataReport) -
 
 def test_splits_are_distinguished(tmp_path: Path) -> None:
     report = audit.examine(dataset.read_all("sample"))
-    found = view_balance(report)
+    found = view_part("balance", report)
     for split, rows in (("train", "3,197"), ("validation", "400"), ("test", "400")):
         assert f"{split} ({rows})" in found
     assert found.count('class="data-row"') == 5 and "Share per split" in found
-    assert "No text is in two splits" in view_conflicts(report)
+    assert "No text is in two splits" in view_part("conflicts", report)
     assert "English" in view_languages(report)
 
 

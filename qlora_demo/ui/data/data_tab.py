@@ -24,10 +24,10 @@ from ...services.app import Services
 from ...services.data import check_source
 from ..cancellations import Cancellations
 from ..fields import CHOICES
-from ..handlers import AT_ONCE, handler
+from ..handlers import AT_ONCE, PRIVATE, PROGRESS, Changes, handler
 from ..views import view_downloads, view_limits, view_problems
 from .analysis import MAX_LENGTH, Analysis, changed_request, run_settings
-from .report_panels import Changes, ProblemsPanel, ReadingPanel, ReportPanel
+from .report_panels import ProblemsPanel, ReadingPanel, ReportPanel
 from .review_panels import ReviewsPanel, SubsetPanel
 
 SOURCES = [("Sample", "sample"), ("File", "file"), ("Hub", "hub")]
@@ -44,8 +44,6 @@ INTRODUCTION = (
 )
 START = '<p class="quiet">Choose a data source, then analyse it.</p>'
 LOADED = '<p class="quiet">Your reviews from the Data tab are loaded: change what you like, then start.</p>'
-PRIVATE: dict[str, Any] = {"api_visibility": "private"}
-PROGRESS = gr.Progress()
 
 
 class DataTab:

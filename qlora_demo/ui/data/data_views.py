@@ -10,84 +10,19 @@ from ..templating import render
 
 BINS = 48
 WIDTH, HEIGHT = 480.0, 120.0  # pixels of the histogram's view box
-LONGEST_EXAMPLE = 240  # characters
 MIN_LANGUAGE_SHARE = 0.02  # a smaller share goes to the others: detection errs that often
-OTHER_LANGUAGES = "Other or uncertain"
-LANGUAGES = {
-    "ar": "Arabic",
-    "bg": "Bulgarian",
-    "cs": "Czech",
-    "da": "Danish",
-    "de": "German",
-    "el": "Greek",
-    "en": "English",
-    "es": "Spanish",
-    "fi": "Finnish",
-    "fr": "French",
-    "he": "Hebrew",
-    "hi": "Hindi",
-    "hu": "Hungarian",
-    "it": "Italian",
-    "ja": "Japanese",
-    "ko": "Korean",
-    "nl": "Dutch",
-    "no": "Norwegian",
-    "pl": "Polish",
-    "pt": "Portuguese",
-    "ro": "Romanian",
-    "ru": "Russian",
-    "sv": "Swedish",
-    "th": "Thai",
-    "tr": "Turkish",
-    "uk": "Ukrainian",
-    "vi": "Vietnamese",
-    "zh": "Chinese",
-}
-FORMATS = {
-    "csv": "delimited text",
-    "jsonl": "JSON Lines",
-    "json": "JSON",
-    "parquet": "Parquet",
-    "rows": "rows of the Hub's dataset",
-}
-PACKINGS = {"gz": ", compressed with gzip", "zip": ", in a .zip archive"}
 
 
-def view_summary(report: DataReport) -> str:
-    """The source in big numbers, and how it was read."""
-    name, _, packing = report.format.partition(".")
-    words = FORMATS.get(name, name) + (PACKINGS.get(packing, f", {packing}") if packing else "")
-    return render("data/summary.html.jinja", report=report, format=words)
-
-
-def view_warnings(report: DataReport) -> str:
-    """What should not be overlooked, one sentence each."""
-    sentences = [*([report.tokenizer_problem] if report.tokenizer_problem else []), *report.warnings]
-    return render("data/warnings.html.jinja", sentences=sentences)
-
-
-def view_balance(report: DataReport) -> str:
-    """How many reviews each label has, in each split."""
-    return render("data/balance.html.jinja", report=report)
-
-
-def view_left_out(report: DataReport) -> str:
-    """Rows that were left out, by reason, with their first lines."""
-    return render("data/left_out.html.jinja", report=report)
-
-
-def view_conflicts(report: DataReport) -> str:
-    """Texts with conflicting labels and texts in two splits, with examples of both."""
-    return render("data/conflicts.html.jinja", report=report, longest=LONGEST_EXAMPLE)
+def view_part(part: str, report: DataReport) -> str:
+    """A part that needs nothing but the report: summary, warnings, balance, left_out or conflicts."""
+    return render(f"data/{part}.html.jinja", report=report)
 
 
 def view_languages(report: DataReport) -> str:
     """The languages as far as they can be detected, the rare ones together."""
-    common = {name: share for name, share in report.languages.items() if share >= MIN_LANGUAGE_SHARE}
-    shares = {LANGUAGES.get(name, name): share for name, share in common.items()}
-    rest = 1 - sum(common.values())
-    if report.languages and rest >= 0.0005:
-        shares[OTHER_LANGUAGES] = rest
+    common = {code: share for code, share in report.languages.items() if share >= MIN_LANGUAGE_SHARE}
+    others = 1 - sum(common.values()) if report.languages else 0
+    shares = common | ({"others": others} if others >= 0.0005 else {})
     return render("data/languages.html.jinja", shares=shares, reviews=report.language_reviews)
 
 

@@ -10,27 +10,10 @@ from gradio.components import Component
 from ...core.names import SAMPLE
 from ...core.records import NO_COLUMN
 from ..fields import CHOICES
-from ..handlers import handler
+from ..handlers import LIVE, Changes, handler
 from .analysis import MAX_LENGTH, Analysis, field_values
-from .data_views import (
-    view_balance,
-    view_conflicts,
-    view_encoding,
-    view_languages,
-    view_left_out,
-    view_lengths,
-    view_summary,
-    view_warnings,
-)
+from .data_views import view_encoding, view_languages, view_lengths, view_part
 
-Changes = dict[Any, Any]
-# Asked for by sliders and while one types: only the newest question counts.
-LIVE: dict[str, Any] = {
-    "trigger_mode": "always_last",
-    "show_progress": "hidden",
-    "concurrency_limit": 4,
-    "api_visibility": "private",
-}
 ENCODINGS = [
     "utf-8",
     "cp1252",
@@ -129,11 +112,10 @@ class ReportPanel:
     """Numbers, warnings, labels and lengths; the slider of the maximum length answers by itself."""
 
     def __init__(self) -> None:
-        self.summary = gr.HTML(elem_id="data-summary")
-        self.warnings = gr.HTML(elem_id="data-warnings")
+        self.views = {part: gr.HTML(elem_id=f"data-{part}") for part in ("summary", "warnings")}
         with gr.Row(elem_classes="data-two"):
             with gr.Column(min_width=300):
-                self.balance = gr.HTML(elem_id="data-balance")
+                self.views["balance"] = gr.HTML(elem_id="data-balance")
             with gr.Column(min_width=300):
                 gr.HTML("<h3>Length</h3>")
                 self.lengths = gr.HTML(elem_id="data-lengths")
@@ -144,18 +126,15 @@ class ReportPanel:
                     self.model = gr.Dropdown(
                         CHOICES["model"], value=SAMPLE, label="Tokenizer", allow_custom_value=True, elem_id="data-model"
                     )
-        self.parts = [self.summary, self.warnings, self.balance, self.lengths, self.max_length, self.model]
+        self.parts = [*self.views.values(), self.lengths, self.max_length, self.model]
 
     def wire(self, analysis: gr.State) -> None:
         self.max_length.change(self.on_length, [analysis, self.max_length], self.lengths, **LIVE)
 
     def draw(self, analysis: Analysis) -> Changes:
-        report = analysis.report
         return {
-            self.summary: view_summary(report),
-            self.warnings: view_warnings(report),
-            self.balance: view_balance(report),
-            self.lengths: view_lengths(report, analysis.max_length),
+            **{view: view_part(part, analysis.report) for part, view in self.views.items()},
+            self.lengths: view_lengths(analysis.report, analysis.max_length),
             self.max_length: gr.Slider(maximum=max(16, analysis.longest), value=analysis.max_length),
         }
 
@@ -181,9 +160,9 @@ class ProblemsPanel:
     def draw(self, analysis: Analysis) -> Changes:
         report = analysis.report
         return {
-            self.left_out: view_left_out(report),
+            self.left_out: view_part("left_out", report),
             self.languages: view_languages(report),
-            self.conflicts: view_conflicts(report),
+            self.conflicts: view_part("conflicts", report),
             self.encoding: view_encoding(report, analysis.request.mend),
             self.fix: gr.Button(visible=bool(report.repairs)),
         }

@@ -10,11 +10,10 @@ import gradio as gr
 
 from ...core.errors import DataError, DemoError
 from ...services.app import Services
-from ..handlers import handler
+from ..handlers import LIVE, Changes, handler
 from ..queries import number_of, text_of
 from ..views import view_problems
 from .analysis import MAX_LENGTH, Analysis
-from .report_panels import LIVE, Changes
 from .review_views import view_reviews, view_subset, view_tokens
 
 PAGE = 8  # reviews of the list

@@ -14,7 +14,7 @@ import gradio as gr
 from ...core.errors import SettingsError
 from ...core.names import SAMPLE
 from ...services.app import Services
-from ..handlers import handler
+from ..handlers import LIVE, QUIET, handler
 from ..templating import render
 from .learn_views import (
     KIND_NAMES,
@@ -47,9 +47,6 @@ TRAINED = {
     "Qwen/Qwen3-8B": "All weights of Qwen3 8B",
 }
 WAITING = '<p class="quiet">{}</p>'
-QUIET: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": 4, "api_visibility": "private"}
-# Sliders ask often: only the newest question counts, and no other handler waits for it.
-LIVE: dict[str, Any] = {"trigger_mode": "always_last", **QUIET}
 
 
 class LearnTab:

@@ -13,10 +13,11 @@ import gradio as gr
 
 from ...core.errors import DemoError, ReportError
 from ...core.memory_report import MemoryReport
+from ...core.names import OPTIMIZERS
 from ...core.requests import MemoryRequest
 from ...jobs.store import Job
 from ...services.app import Services
-from ..handlers import handler, visitor
+from ..handlers import LIVE, PRIVATE, QUICK, QUIET, Changes, handler, visitor
 from ..templating import render
 from ..views import view_downloads
 from .architecture_views import view_modules, view_roles
@@ -24,7 +25,6 @@ from .fit_views import view_calculators, view_fits
 from .memory_views import view_process, view_stages, view_step, view_why
 from .treemap import treemap
 
-Changes = dict[Any, Any]
 MODELS = [
     ("all-MiniLM-L6-v2 (bundled sample)", "sample"),
     ("GPT-2 small, the tutorial's model", "openai-community/gpt2"),
@@ -34,11 +34,6 @@ MODELS = [
     ("Qwen3 0.6B", "Qwen/Qwen3-0.6B"),
     ("Qwen3 8B", "Qwen/Qwen3-8B"),
     ("Llama 3.1 70B", "meta-llama/Llama-3.1-70B"),
-]
-OPTIMIZERS = [
-    ("AdamW, 32-bit", "adamw_torch_fused"),
-    ("AdamW, 8-bit", "adamw_8bit"),
-    ("Paged AdamW, 32-bit", "paged_adamw_32bit"),
 ]
 STEP = {"batch_size": 32, "length": 128}  # the form's first values, and what the shipped run trains on
 INTRODUCTION = (
@@ -51,7 +46,6 @@ STEP_INTRODUCTION = (
     " optimizer state."
 )
 FILTER_JS = (Path(__file__).parent / "filter.js").read_text(encoding="utf-8")
-PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 
 
 class MemoryTab:
@@ -113,6 +107,7 @@ class MemoryTab:
             )
 
     def _layout_step(self) -> None:
+        optimizers = [(title, name) for name, title in OPTIMIZERS.items()]
         with gr.Row(equal_height=True, elem_classes="narrow-stack"):
             self.batch_size = gr.Slider(
                 1, 128, STEP["batch_size"], step=1, label="Batch size", elem_id="memory-batch-size"
@@ -126,7 +121,7 @@ class MemoryTab:
                 elem_id="memory-checkpointing",
             )
             self.optimizer = gr.Dropdown(
-                OPTIMIZERS, value=OPTIMIZERS[0][1], label="Optimizer", min_width=160, elem_id="memory-optimizer"
+                optimizers, value=optimizers[0][1], label="Optimizer", min_width=160, elem_id="memory-optimizer"
             )
         self.step = gr.HTML(elem_id="memory-step", min_height=260)
 
@@ -161,25 +156,21 @@ class MemoryTab:
         reports += [self.modules, self.hardware, self.find]
         controls = [self.status, self.question, self.downloads, self.job, self.timer, self.cancel]
         outputs = [*controls, *reports]
-        quiet = {"show_progress": "hidden", "concurrency_limit": 20, **PRIVATE}
         self.measure.click(self.on_measure, inputs_kwargs=form, outputs=outputs, concurrency_limit=4, **PRIVATE)
         self.fetch.click(self.on_fetch, inputs_kwargs=form, outputs=outputs, concurrency_limit=4, **PRIVATE)
         self.refuse.click(lambda: gr.Group(visible=False), None, self.question, queue=False, **PRIVATE)
-        self.cancel.click(self.on_cancel, self.job, self.status, concurrency_limit=20, **PRIVATE)
+        self.cancel.click(self.on_cancel, self.job, self.status, **QUICK)
         gr.on(
             [self.batch_size.input, self.length.input, self.checkpointing.input, self.optimizer.input],
             self.on_step,
             inputs_kwargs=form,
             outputs=self.step,
-            trigger_mode="always_last",
-            show_progress="hidden",
-            concurrency_limit=4,
-            **PRIVATE,
+            **LIVE,
         )
         self.where.click(self.on_where, inputs_kwargs=form, outputs=self.hardware, concurrency_limit=2, **PRIVATE)
         self.find.input(None, self.find, None, js=FILTER_JS, **PRIVATE)
-        self.timer.tick(self.on_tick, self.job, outputs, **quiet)
-        page.load(self.on_load, None, outputs, **quiet)
+        self.timer.tick(self.on_tick, self.job, outputs, **QUIET)
+        page.load(self.on_load, None, outputs, **QUIET)
 
     @handler
     def on_measure(self, **form: Any) -> Changes:

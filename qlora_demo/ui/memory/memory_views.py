@@ -7,7 +7,7 @@ from itertools import accumulate
 
 from ...core.format import duration
 from ...core.memory_report import Budget, MemoryReport, MemoryStage, ProcessReading, StepReport
-from ...core.names import MEMORY_PARTS, STAGES
+from ...core.names import MEMORY_PARTS, OPTIMIZERS, STAGES
 from ..templating import render
 
 PARTS = {part: MEMORY_PARTS[part] for part in ("weights", "constants", "buffers", "adapter")}
@@ -55,6 +55,7 @@ def view_step(step: StepReport | None) -> str:
     return render(
         "memory/step.html.jinja",
         step=step,
+        optimizers=OPTIMIZERS,
         bars=bars,
         widest=max(ends),
         time=duration(seconds) if seconds and seconds >= 10 else time,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Side = Literal["before", "after"]
 Rows = Sequence[ModuleMemory]
 TITLES = {"before": "FP16", "after": "NF4 with double quantization"}
-MAX_NODES = 320  # of a treemap: about 75 kB of JSON
+MAX_ROWS = 250  # drawn one by one: a treemap of about 75 kB
 MAX_TILES = 200  # drawn at once; more is a click away
 # By storage type: its name, the colour of a module and of a frame that holds mostly such modules. These are the style
 # sheet's --weights, --buffers, --constants and --adapter: blue, light grey and orange differ for every kind of colour
@@ -38,13 +38,12 @@ def treemap(rows: Rows, side: Side) -> go.Figure:
     """Areas in bytes, in FP16 (`before`) or as NF4 with double quantization (`after`), coloured by storage type.
 
     A parent is the exact sum of its children. A module with tensors of its own beside children gets a child "(itself)";
-    modules of no bytes (tied) are left out; a lone child shares its parent's tile. In a tree of more than MAX_NODES,
-    numbered siblings that are equal but for their names (layers, experts) become one tile such as "0–79"; if that is
-    not enough, the deepest levels are summed up in their parents. Both sides of a model have the same nodes.
+    modules of no bytes (tied) are left out; a lone child shares its parent's tile. In a model of more than MAX_ROWS
+    modules, numbered siblings (layers, experts) share a tile such as "0–79". Both sides of a model have the same nodes.
     """
     import plotly.graph_objects as go  # a tenth of a second, which the page's start need not wait for
 
-    tiles = list(_walk(_reduce(_build_tree(rows))))
+    tiles = list(_walk(_join(_build_tree(rows))))
     whole = _bytes(rows, side)
     values = [_bytes(tile.node.rows, side) for tile in tiles]
     fills = [_colour(next(iter(_by_storage(tile.node.rows, side)), ""), bool(tile.node.children)) for tile in tiles]
@@ -91,11 +90,12 @@ def _layout(legend: list[str], template: object) -> dict[str, object]:
 
 @dataclass
 class _Node:
-    """A part of the module tree with all the rows within it."""
+    """A part of the module tree with all the rows within it. numbers: of the siblings that share it."""
 
     label: str
     rows: list[ModuleMemory] = field(default_factory=list)
     children: dict[str, _Node] = field(default_factory=dict)
+    numbers: set[int] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -110,89 +110,35 @@ class _Tile:
 
 
 def _build_tree(rows: Rows) -> _Node:
-    """The tree of names, split at dots."""
+    """The tree of names, split at dots; in a large model of the names of groups, where "*" stands for a number."""
     root = _Node("whole model")
     held = [row for row in rows if row.bytes_before]
+    grouped = len(held) > MAX_ROWS
     # Names that other modules' names continue: these modules have children.
     holders = {""} | {row.name[:place] for row in held for place, letter in enumerate(row.name) if letter == "."}
     for row in held:
-        node, parts = root, [part for part in row.name.split(".") if part]
+        node, own = root, ["(itself)"] if row.name in holders else []
         root.rows.append(row)
-        for part in [*parts, *(["(itself)"] if row.name in holders else [])]:
-            node = node.children.setdefault(part, _Node(part))
+        for part, key in zip(_parts(row.name, own), _parts(row.group if grouped else row.name, own), strict=True):
+            node = node.children.setdefault(key, _Node(part))
             node.rows.append(row)
+            if key == "*":
+                node.numbers.add(int(part))
+                node.label = f"{min(node.numbers)}–{max(node.numbers)}"
     return root
 
 
-def _reduce(tree: _Node) -> _Node:
-    """Small enough to send and to read: folded, joined and cut as `treemap` says."""
-    if sum(1 for _ in _walk(tree)) > MAX_NODES:
-        _fold(tree)
-    _join(tree)
-    depths = Counter(tile.depth for tile in _walk(tree))
-    if depths.total() > MAX_NODES:
-        _cut(tree, _levels_within(depths, MAX_NODES) - 1)
-    return tree
+def _parts(name: str, own: list[str]) -> list[str]:
+    return [part for part in name.split(".") if part] + own
 
 
-def _levels_within(depths: Counter[int], most: int) -> int:
-    """How many levels, from the root on, have at most so many nodes in all."""
-    return sum(count <= most for count in itertools.accumulate(depths[depth] for depth in sorted(depths)))
-
-
-def _fold(node: _Node) -> None:
-    equal: dict[object, list[_Node]] = {}
-    for label, child in node.children.items():
-        equal.setdefault((_content(child), None if label.isdigit() else label), []).append(child)
-    folded = [_merge(nodes, _ranges([child.label for child in nodes])) for nodes in equal.values()]
-    node.children = {child.label: child for child in folded}
-    for child in folded:
-        _fold(child)
-
-
-def _content(node: _Node) -> object:
-    """What two nodes that differ in name alone have in common."""
-    if node.children:
-        return tuple((label, _content(child)) for label, child in node.children.items())
-    return tuple(
-        (*row.shape, row.dtype_before, row.dtype_after, row.bytes_before, row.bytes_after) for row in node.rows
-    )
-
-
-def _merge(nodes: Sequence[_Node], label: str) -> _Node:
-    """One node for several of the same content."""
-    children = {name: _merge([node.children[name] for node in nodes], name) for name in nodes[0].children}
-    return _Node(label, [row for node in nodes for row in node.rows], children)
-
-
-def _ranges(labels: Sequence[str]) -> str:
-    """The labels of folded siblings as one: 0–11; 0, 2–4; many pieces by first, last and count."""
-    if len(labels) == 1:
-        return labels[0]
-    numbers = sorted(map(int, labels))
-    # In a run of consecutive numbers each is as far from its place as the one before it.
-    runs = [
-        [number for _, number in run]
-        for _, run in itertools.groupby(enumerate(numbers), lambda pair: pair[1] - pair[0])
-    ]
-    if len(runs) > 4:
-        return f"{numbers[0]} … {numbers[-1]} ({len(labels)})"
-    return ", ".join(f"{run[0]}–{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs)
-
-
-def _join(node: _Node, is_root: bool = True) -> None:
+def _join(node: _Node, is_root: bool = True) -> _Node:
     while len(node.children) == 1 and not is_root:
         [child] = node.children.values()
         node.label, node.children = f"{node.label}.{child.label}", child.children
     for child in node.children.values():
         _join(child, is_root=False)
-
-
-def _cut(node: _Node, levels: int) -> None:
-    if not levels:
-        node.children = {}
-    for child in node.children.values():
-        _cut(child, levels - 1)
+    return node
 
 
 def _walk(
@@ -207,7 +153,9 @@ def _walk(
 
 def _visible_levels(tiles: Sequence[_Tile]) -> int:
     """As many levels as MAX_TILES allows, three at least; the root is the first."""
-    return max(3, _levels_within(Counter(tile.depth for tile in tiles), MAX_TILES))
+    depths = Counter(tile.depth for tile in tiles)
+    totals = itertools.accumulate(depths[depth] for depth in sorted(depths))
+    return max(3, sum(total <= MAX_TILES for total in totals))
 
 
 # --- words and colours ------------------------------------------------------------------------------------------------
