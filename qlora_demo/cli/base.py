@@ -52,7 +52,7 @@ class Output:
 
 
 Command = Callable[[argparse.Namespace, Output], int]
-Options = dict[str, dict[str, Any]]  # by name or flag: what argparse's add_argument is told
+Options = dict[str, dict[str, Any]]  # by name or flag: the arguments of argparse's add_argument
 
 
 def open_services() -> Services:

@@ -21,7 +21,7 @@ FILE: Options = {
     "--file": {"metavar": "IN", "help": "Classify the rows of this file, of a kind that data reads."},
     "--output": {"metavar": "OUT", "help": "Write the rows with their predictions here: .csv .tsv .jsonl .parquet."},
     **{
-        f"--{name}": {"metavar": "COL", "help": f"The file's column with the {what}; found by name without it."}
+        f"--{name}": {"metavar": "COL", "help": f"The file's column with the {what}; else detected by name."}
         for name, what in (
             ("text", "texts"),
             ("title", "titles, joined before the texts (- = none)"),

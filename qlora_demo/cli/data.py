@@ -17,13 +17,13 @@ _MOST_TOKENS = 100_000
 DATA = "`sample`, a preset name, a file (.csv .tsv .json .jsonl .parquet, also .gz or .zip), a folder, or a Hub id."
 # How reviews are read, and which of a Hub data set's.
 READING: Options = {
-    "--text": {"metavar": "COL", "default": "", "help": "The column with the texts; found by name without it."},
+    "--text": {"metavar": "COL", "default": "", "help": "The column with the texts; else detected by name."},
     "--title": {
         "metavar": "COL",
         "default": "",
-        "help": "The column with the titles, joined before the texts (- = none); found by name without it.",
+        "help": "The column with the titles, joined before the texts (- = none); else detected by name.",
     },
-    "--label": {"metavar": "COL", "default": "", "help": "The column with the labels; found by name without it."},
+    "--label": {"metavar": "COL", "default": "", "help": "The column with the labels; else detected by name."},
     "--labels": {"metavar": "LIST", "help": "The labels that count, in order, comma-separated, such as 1,2,3,4,5."},
     "--encoding": {"metavar": "NAME", "default": "", "help": "Such as utf-8, utf-16, cp1252 or cp850; else detected."},
     "--delimiter": {

@@ -21,13 +21,13 @@ Work = Callable[[dict[str, Any], OnProgress], Any]  # a request and a result tha
 Call = Callable[[Work, dict[str, Any]], Any]  # calls the work with the request, here or in a process of its own
 
 
-def unheard(text: str, share: float | None) -> None:
+def silent(text: str, share: float | None) -> None:
     """Progress that nobody waits for."""
 
 
 def call_here(work: Work, request: dict[str, Any]) -> Any:
     """The work in this process, its progress dropped."""
-    return work(request, unheard)
+    return work(request, silent)
 
 
 def never() -> bool:
@@ -58,13 +58,13 @@ def run_within(
     result: list[T] = []
     failure: list[BaseException] = []
 
-    def carry() -> None:
+    def run() -> None:
         try:
             result.append(work())
         except BaseException as error:  # handed over to the caller below
             failure.append(error)
 
-    thread = threading.Thread(target=carry, daemon=True)
+    thread = threading.Thread(target=run, daemon=True)
     thread.start()
     deadline = time.monotonic() + seconds if seconds is not None else None
     while thread.is_alive():

@@ -121,12 +121,12 @@ class RunConfig(Settings):
     @field_validator("pinned", mode="before")
     @classmethod
     def _read_pinned(cls, value: Any) -> Any:
-        found = _read_lines(value)
-        if len(found) > MOST_PINNED:
-            raise ValueError(f"there are {len(found)} of them; give at most {MOST_PINNED}")
-        if any(len(line) > LONGEST_PINNED for line in found):
-            raise ValueError(f"one has {max(map(len, found)):,} characters; give at most {LONGEST_PINNED:,}")
-        return found
+        reviews = _read_lines(value)
+        if len(reviews) > MOST_PINNED:
+            raise ValueError(f"there are {len(reviews)} of them; give at most {MOST_PINNED}")
+        if (longest := max(map(len, reviews), default=0)) > LONGEST_PINNED:
+            raise ValueError(f"one has {longest:,} characters; give at most {LONGEST_PINNED:,}")
+        return reviews
 
 
 def _read_lines(value: Any) -> tuple[str, ...]:

@@ -1,5 +1,5 @@
-"""Local models and reviews in a run's settings: told from names on the Hub, found before the run is submitted, and
-named so that its worker finds them.
+"""Local models and reviews in a run's settings: told apart from names on the Hub, checked before the run is submitted,
+and made absolute, so that its worker finds them.
 
 Knows what is on this disk, not what is in it.
 """
@@ -54,12 +54,12 @@ def absolute_settings(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Settings by name, those that may be paths made absolute. Raises ModelError or DataError for a path where nothing
     is.
     """
-    found = dict(fields)
+    settings = dict(fields)
     for name in ("model", "data"):
-        if isinstance(value := found.get(name), str):
-            found[name] = absolute(name, value)
-    adapter = found.get("start_from")
+        if isinstance(value := settings.get(name), str):
+            settings[name] = absolute(name, value)
+    adapter = settings.get("start_from")
     # The name of a run is no path, even where a folder is called so.
     if isinstance(adapter, str) and os.sep in adapter and os.path.isdir(os.path.expanduser(adapter)):
-        found["start_from"] = os.path.abspath(os.path.expanduser(adapter))
-    return found
+        settings["start_from"] = os.path.abspath(os.path.expanduser(adapter))
+    return settings

@@ -57,7 +57,7 @@ class Step(Event):
 
 @dataclass(frozen=True)
 class Evaluation(Event):
-    """The model judged on a whole split after `step` optimizer steps (0 = before training)."""
+    """The model evaluated on a whole split after `step` optimizer steps (0 = before training)."""
 
     event: ClassVar[str] = "evaluation"
     step: int
@@ -70,9 +70,7 @@ class Evaluation(Event):
 
 @dataclass(frozen=True)
 class Baseline(Event):
-    """What a rating costs without a network, judged on a whole split before step 1: "majority" or
-    "tfidf-logistic-regression".
-    """
+    """A classifier without a network, evaluated on a whole split before step 1; its name is one of names.BASELINES."""
 
     event: ClassVar[str] = "baseline"
     name: str
@@ -105,9 +103,7 @@ class MemoryReading(Event):
 
 @dataclass(frozen=True)
 class GpuReading(Event):
-    """What nvidia-smi tells of the GPU, every few seconds: utilisation as a share (0 to 1), bytes in use by all,
-    degrees Celsius, watts.
-    """
+    """The GPU, every few seconds: utilization as a share (0 to 1), bytes in use by all, degrees Celsius, watts."""
 
     event: ClassVar[str] = "gpu"
     utilization: float | None
@@ -124,16 +120,15 @@ class Notice(Event):
     message: str
 
 
-NO_COLUMN = "-"  # as the name of a column: none, though one would be found
+NO_COLUMN = "-"  # as the name of a column: none, though one would be detected
 
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:
-    """What the user says of rows of reviews; empty or None = found. Column names; how the file is written; the labels
-    that count, in order.
+    """How rows of reviews are to be read, by the user; empty or None = detected. Column names; the file's format; the
+    labels that count, in order.
 
-    title: NO_COLUMN = none. mend: HTML entities and mojibake are brought back to characters.
-    """
+    title: NO_COLUMN = none. mend: fix encoding errors and HTML entities."""
 
     text: str = ""
     title: str = ""
@@ -147,9 +142,7 @@ class Columns:
 
 @dataclass(frozen=True)
 class Resumed(Event):
-    """The run goes on after `step`, from its checkpoint (0 without one): what was told of later steps is void, they
-    come again.
-    """
+    """The run continues after `step`, from its checkpoint (0 without one); earlier events of later steps are void."""
 
     event: ClassVar[str] = "resumed"
     step: int

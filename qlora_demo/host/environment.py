@@ -40,7 +40,7 @@ def read_address() -> Address:
         raise SettingsError(
             {
                 "host": (
-                    f"The host {address.host} lets strangers in; set QLORA_DEMO_AUTH=user:password, or HOST=127.0.0.1."
+                    f"The host {address.host} is open to anyone; set QLORA_DEMO_AUTH=user:password, or HOST=127.0.0.1."
                 )
             }
         )
@@ -49,7 +49,7 @@ def read_address() -> Address:
 
 
 def is_public() -> bool:
-    """Whether strangers may click here: QLORA_DEMO_PUBLIC=1, and on a Space unless it says 0."""
+    """Whether anyone on the internet may use the app: QLORA_DEMO_PUBLIC=1, and on a Space unless it says 0."""
     return os.environ.get("QLORA_DEMO_PUBLIC", "1" if on_space() else "0") == "1"
 
 
@@ -63,7 +63,7 @@ def on_zero_gpu() -> bool:
 
 
 def zero_gpu_words() -> str:
-    """What a visitor is told of the GPU before a run, where there is one inside a call alone."""
+    """What the page says of the GPU before a run, where there is one inside a call alone."""
     booked = GPU_CALL_SECONDS * GPU_CALL_BOOKED
     return (
         f"Each run or measurement borrows a GPU for at most {GPU_CALL_SECONDS} s, which counts as {booked:.0f} s of"
@@ -108,7 +108,7 @@ def usable_cores() -> int:
     """
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     grants = [float(allowed), _space_cores(), _group_cores(Path("/sys/fs/cgroup"))]
-    return max(1, int(min(found for found in grants if found is not None)))
+    return max(1, int(min(cores for cores in grants if cores is not None)))
 
 
 def limit_threads() -> None:
@@ -124,9 +124,7 @@ def prepare_environment() -> None:
     limit_threads()
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     os.environ.setdefault("GRADIO_SSR_MODE", "False")
-    if (
-        is_public()
-    ):  # what strangers have fetched is not fetched with the host's token: its private models are not for them
+    if is_public():  # visitors' models are not fetched with the host's token: its private models are not for them
         os.environ["HF_HUB_DISABLE_IMPLICIT_TOKEN"] = "1"
     if not {"HF_HOME", "HF_HUB_CACHE"} & os.environ.keys():
         place = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "huggingface"
@@ -175,7 +173,7 @@ def _login() -> tuple[str, str] | None:
 
 
 def _refuse_taken(address: Address) -> None:
-    """Gradio would take another port or fail late, and the user would look at somebody else's page."""
+    """Gradio would take another port or fail late, and the user would be shown somebody else's page."""
     with socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

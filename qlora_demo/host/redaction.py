@@ -43,8 +43,8 @@ def clean(value: Any, hidden: Collection[str] = ()) -> Any:
     return [clean(item, hidden) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _last_part(found: re.Match[str]) -> str:
-    path = found.group()
+def _last_part(match: re.Match[str]) -> str:
+    path = match.group()
     name = path.rstrip("/.:!?").rpartition("/")[2]
     # The full stop of a sentence is no part of a name.
     return name + path[len(path.rstrip(".:!?")) :]
@@ -55,5 +55,5 @@ def _places() -> tuple[str, ...]:
     """Folders that may hold blanks, which would end a path for the pattern; the longest first."""
     named = [os.environ.get(name, "") for name in ("QLORA_DEMO_HOME", "HF_HOME", "HF_HUB_CACHE", "GRADIO_TEMP_DIR")]
     ours = {str(Path(__file__).parents[2]), str(Path.home()), os.getcwd(), tempfile.gettempdir()}
-    found = ours | {os.path.abspath(place) for place in named if place}
-    return tuple(sorted((place for place in found if place.count("/") > 1 or len(place) > 4), key=len, reverse=True))
+    places = ours | {os.path.abspath(place) for place in named if place}
+    return tuple(sorted((place for place in places if place.count("/") > 1 or len(place) > 4), key=len, reverse=True))

@@ -23,7 +23,7 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, co
 from huggingface_hub.utils import get_session, hf_raise_for_status
 from huggingface_hub.utils.sha import git_hash
 
-from ..core.cancellation import DownloadStopped, OnProgress, ShouldStop, never, run_within, unheard
+from ..core.cancellation import DownloadStopped, OnProgress, ShouldStop, never, run_within, silent
 from ..core.errors import AlreadyThere, HubError
 from ..core.format import size
 from ..storage.packs import Published
@@ -85,7 +85,7 @@ def publish(
     private: bool = False,
     revision: str = "",
     replace: bool = False,
-    on_progress: OnProgress = unheard,
+    on_progress: OnProgress = silent,
     should_stop: ShouldStop = never,
 ) -> Published:
     """Sends all files of `folder` to the model `repo` (user/name) in one commit; the same content twice makes no second

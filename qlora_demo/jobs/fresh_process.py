@@ -21,7 +21,7 @@ from contextlib import suppress
 from typing import IO, Any
 
 from ..core import errors
-from ..core.cancellation import DownloadStopped, OnProgress, ShouldStop, Work, never, unheard
+from ..core.cancellation import DownloadStopped, OnProgress, ShouldStop, Work, never, silent
 from .launch import python_environment
 
 POLL_SECONDS = 0.2
@@ -31,7 +31,7 @@ def call(
     work: Work,
     request: dict[str, Any],
     *,
-    on_progress: OnProgress = unheard,
+    on_progress: OnProgress = silent,
     should_stop: ShouldStop = never,
     timeout_seconds: float | None = None,
     memory_bytes: int | None = None,

@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .. import engine
-from ..core.cancellation import ShouldStop, never, unheard
+from ..core.cancellation import ShouldStop, never, silent
 from ..core.data_report import DataReport, PreviewRow, Subset, TokenizedReview
 from ..core.errors import DataError, DemoError
 from ..core.names import SAMPLE
@@ -54,7 +54,7 @@ class DataService:
     # --- the whole ---------------------------------------------------------------------------------------------------
 
     def examine(
-        self, request: DataRequest, model: str = SAMPLE, on_phase: OnPhase = unheard, should_stop: ShouldStop = never
+        self, request: DataRequest, model: str = SAMPLE, on_phase: OnPhase = silent, should_stop: ShouldStop = never
     ) -> DataReport:
         """The report of the reviews, by the tokens of `model`, with what is for the page alone.
 
@@ -85,7 +85,7 @@ class DataService:
         from ..engine.models import modeling, sources
 
         tokenizer = modeling.load_tokenizer(sources.resolve(model))
-        data = self._load(request, unheard, never).only(request.split)
+        data = self._load(request, silent, never).only(request.split)
         return audit.examine(data, tokenizer, min(max_length, tokenizer.model_max_length))
 
     def subset(self, request: DataRequest, rows: int, seed: int = 42) -> Subset:
@@ -147,7 +147,7 @@ class DataService:
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
-    def _read(self, request: DataRequest, on_phase: OnPhase = unheard, should_stop: ShouldStop = never) -> DataSet:
+    def _read(self, request: DataRequest, on_phase: OnPhase = silent, should_stop: ShouldStop = never) -> DataSet:
         """The reviews, from memory where they are there still."""
         self._host.check_data(request)
         check_source(request)

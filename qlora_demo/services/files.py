@@ -26,7 +26,7 @@ class FileService:
         self._host, self._machine = host, machine
 
     def preview(self, path: str, text: str = "", title: str = "", label: str = "") -> dict[str, Any]:
-        """How a file would be read, with its first rows; columns by name, "" = found."""
+        """How a file would be read, with its first rows; columns by name, "" = detected."""
         engine.load()
         from ..engine.classify import classify_file
 

@@ -1,7 +1,4 @@
-"""What the Learn tab asks: how a model shrinks, one of its layers quantized before one's eyes, what an optimizer keeps.
-
-Composes the engine for the page. Knows nothing of gradio, and of runs only which model was weighed last.
-"""
+"""How a model shrinks, one of its layers quantized, and what an optimizer keeps: for the Learn tab."""
 
 from __future__ import annotations
 
@@ -37,7 +34,7 @@ class LearnService:
             return self._shapes[model]
 
     def studied_model(self) -> str:
-        """The model that was weighed last, where its weights are here; else the sample."""
+        """The model that was measured last, where its weights are here; else the sample."""
         engine.load()
         from ..engine.models import sources
 

@@ -22,7 +22,7 @@ LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes", "datasets", "accel
 
 
 class MachineService:
-    """What is found out once, in any thread."""
+    """The facts of one machine; any thread may ask."""
 
     def __init__(self, host: Host):
         self._host = host

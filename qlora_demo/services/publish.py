@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Required, TypedDict, Unpack
 
 from .. import engine
-from ..core.cancellation import DownloadStopped, OnProgress, ShouldStop, never, unheard
+from ..core.cancellation import DownloadStopped, OnProgress, ShouldStop, never, silent
 from ..core.errors import AdapterError, DemoError, HubError, RunError, SettingsError, is_disk_full
 from ..core.names import SAMPLE
 from ..core.requests import MergeRequest
@@ -97,7 +97,7 @@ class PublishService:
 
     def publish(self, adapter: str, repo: str, *, licence: str = "", **how: Unpack[Sending]) -> Published:
         """Sends an adapter to the Hub, as `send`."""
-        how.get("on_progress", unheard)("putting the files together", None)
+        how.get("on_progress", silent)("putting the files together", None)
         with self._host.turn("publish"), self.prepared(adapter, repo=repo, licence=licence) as publication:
             return self.send(publication, repo, **how)
 
@@ -124,7 +124,7 @@ class PublishService:
                 shutil.rmtree(made.folder, ignore_errors=True)
 
     def merge(
-        self, adapter: str, visitor: str = "", *, on_progress: OnProgress = unheard, should_stop: ShouldStop = never
+        self, adapter: str, visitor: str = "", *, on_progress: OnProgress = silent, should_stop: ShouldStop = never
     ) -> Pack:
         """The merged FP16 model as a zip, made by a job, which gives its memory back; stopped, HubError."""
         request = MergeRequest(adapter=str(self._adapter(adapter)), name=f"{_file_name(adapter)}-merged.zip")
@@ -150,7 +150,7 @@ class PublishService:
         return pack
 
     def export(
-        self, adapter: str, output: Path, *, merged: bool = False, licence: str = "", on_progress: OnProgress = unheard
+        self, adapter: str, output: Path, *, merged: bool = False, licence: str = "", on_progress: OnProgress = silent
     ) -> Export:
         """Writes what would be published, or the merged FP16 model, to a folder, or to a zip where the name says so."""
         from ..hub.metadata import check_licence

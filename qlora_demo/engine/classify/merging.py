@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from ...core.cancellation import OnProgress, unheard
+from ...core.cancellation import OnProgress, silent
 from ...core.errors import DeviceError, ModelError
 from ...core.format import size
 from ...core.safety import MERGE_BYTES_PER_PARAMETER
@@ -31,7 +31,7 @@ from .restored import restore_weights
 PIECE = "5GB"  # of a large model's weights
 
 
-def merge(adapter: Path, into: Path, texts: Sequence[str], on_progress: OnProgress = unheard) -> dict[str, Any]:
+def merge(adapter: Path, into: Path, texts: Sequence[str], on_progress: OnProgress = silent) -> dict[str, Any]:
     """Writes the merged model of the adapter in `adapter` into the folder `into`, which must not exist, and holds it
     against the adapter.
 
