@@ -22,6 +22,7 @@ from qlora_demo.core.config import RunConfig
 from qlora_demo.core.format import number, size
 from qlora_demo.core.presets import PRESETS
 from qlora_demo.engine.models import shapes, sources
+from qlora_demo.engine.models.blueprint import read_blueprint
 from qlora_demo.engine.models.device import choose_device
 from qlora_demo.engine.models.random_weights import random_checkpoint
 from qlora_demo.jobs import queue
@@ -68,7 +69,9 @@ def main() -> int:
 def write_gpt2(folder: Path, changes: dict[str, Any]) -> Path:
     """A folder like one that a hub gives: GPT-2's shape, random weights, and a tokenizer whose ids it knows."""
     torch.manual_seed(0)
-    random_checkpoint(AutoConfig.for_model(**{**(shapes.shape_of("gpt2") or {}), **changes}), LABELS, folder)
+    random_checkpoint(
+        read_blueprint(AutoConfig.for_model(**{**(shapes.shape_of("gpt2") or {}), **changes}), LABELS), folder
+    )
     for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"):
         shutil.copy(sources.resolve("sample").folder / name, folder / name)
     return folder

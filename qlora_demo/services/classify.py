@@ -15,7 +15,6 @@ from ..core.names import SAMPLE
 from ..core.records import Prediction
 from ..core.requests import DataRequest
 from ..core.run_report import Metrics
-from ..engine import building
 from ..host.host import Host
 from ..host.limits import TEACH_STEPS
 from ..host.redaction import UNNAMED
@@ -172,8 +171,7 @@ class ClassifyService:
         self._host.check_text(text)
         with self._host.turn("verify"):
             classifier = self.classifier(adapter, precision)
-            with building:
-                return classifier.base_check(text)
+            return classifier.base_check(text)
 
     def compare(
         self,
@@ -216,7 +214,6 @@ class ClassifyService:
         inference.check_texts([text])
         right, folder = self.place_of(label, adapter), self._adapters.find(adapter.strip())
         with self._host.turn("teach"):
-            with building:
-                copy = self._adapters.load(folder, adapter.strip())
+            copy = self._adapters.load(folder, adapter.strip())
             taught = teaching.teach(copy, text, right, steps=steps, on_progress=on_progress, should_stop=should_stop)
         return self._adapters.add_taught(taught.classifier), taught

@@ -8,7 +8,6 @@ from .. import engine
 from ..core.errors import DemoError, ModelError
 from ..core.names import SAMPLE
 from ..core.records import LayerStudy, OptimizerState, ShapeStudy
-from ..engine import building
 from ..host.host import Host
 
 if TYPE_CHECKING:
@@ -16,22 +15,17 @@ if TYPE_CHECKING:
 
 
 class LearnService:
-    """Answers that never change are worked out once. Any thread may ask."""
+    """Any thread may ask."""
 
     def __init__(self, host: Host):
         self._store = host.store
-        self._shapes: dict[str, ShapeStudy] = {}
-        self._layers: dict[str, dict[str, Layer]] = {}  # by model
 
     def predict_shape(self, model: str) -> ShapeStudy:
-        """How a model shrinks whose shape the app carries (explore.predict_shape). Raises ModelError."""
+        """How a model shrinks whose shape the app carries (layer_explorer.predict_shape). Raises ModelError."""
         engine.load()
         from ..engine.memory import layer_explorer
 
-        with building:
-            if model not in self._shapes:
-                self._shapes[model] = layer_explorer.predict_shape(model)
-            return self._shapes[model]
+        return layer_explorer.predict_shape(model)
 
     def studied_model(self) -> str:
         """The model that was measured last, where its weights are here; else the sample."""
@@ -90,7 +84,4 @@ class LearnService:
         from ..engine.memory import layer_explorer
         from ..engine.models import sources
 
-        with building:
-            if model not in self._layers:
-                self._layers[model] = layer_explorer.list_layers(sources.resolve(model, download=False))
-            return self._layers[model]
+        return layer_explorer.list_layers(sources.resolve(model, download=False))

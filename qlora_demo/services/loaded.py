@@ -16,7 +16,6 @@ from .. import engine
 from ..core.errors import AdapterError, DeviceError, RunError, SettingsError
 from ..core.names import PRECISIONS, SAMPLE
 from ..core.records import Prediction
-from ..engine import building
 from ..host.host import Host
 from .batching import Batcher
 from .downloads import check_model
@@ -79,7 +78,7 @@ class Adapters:
         self._host, self._beside_jobs = host, beside_jobs
         self._loaded: OrderedDict[str, Loaded] = OrderedDict()
         self._taught: OrderedDict[str, Loaded] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock, self._loading = threading.Lock(), threading.Lock()
 
     def get(self, adapter: str, precision: str = "") -> Loaded:
         """The adapter, loaded and ready to be asked."""
@@ -94,8 +93,8 @@ class Adapters:
         version = f"{self._version(adapter)} {precision}"
         if (loaded := self._cached(version)) is not None:
             return loaded
-        folder = self.find(adapter)  # before the lock: it may fetch from the Hub, and others want to build
-        with building:
+        folder = self.find(adapter)  # before the lock: it may fetch from the Hub
+        with self._loading:
             # Who waited here may find that another has loaded it.
             if (loaded := self._cached(version)) is None:
                 loaded = self._answering(self.load(folder, adapter, precision))

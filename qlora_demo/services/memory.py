@@ -6,9 +6,12 @@ The engine counts; this puts its answers together, and is the one place that wri
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
+
+from cachetools import LRUCache, cached
 
 from .. import engine
 from ..core.cancellation import DownloadStopped, never
@@ -19,7 +22,7 @@ from ..core.names import STAGES
 from ..core.records import Event, Fit, MemoryReading, Notice, Phase
 from ..core.requests import MemoryRequest
 from ..core.safety import STEP_MARGIN
-from ..engine import building, importing
+from ..engine import importing
 from ..host import limits
 from ..host.host import Host, Started
 from ..jobs import fresh_process
@@ -27,10 +30,12 @@ from .downloads import check_model
 from .machine import MachineService
 
 if TYPE_CHECKING:
+    from ..engine.models.blueprint import Blueprint
     from ..engine.models.sources import ModelSource
 
 Emit = Callable[[Event], None]
 ShouldStop = Callable[[], bool]
+FITS_KEPT = 16  # answers; each takes some ten seconds to compute
 
 
 def report_memory(
@@ -42,42 +47,39 @@ def report_memory(
     """
     with importing():
         from ..engine.memory import calculators, ledger
-        from ..engine.models.layers import load_config
+        from ..engine.models.blueprint import read_blueprint
     source = _find_model(request, "measured" in ways, emit, should_stop)
     emit(Phase("predict", "predicting from the configuration"))
-    shape = (request.labels, request.stages, request.rank, request.targets)
-    predicted = ledger.predict(source, *shape)
+    blueprint = read_blueprint(source, request.labels)
+    shape = (request.stages, request.rank, request.targets)
+    predicted = ledger.predict(blueprint, *shape)
     measured: list[MemoryStage] = []
     process: list[ProcessReading] = []
     if "measured" in ways:
         expected = {stage.name: stage.total_bytes for stage in predicted}
         emit(_measuring(request.stages, 0))
 
-        def on_stage(stage: MemoryStage) -> None:
+        def on_stage(stage: MemoryStage, reading: ProcessReading) -> None:
             measured.append(stage)
+            process.append(reading)
             emit(MemoryReading(stage.name, expected[stage.name], stage.total_bytes))
             if len(measured) < len(request.stages):
                 emit(_measuring(request.stages, len(measured)))
 
         ledger.measure(
-            source,
-            *shape,
-            on_stage,
-            random_weights=request.random_weights,
-            should_stop=should_stop,
-            on_process=process.append,
+            blueprint, *shape, random_weights=request.random_weights, should_stop=should_stop, on_stage=on_stage
         )
-    step = _report_step(request, source, emit, should_stop, measured="measured" in ways) if request.batch_size else None
+    step = (
+        _report_step(request, blueprint, emit, should_stop, measured="measured" in ways) if request.batch_size else None
+    )
     return MemoryReport(
         model=request.model,
-        parameters=ledger.count_parameters(source, request.labels),
+        parameters=blueprint.parameters,
         stages=(*(predicted if "predicted" in ways else ()), *measured),
         process=tuple(process),
         step=step,
-        architecture=Architecture(rows=tuple(ledger.architecture(source, request.labels))),
-        estimates=tuple(
-            calculators.estimates(ledger.count_base_parameters(source), load_config(source, request.labels).to_dict())
-        ),
+        architecture=Architecture(rows=tuple(ledger.architecture(blueprint))),
+        estimates=tuple(calculators.estimates(blueprint.base_parameters, blueprint.config.to_dict())),
     )
 
 
@@ -90,9 +92,10 @@ def _measuring(stages: Sequence[str], place: int) -> Phase:
 def predict_step(request: MemoryRequest) -> StepReport:
     """What a training step of the request will take. Raises DemoErrors for a model that is not there."""
     from ..engine.models import sources
+    from ..engine.models.blueprint import read_blueprint
 
-    source = sources.resolve(request.model, request.revision, config_only=True)
-    return _report_step(request, source, lambda event: None, lambda: False, measured=False)
+    blueprint = read_blueprint(sources.resolve(request.model, request.revision, config_only=True), request.labels)
+    return _report_step(request, blueprint, lambda event: None, lambda: False, measured=False)
 
 
 def _find_model(request: MemoryRequest, measured: bool, emit: Emit, should_stop: ShouldStop) -> ModelSource:
@@ -113,7 +116,7 @@ def _find_model(request: MemoryRequest, measured: bool, emit: Emit, should_stop:
 
 
 def _report_step(
-    request: MemoryRequest, source: ModelSource, emit: Emit, should_stop: ShouldStop, *, measured: bool
+    request: MemoryRequest, blueprint: Blueprint, emit: Emit, should_stop: ShouldStop, *, measured: bool
 ) -> StepReport:
     """A training step predicted, and measured in a process of its own; where one of them cannot be done, the report
     says why.
@@ -133,7 +136,7 @@ def _report_step(
     predicted = None
     try:
         predicted = training_step.predict_budget(
-            source, request.labels, kind=device.kind, compute_dtype=device.compute_dtype, **shape
+            blueprint, kind=device.kind, compute_dtype=device.compute_dtype, **shape
         )
         if not measured:
             return StepReport(predicted=predicted)
@@ -160,42 +163,38 @@ def _report_step(
         return StepReport(predicted=predicted, problem=str(problem))
 
 
+def _find_fits(blueprint: Blueprint, length: int, checkpointing: bool) -> list[Fit]:
+    from ..engine.memory import fitting
+
+    return fitting.fit_hardware(fitting.hardware_budgets(blueprint, length, gradient_checkpointing=checkpointing))
+
+
 class MemoryService:
     """Memory of models, predicted at once and measured by a job. All functions raise DemoErrors."""
 
     def __init__(self, host: Host, machine: MachineService):
         self._host, self._machine = host, machine
-        self._fits: dict[tuple[object, ...], list[Fit]] = {}
+        self._fits = cached(LRUCache(FITS_KEPT), condition=threading.Condition())(_find_fits)
 
     def predict(self, request: MemoryRequest) -> MemoryReport:
         """The predicted ledger without a step; no weight is read or fetched."""
         self._check(request, loaded=False)
-        with building:
-            return report_memory(
-                request.model_copy(update={"batch_size": 0}), lambda event: None, never, ("predicted",)
-            )
+        stages_only = request.model_copy(update={"batch_size": 0})
+        return report_memory(stages_only, lambda event: None, never, ("predicted",))
 
     def predict_step(self, request: MemoryRequest) -> StepReport:
         """What a training step takes."""
         self._check(request, loaded=False)
-        with building:
-            return predict_step(request)
+        return predict_step(request)
 
     def find_fits(self, request: MemoryRequest) -> list[Fit]:
         """On which GPUs and Spaces a training fits, and at which batch; computed once for a shape."""
         self._check(request, loaded=False)
-        from ..engine.memory import fitting
         from ..engine.models import sources
+        from ..engine.models.blueprint import read_blueprint
 
-        source = sources.resolve(request.model, request.revision, config_only=True)
-        shape = (source.name, request.revision, request.labels, request.length, request.gradient_checkpointing)
-        with building:
-            if shape not in self._fits:
-                budgets = fitting.hardware_budgets(
-                    source, request.labels, request.length, gradient_checkpointing=request.gradient_checkpointing
-                )
-                self._fits[shape] = fitting.fit_hardware(budgets)
-            return self._fits[shape]
+        blueprint = read_blueprint(sources.resolve(request.model, request.revision, config_only=True), request.labels)
+        return self._fits(blueprint, request.length, request.gradient_checkpointing)
 
     def start(self, request: MemoryRequest, predicted: MemoryReport, visitor: str = "") -> Started:
         """A job that measures what was predicted; at once where it is small, else when the device is free."""

@@ -17,9 +17,10 @@ from qlora_demo.core.config import RunConfig
 from qlora_demo.core.errors import ModelError
 from qlora_demo.core.records import Event
 from qlora_demo.engine.memory import ledger, measured_step, training_step
-from qlora_demo.engine.memory.trace import LiveBytes, weigh_trace
+from qlora_demo.engine.memory.trace import LiveBytes, step_parts
 from qlora_demo.engine.memory.training_step import _model, _step, predict_budget
 from qlora_demo.engine.models import modeling, sources
+from qlora_demo.engine.models.blueprint import read_blueprint
 from qlora_demo.engine.models.device import choose_device
 from qlora_demo.engine.train import run
 from qlora_demo.jobs import fresh_process
@@ -66,7 +67,7 @@ def saved_bytes(model: torch.nn.Module, batch: int, length: int) -> int:
 @pytest.mark.parametrize(("family", "odd"), [family_case(name) for name in FAMILIES if name != "t5"])
 def test_what_the_forward_pass_keeps_is_what_was_predicted(family: str, odd: bool, tmp_path: Path) -> None:
     source = sources.resolve(str(make_family(family, tmp_path / "base", odd)))
-    predicted = predict_budget(source, 5, batch_size=6, length=40, rank=4, compute_dtype="float32")
+    predicted = predict_budget(read_blueprint(source, 5), batch_size=6, length=40, rank=4, compute_dtype="float32")
     _, model = real(source, "float32")
     # The batch itself (tokens, mask) and the loss are in the prediction and not in what the model keeps.
     batch_bytes = 6 * 40 * 8 * 2
@@ -77,7 +78,7 @@ def test_a_family_that_looks_into_its_tokens_is_said_so(tmp_path: Path) -> None:
     """T5's classifier counts end-of-sequence tokens to know its shapes; a run of it goes on without a prediction."""
     source = sources.resolve(str(make_family("t5", tmp_path / "base")))
     with pytest.raises(ModelError, match="cannot be predicted without its numbers"):
-        predict_budget(source, 5, batch_size=6, length=40, rank=4)
+        predict_budget(read_blueprint(source, 5), batch_size=6, length=40, rank=4)
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
@@ -88,8 +89,7 @@ def test_a_real_step_of_the_sample_holds_what_was_predicted(precision: str, chec
     """
     source = sources.resolve("sample")
     predicted = predict_budget(
-        source,
-        5,
+        read_blueprint(source, 5),
         batch_size=4,
         length=32,
         rank=4,
@@ -105,7 +105,7 @@ def test_a_real_step_of_the_sample_holds_what_was_predicted(precision: str, chec
         live.mark_forward(logits)
         loss.backward()
         live.mark_backward([value.grad for value in model.parameters() if value.grad is not None])
-    found = weigh_trace(live.trace)
+    found = step_parts(live.trace)
     assert found.gradients_bytes == predicted.gradients_bytes
     assert found.activations_bytes == pytest.approx(predicted.activations_bytes, rel=0.02)
     peak = predicted.step_bytes - predicted.optimizer_bytes
@@ -117,10 +117,10 @@ def test_a_real_step_of_the_sample_holds_what_was_predicted(precision: str, chec
 
 def test_the_model_is_the_ledger_s(tmp_path: Path) -> None:
     source = sources.resolve("sample")
-    [stage] = ledger.predict(source, 5, ["lora"])
-    budget = predict_budget(source, 5, batch_size=1, length=8)
-    plan = modeling.plan_layers(source, 5)
-    model = ledger.meta_model(modeling.load_config(source, 5))[0]
+    [stage] = ledger.predict(read_blueprint(source, 5), ["lora"])
+    budget = predict_budget(read_blueprint(source, 5), batch_size=1, length=8)
+    plan = read_blueprint(source, 5).plan
+    model = read_blueprint(source, 5).copy_model(torch.float32)
     biases = sum(model.get_submodule(name).bias.numel() for name in plan.quantized)
     # Once a step is made, the quantized layers' biases are bfloat16 for good; the ledger weighs before any pass.
     assert budget.model_bytes == stage.total_bytes - 2 * biases
@@ -189,13 +189,14 @@ def test_a_run_goes_on_without_a_prediction(tmp_path: Path, monkeypatch: pytest.
 
 def test_lora_dropout_costs_activations() -> None:
     source = sources.resolve("sample")
-    without, with_it = (predict_budget(source, 5, batch_size=2, length=16, dropout=dropout) for dropout in (0.0, 0.1))
+    without, with_it = (
+        predict_budget(read_blueprint(source, 5), batch_size=2, length=16, dropout=dropout) for dropout in (0.0, 0.1)
+    )
     assert with_it.activations_bytes > without.activations_bytes
 
 
 def test_a_step_does_not_touch_memory_for_its_tensors() -> None:
     """A batch of 1.6 TB is predicted like any other."""
     source = sources.resolve("sample")
-    plan = modeling.plan_layers(source, 5)
-    model = _model(source, 5, plan, "nf4-dq", 4, "all-linear", 0.0, torch.bfloat16)
-    assert weigh_trace(_step(model, 100_000, 128, 5, nullcontext())).peak_bytes > 1e12
+    model = _model(read_blueprint(source, 5), "nf4-dq", 4, "all-linear", 0.0, torch.bfloat16)
+    assert step_parts(_step(model, 100_000, 128, nullcontext())).peak_bytes > 1e12

@@ -21,6 +21,7 @@ from qlora_demo.core.memory_report import MemoryStage
 from qlora_demo.core.names import STAGES
 from qlora_demo.engine.memory import ledger
 from qlora_demo.engine.models import sources
+from qlora_demo.engine.models.blueprint import read_blueprint
 from qlora_demo.engine.models.device import choose_device
 from tests.commands import command as run_command
 from tests.conftest import NOBODY
@@ -74,10 +75,10 @@ def facts(stage: MemoryStage) -> dict[str, Any]:
 def test_predicted_equals_measured_at_every_stage(
     family: str, odd: bool, quantized: int, kept: int, tmp_path: Path
 ) -> None:
-    source = sources.resolve(str(make_family(family, tmp_path / "base", odd=odd)))
+    blueprint = read_blueprint(sources.resolve(str(make_family(family, tmp_path / "base", odd=odd))), 5)
     heard: list[MemoryStage] = []
-    predicted = ledger.predict(source, 5, rank=3)
-    measured = ledger.measure(source, 5, rank=3, on_stage=heard.append)
+    predicted = ledger.predict(blueprint, rank=3)
+    measured = ledger.measure(blueprint, rank=3, on_stage=lambda stage, process: heard.append(stage))
     assert [stage.name for stage in measured] == list(STAGES) and measured == heard
     assert {stage.source for stage in predicted} == {"predicted"}
     assert {stage.source for stage in measured} == {"measured"}

@@ -20,6 +20,7 @@ import pytest
 from qlora_demo.core.format import size
 from qlora_demo.core.memory_report import ModuleMemory
 from qlora_demo.engine.memory import ledger
+from qlora_demo.engine.models.blueprint import read_blueprint
 from qlora_demo.engine.models.shapes import SHAPES, shape_of
 from qlora_demo.engine.models.sources import ModelSource
 from qlora_demo.ui.memory.architecture_views import ROLES, view_modules, view_roles
@@ -42,7 +43,7 @@ EVIL = ModuleMemory(
 
 
 def rows_of(model: str) -> list[ModuleMemory]:
-    return ledger.architecture(ModelSource(model, Path(), "", model, False, shape_of(model)), 5)
+    return ledger.architecture(read_blueprint(ModelSource(model, Path(), "", model, False, shape_of(model)), 5))
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,9 @@ from qlora_demo.core.memory_report import Budget
 from qlora_demo.engine.memory import training_step
 from qlora_demo.engine.memory.fitting import fit_hardware, hardware_budgets, needed_bytes
 from qlora_demo.engine.memory.hardware import GPUS
-from qlora_demo.engine.memory.trace import LiveBytes, ShadowHeap, StepParts, Trace, weigh_trace
+from qlora_demo.engine.memory.trace import LiveBytes, ShadowHeap, StepParts, Trace, step_parts
 from qlora_demo.engine.memory.training_step import FULL, optimizer_bytes, predict_budget, receipt
+from qlora_demo.engine.models.blueprint import Blueprint, read_blueprint
 
 SMALL = LlamaConfig(
     vocab_size=1000,
@@ -27,7 +28,7 @@ SMALL = LlamaConfig(
     num_key_value_heads=4,
     pad_token_id=0,
 )
-# A billion parameters in four wide layers: the weights weigh most, and few layers are soon predicted.
+# A billion parameters in four wide layers: the weights take most, and few layers are soon predicted.
 ONE_B = LlamaConfig(
     vocab_size=32000,
     hidden_size=4096,
@@ -39,18 +40,22 @@ ONE_B = LlamaConfig(
 )
 
 
+def small() -> Blueprint:
+    return read_blueprint(SMALL, 5)
+
+
 @cache
 def one_b(length: int = 128) -> dict[str, tuple[Budget, ...]]:
-    return hardware_budgets(ONE_B, 5, length)["cuda"]
+    return hardware_budgets(read_blueprint(ONE_B, 5), length)["cuda"]
 
 
 def test_the_parts_of_a_list_sum_to_its_peak() -> None:
     # 100 kept, 30 and gone, 20 kept (the logits); then 40 for a moment, a gradient of 10, 100 goes, 50 for a moment.
     trace = Trace([100, 30, -2, 20, 40, -4, 10, -1, 50, -6, -3, -5], 4, 11, frozenset({3}), frozenset({5}))
-    found = weigh_trace(trace)
+    found = step_parts(trace)
     assert found == StepParts(10, 100, 20, 50, 20)
     assert found.peak_bytes == 160 == 100 + 20 + 40
-    standing = weigh_trace(trace, standing_gradients=True)
+    standing = step_parts(trace, standing_gradients=True)
     assert standing.peak_bytes == 170
 
 
@@ -127,7 +132,7 @@ def test_the_states_of_a_real_optimizer_are_as_large(name: str) -> None:
 
 def test_memory_grows_with_batch_length_and_rank() -> None:
     def total(**changes: int) -> int:
-        return predict_budget(SMALL, 5, **{"batch_size": 2, "length": 16, "rank": 4, **changes}).total_bytes  # type: ignore[arg-type]
+        return predict_budget(small(), **{"batch_size": 2, "length": 16, "rank": 4, **changes}).total_bytes  # type: ignore[arg-type]
 
     assert total() < total(batch_size=4) < total(batch_size=8)
     assert total() < total(length=32) < total(length=64)
@@ -135,16 +140,16 @@ def test_memory_grows_with_batch_length_and_rank() -> None:
 
 
 def test_activations_grow_linearly_with_the_batch() -> None:
-    one, two, seven = (predict_budget(SMALL, 5, batch_size=batch, length=16) for batch in (1, 2, 7))
+    one, two, seven = (predict_budget(small(), batch_size=batch, length=16) for batch in (1, 2, 7))
     assert seven.activations_bytes == pytest.approx(
         one.activations_bytes + 6 * (two.activations_bytes - one.activations_bytes), rel=0.001
     )
 
 
 def test_two_lines_give_every_batch() -> None:
-    points = hardware_budgets(SMALL, 5, 16, {"full fine-tuning": FULL})["cuda"]["full fine-tuning"]
+    points = hardware_budgets(small(), 16, {"full fine-tuning": FULL})["cuda"]["full fine-tuning"]
     for batch in (1, 8, 64):
-        whole = predict_budget(SMALL, 5, batch_size=batch, length=16, precision=FULL, kind="cuda")
+        whole = predict_budget(small(), batch_size=batch, length=16, precision=FULL, kind="cuda")
         assert needed_bytes(points, batch) == pytest.approx(
             needed_bytes([whole, replace(whole, batch_size=0)], batch), rel=0.02
         )
@@ -152,7 +157,7 @@ def test_two_lines_give_every_batch() -> None:
 
 def test_gradient_checkpointing_saves_activations() -> None:
     kept, recomputed = (
-        predict_budget(SMALL, 5, batch_size=8, length=64, gradient_checkpointing=on) for on in (False, True)
+        predict_budget(small(), batch_size=8, length=64, gradient_checkpointing=on) for on in (False, True)
     )
     assert recomputed.activations_bytes < kept.activations_bytes / 3
     assert recomputed.total_bytes < kept.total_bytes
@@ -160,7 +165,7 @@ def test_gradient_checkpointing_saves_activations() -> None:
 
 
 def test_accumulated_gradients_stand_through_the_forward_pass() -> None:
-    once, often = (predict_budget(SMALL, 5, batch_size=8, length=64, accumulation=count) for count in (1, 4))
+    once, often = (predict_budget(small(), batch_size=8, length=64, accumulation=count) for count in (1, 4))
     assert once.step_bytes < often.step_bytes <= once.step_bytes + once.gradients_bytes
 
 
@@ -194,7 +199,7 @@ def test_a_larger_gpu_takes_no_smaller_batch() -> None:
 
 
 def test_a_receipt_says_predicted_error_and_step() -> None:
-    found = predict_budget(SMALL, 5, batch_size=2, length=16)
+    found = predict_budget(small(), batch_size=2, length=16)
     told = receipt(found, 1_000_000, 2_000_000, 7)
     assert told.predicted_peak_bytes == 1_000_000 + found.step_bytes and told.at_step == 7
     assert told.error == pytest.approx(told.predicted_peak_bytes / 2_000_000 - 1, abs=1e-4)
@@ -207,4 +212,4 @@ def test_a_model_that_needs_numbers_is_refused_in_one_sentence(monkeypatch: pyte
 
     monkeypatch.setattr(training_step, "cross_entropy", lambda logits, *_, **__: bool(logits.sum() > 0))
     with pytest.raises(ModelError, match="cannot be predicted without its numbers"):
-        predict_budget(SMALL, 5, batch_size=2, length=16)
+        predict_budget(small(), batch_size=2, length=16)

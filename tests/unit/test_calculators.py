@@ -20,7 +20,7 @@ from qlora_demo.engine.memory.calculators import (
     serving_bytes,
     unsloth_bytes,
 )
-from qlora_demo.engine.models.layers import meta_model
+from qlora_demo.engine.models.blueprint import read_blueprint
 from qlora_demo.engine.models.shapes import SHAPES, shape_of
 
 GPT2 = shape_of("gpt2") or {}
@@ -53,7 +53,7 @@ def test_published_examples() -> None:
 
 
 def test_accelerate_counts_so_too() -> None:
-    model, _ = meta_model(AutoConfig.for_model(**GPT2))
+    model = read_blueprint(AutoConfig.for_model(**GPT2), 5).model
     base = model.float().transformer
     whole, _ = calculate_maximum_sizes(base)
     assert whole == compute_module_sizes(base)[""] == 4 * PARAMETERS
@@ -62,7 +62,10 @@ def test_accelerate_counts_so_too() -> None:
 
 
 def test_what_is_compared_is_the_ledgers_quantity() -> None:
-    stages = {stage.name: stage for stage in ledger.predict(AutoConfig.for_model(**GPT2), 5, ("fp16", "nf4", "nf4-dq"))}
+    stages = {
+        stage.name: stage
+        for stage in ledger.predict(read_blueprint(AutoConfig.for_model(**GPT2), 5), ("fp16", "nf4", "nf4-dq"))
+    }
     found = estimates(PARAMETERS, GPT2)
     assert {one.quantity for one in found} == set(stages)
     assert stages["nf4-dq"].weights_bytes == 121_485_312

@@ -23,7 +23,7 @@ from qlora_demo.engine.memory.fitting import (
 )
 from qlora_demo.engine.memory.hardware import GPUS, OTHERS, TIERS
 from qlora_demo.engine.memory.training_step import predict_budget
-from qlora_demo.engine.models.layers import plan_layers
+from qlora_demo.engine.models.blueprint import read_blueprint
 from qlora_demo.engine.models.shapes import shape_of
 
 # Just deep enough to be predicted from a few layers. Qwen3 of 10 and BERT of 9 layers were equal to the byte too, at
@@ -44,22 +44,22 @@ DEEP: dict[str, PretrainedConfig] = {
 
 @cache
 def budgets(name: str) -> dict[str, dict[str, tuple[Budget, ...]]]:
-    return hardware_budgets(DEEP[name], 5, 32)
+    return hardware_budgets(read_blueprint(DEEP[name], 5), 32)
 
 
 @pytest.mark.parametrize("name", DEEP)
 def test_a_short_model_stands_for_a_deep_one_to_the_byte(name: str) -> None:
-    assert fitting._shorten(DEEP[name], 5, plan_layers(DEEP[name], 5)), "else nothing is tested"
+    assert fitting._shorten(read_blueprint(DEEP[name], 5)), "else nothing is tested"
     for way, precision in WAYS.items():
         whole = (
-            predict_budget(DEEP[name], 5, batch_size=count, length=32, precision=precision, kind="cuda")
+            predict_budget(read_blueprint(DEEP[name], 5), batch_size=count, length=32, precision=precision, kind="cuda")
             for count in POINTS
         )
         assert budgets(name)["cuda"][way] == tuple(whole)
 
 
 def test_on_a_cpu_only_the_heaps_share_comes_on_top() -> None:
-    whole = predict_budget(DEEP["gpt2"], 5, batch_size=2, length=32, kind="cpu")
+    whole = predict_budget(read_blueprint(DEEP["gpt2"], 5), batch_size=2, length=32, kind="cpu")
     assert budgets("gpt2")["cpu"]["QLoRA"][1] == replace(whole, allocator_bytes=whole.step_bytes // 3)
     for way in ("16-bit LoRA", "full fine-tuning"):
         gpu, cpu = (budgets("gpt2")[device][way][1] for device in ("cuda", "cpu"))
@@ -77,7 +77,7 @@ def test_layers_that_differ_or_are_few_are_predicted_whole() -> None:
     )
     few = AutoConfig.for_model(**{**(shape_of("gpt2") or {}), "n_layer": 6})
     for config in (mixed, few):
-        assert fitting._shorten(config, 5, plan_layers(config, 5)) == {}
+        assert fitting._shorten(read_blueprint(config, 5)) == {}
 
 
 def test_a_peak_that_may_still_steepen_is_not_trusted() -> None:

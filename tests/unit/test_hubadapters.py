@@ -14,11 +14,9 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import BertForSequenceClassification
 
 from qlora_demo.core.cancellation import DownloadStopped
 from qlora_demo.core.errors import AdapterError, DemoError, HubError, ModelError
-from qlora_demo.engine import building
 from qlora_demo.engine.classify.classifier import Classifier
 from qlora_demo.engine.models import hubadapters, modeling
 from qlora_demo.engine.models.adapters import find_adapter
@@ -161,17 +159,6 @@ class TestWhatComesBack:
         assert find_adapter(NAME) == folder
         with pytest.raises(HubError, match="offline mode"):
             find_adapter("stranger/other")
-
-    def test_no_two_models_are_built_at_a_time(
-        self, hub: HubServer, copy: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """The check builds its base's shape; a build in another thread would break it, and it the other."""
-        hub.add_model(NAME, copy)
-        alone, build = [], BertForSequenceClassification.from_pretrained
-        load = lambda *them, **named: alone.append(building._is_owned()) or build(*them, **named)  # noqa: E731
-        monkeypatch.setattr(BertForSequenceClassification, "from_pretrained", load)
-        find_adapter(NAME)
-        assert alone == [True]
 
     def test_progress_and_stop(self, hub: HubServer, copy: Path) -> None:
         hub.add_model(NAME, copy)

@@ -18,7 +18,7 @@ from qlora_demo.core.errors import ModelError
 from qlora_demo.core.memory_report import MemoryStage
 from qlora_demo.engine.memory import ledger
 from qlora_demo.engine.models import sources
-from qlora_demo.engine.models.layers import plan_layers
+from qlora_demo.engine.models.blueprint import read_blueprint
 
 PARAMETERS, QUANTIZABLE, MATRICES = 124_443_648, 84_934_656, 48
 # 48 layers keep one code book of 16 float32 each; with double quantization also one of 256 and an offset.
@@ -39,7 +39,8 @@ def _no_hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def gpt2() -> dict[str, MemoryStage]:
     return {
-        stage.name: stage for stage in ledger.predict(sources.resolve("openai-community/gpt2", config_only=True), 5)
+        stage.name: stage
+        for stage in ledger.predict(read_blueprint(sources.resolve("openai-community/gpt2", config_only=True), 5))
     }
 
 
@@ -78,8 +79,9 @@ def test_a_shape_without_weights_is_predicted_offline() -> None:
     assert not source.has_weights and "carried with the app" in source.note
     whole, embedding = 8_190_735_360, 151_936 * 4096  # the causal model as published, its two embeddings untied
     parameters = whole - embedding + 5 * 4096
-    assert ledger.count_parameters(source, 5) == parameters
-    [nf4], [lora] = ledger.predict(source, 5, ["nf4"]), ledger.predict(source, 5, ["lora"], rank=8, targets="q_proj")
+    blueprint = read_blueprint(source, 5)
+    assert blueprint.parameters == parameters
+    [nf4], [lora] = ledger.predict(blueprint, ["nf4"]), ledger.predict(blueprint, ["lora"], rank=8, targets="q_proj")
     matrices = 36 * (2 * 4096 * 4096 + 2 * 4096 * 1024 + 3 * 4096 * 12_288)
     assert nf4.weights_bytes == matrices // 2 + 2 * (parameters - matrices) and nf4.quantized_layers == 36 * 7
     assert lora.adapter_bytes == 4 * (36 * 8 * (4096 + 4096) + 5 * 4096)
@@ -87,11 +89,11 @@ def test_a_shape_without_weights_is_predicted_offline() -> None:
 
 def test_weights_that_are_not_here_are_not_measured() -> None:
     with pytest.raises(ModelError, match="The weights of gpt2 are not here, only its shape"):
-        ledger.measure(sources.resolve("gpt2", config_only=True), 5)
+        ledger.measure(read_blueprint(sources.resolve("gpt2", config_only=True), 5))
 
 
 def test_the_plan_of_gpt2_keeps_the_head() -> None:
-    plan = plan_layers(sources.resolve("openai-community/gpt2", config_only=True), 5)
+    plan = read_blueprint(sources.resolve("openai-community/gpt2", config_only=True), 5).plan
     assert (plan.parameters, len(plan.quantized), plan.kept, plan.save_modules) == (
         PARAMETERS,
         MATRICES,

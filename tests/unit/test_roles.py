@@ -13,6 +13,7 @@ from torch import nn
 
 from qlora_demo.engine.memory import ledger
 from qlora_demo.engine.models import sources
+from qlora_demo.engine.models.blueprint import read_blueprint
 from qlora_demo.engine.models.roles import layer_of, role_of
 from tests.families import FAMILIES, make_family
 
@@ -38,7 +39,9 @@ def family(
     torch.set_num_threads(1)
     folder = make_family(request.param, tmp_path_factory.mktemp(request.param))
     torch.set_num_threads(threads)
-    return request.param, [row.to_dict() for row in ledger.architecture(sources.resolve(str(folder)), 5)]
+    return request.param, [
+        row.to_dict() for row in ledger.architecture(read_blueprint(sources.resolve(str(folder)), 5))
+    ]
 
 
 def test_every_module_of_a_family_has_its_role(family: tuple[str, list[dict[str, Any]]]) -> None:

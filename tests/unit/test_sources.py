@@ -342,7 +342,7 @@ class TestHub:
         assert resolve("some/model").has_weights
 
     def test_a_silent_hub_is_not_waited_for(self, hub, tmp_path, monkeypatch):
-        monkeypatch.setattr(hubfiles, "PATIENCE_SECONDS", 0.5)
+        monkeypatch.setattr(hubfiles, "TIMEOUT_SECONDS", 0.5)
         hub.add_model("some/model", make_model(tmp_path / "m"))
         hub.fail_next("/api/models/some/model", "hang")
         began = time.monotonic()

@@ -22,6 +22,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ...core.errors import ModelError, SettingsError
 from ..models import modeling
+from ..models.build import undisturbed
 from .classifier import Classifier, check_texts
 from .metrics import Floats, softmax
 
@@ -119,7 +120,7 @@ def explain(
     check_texts([text])
     if label is not None and label not in classifier.labels:
         raise SettingsError({"label": f"There is no label {label!r}; choose one of {', '.join(classifier.labels)}."})
-    with classifier.using(base, scale) as given:
+    with classifier.using(base, scale) as given, undisturbed():  # captum counts in the default dtype
         network = _Network(*given)
         ids, places, truncated = _encode(network, text)
         logits = _logits(network, [text])[0]

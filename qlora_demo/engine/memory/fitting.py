@@ -9,13 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from transformers import PretrainedConfig
-
 from ...core.memory_report import Budget
 from ...core.records import Fit
 from ...core.safety import ALLOCATOR_SHARE, CONTEXT_BYTES, HEAP_SHARE, PROCESS_BYTES
-from ..models.layers import LayerPlan, load_config, meta_model, plan_layers
-from ..models.sources import ModelSource
+from ..models.blueprint import Blueprint, read_blueprint
 from .hardware import GPUS, OTHERS, TIERS, Tier
 from .training_step import FULL, predict_budget
 
@@ -25,31 +22,29 @@ POINTS = (1, 2, 512, 1024)  # two small batches and two large ones: a line each;
 WAYS = {"QLoRA": "nf4-dq", "16-bit LoRA": "fp16", "full fine-tuning": FULL}
 
 Budgets = Mapping[str, Mapping[str, Sequence[Budget]]]
-Short = tuple[PretrainedConfig, LayerPlan]
-ShortModels = Mapping[int, tuple[Short, Short]]
+ShortModels = Mapping[int, tuple[Blueprint, Blueprint]]
 
 
 def hardware_budgets(
-    source: ModelSource | PretrainedConfig, labels: int, length: int, ways: Mapping[str, str] = WAYS, **settings: Any
+    blueprint: Blueprint, length: int, ways: Mapping[str, str] = WAYS, **settings: Any
 ) -> dict[str, dict[str, tuple[Budget, ...]]]:
     """For "cuda" and "cpu", and each way of training: a step's budget at each of POINTS reviews; all that
     `fit_hardware` needs.
 
     settings: as `predict_budget`'s. On a CPU the heap's gaps are in it, as a share (see HEAP_SHARE).
     """
-    plan = plan_layers(source, labels)
-    short = _shorten(source, labels, plan)
-    found: dict[str, dict[str, tuple[Budget, ...]]] = {"cuda": {}, "cpu": {}}
+    short = _shorten(blueprint)
+    budgets: dict[str, dict[str, tuple[Budget, ...]]] = {"cuda": {}, "cpu": {}}
     for way, precision in ways.items():
-        points = _points(source, labels, plan, short, length, precision, "cuda", settings)
-        # Only the quantized model runs without autocast on a CPU; the other graphs are the same there.
-        same = not precision.startswith("nf4")
-        on_cpu = points if same else _points(source, labels, plan, short, length, precision, "cpu", settings)
-        found["cuda"][way] = points
-        found["cpu"][way] = tuple(
+        points = _points(blueprint, short, precision=precision, length=length, kind="cuda", **settings)
+        on_cpu = points
+        if precision.startswith("nf4"):  # alone runs without autocast on a CPU; the other graphs are the same there
+            on_cpu = _points(blueprint, short, precision=precision, length=length, kind="cpu", **settings)
+        budgets["cuda"][way] = points
+        budgets["cpu"][way] = tuple(
             replace(one, device="cpu", allocator_bytes=one.step_bytes // HEAP_SHARE) for one in on_cpu
         )
-    return found
+    return budgets
 
 
 def fit_hardware(budgets: Budgets, tiers: Sequence[Tier] = TIERS, gpus: Mapping[str, int] | None = None) -> list[Fit]:
@@ -58,14 +53,14 @@ def fit_hardware(budgets: Budgets, tiers: Sequence[Tier] = TIERS, gpus: Mapping[
     """
     if gpus is None:
         gpus = {name: GPUS[name] for name in OTHERS}
-    found = []
+    fits = []
     for tier in (*tiers, *(Tier(name, count, None, None) for name, count in gpus.items())):
         device = "cuda" if tier.gpu_bytes is not None else "cpu"
         memory = tier.gpu_bytes if tier.gpu_bytes is not None else tier.ram_bytes or 0
         for way, points in budgets[device].items():
             batch, needed = _largest(lambda count, of=points, on=device: needed_on(on, of, count), memory)  # type: ignore[misc]
-            found.append(Fit(tier.name, memory, way, batch, needed, device, tier.hour_dollars))
-    return found
+            fits.append(Fit(tier.name, memory, way, batch, needed, device, tier.hour_dollars))
+    return fits
 
 
 def needed_on(device: str, points: Sequence[Budget], batch: int) -> int:
@@ -103,27 +98,13 @@ def _largest(needed: Callable[[int], int], memory: int) -> tuple[int, int]:
     return batch, needed(max(batch, 1))
 
 
-def _points(
-    source: ModelSource | PretrainedConfig,
-    labels: int,
-    plan: LayerPlan,
-    short: ShortModels,
-    length: int,
-    precision: str,
-    kind: str,
-    settings: Mapping[str, Any],
-) -> tuple[Budget, ...]:
-    def predict(of: ModelSource | PretrainedConfig, layers: LayerPlan, batch: int) -> Budget:
-        return predict_budget(
-            of, labels, batch_size=batch, length=length, precision=precision, kind=kind, plan=layers, **settings
-        )
-
+def _points(blueprint: Blueprint, short: ShortModels, **settings: Any) -> tuple[Budget, ...]:
     def point(batch: int) -> Budget:
         for more, models in short.items():
-            one, two = (predict(config, layers, batch) for config, layers in models)
+            one, two = (predict_budget(model, batch_size=batch, **settings) for model in models)
             if _steepest(one, two):
                 return _grow(one, two, more)
-        return predict(source, plan, batch)
+        return predict_budget(blueprint, batch_size=batch, **settings)
 
     return tuple(point(batch) for batch in POINTS)
 
@@ -146,36 +127,32 @@ def _grow(one: Budget, two: Budget, layers: int) -> Budget:
     )
 
 
-def _shorten(source: ModelSource | PretrainedConfig, labels: int, plan: LayerPlan) -> ShortModels:
+def _shorten(blueprint: Blueprint) -> ShortModels:
     """For each of SHORT, by the number of layers that are left out: the model of so many, and that of one more.
 
     Nothing where layers are few or not all alike.
     """
-    config = load_config(source, labels)
+    config, plan = blueprint.config, blueprint.plan
     layers, kinds = int(getattr(config, "num_hidden_layers", 0) or 0), getattr(config, "layer_types", None) or []
     mixed = len(set(kinds)) > 1 or any(
         getattr(config, name, None) for name in ("global_attn_every_n_layers", "is_encoder_decoder")
     )
     if mixed or layers <= 2 * max(SHORT):
         return {}
-    found = {layers - few: (_short(config, plan, few), _short(config, plan, few + 1)) for few in SHORT}
-    more, ((_, one), (_, two)) = next(iter(found.items()))
-    return found if one.parameters + more * (two.parameters - one.parameters) == plan.parameters else {}
+    short = {layers - few: (_short(blueprint, few), _short(blueprint, few + 1)) for few in SHORT}
+    more, (one, two) = next(iter(short.items()))
+    return short if one.parameters + more * (two.parameters - one.parameters) == plan.parameters else {}
 
 
-def _short(config: PretrainedConfig, plan: LayerPlan, layers: int) -> Short:
+def _short(blueprint: Blueprint, layers: int) -> Blueprint:
+    """The same model with so many layers; its plan is the whole model's, as far as its modules are there."""
+    config, plan = blueprint.config, blueprint.plan
     stated = config.to_dict()
     stated[config.attribute_map.get("num_hidden_layers", "num_hidden_layers")] = layers
     if stated.get("layer_types"):
         stated["layer_types"] = stated["layer_types"][:layers]
-    short = type(config).from_dict(stated)
-    model, _ = meta_model(short)
-    names = {name for name, _ in model.named_modules()}
-    kept = {
-        part: tuple(name for name in getattr(plan, part) if name in names)
-        for part in ("quantized", "kept", "new_modules")
-    }
-    saved = tuple(name for name in plan.save_modules if name in names)
-    return short, replace(
-        plan, **kept, save_modules=saved, parameters=sum(value.numel() for value in model.parameters())
-    )
+    short = read_blueprint(type(config).from_dict(stated), blueprint.labels)
+    names = {name for name, _ in short.model.named_modules()}
+    parts = ("quantized", "kept", "new_modules", "save_modules")
+    kept = {part: tuple(name for name in getattr(plan, part) if name in names) for part in parts}
+    return replace(short, plan=replace(plan, **kept, parameters=short.parameters))

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from transformers.pytorch_utils import Conv1D
 
 from ...core.errors import AdapterError, ModelError, SettingsError
 from ...core.records import LayerStudy, OptimizerState, QuantizationError, ShapeStudy, StoredBytes
-from ..models.layers import missing_modules, plan_for
+from ..models.blueprint import read_blueprint
 from ..models.shapes import SHAPES, canonical, shape_of
 from ..models.sources import INDEX, WEIGHTS, ModelSource, read_header
 from . import ledger, nf4
@@ -42,20 +43,19 @@ class Layer:
 
 def list_layers(source: ModelSource) -> dict[str, Layer]:
     """The quantizable layers of a model whose weights are here, by name, in the model's order. Raises ModelError."""
-    header = read_header(source.folder)
-    model, new = missing_modules(source, LABELS)
-    found = {}
-    for name in plan_for(model, new).quantized:
+    header, blueprint = read_header(source.folder), read_blueprint(source, LABELS)
+    layers = {}
+    for name in blueprint.plan.quantized:
         # The checkpoint of a base model lacks the classifier's prefix.
         tensor = next((key for key in header if f"{name}.weight" == key or f".{name}.weight".endswith("." + key)), None)
         if tensor is None or len(header[tensor]) != 2:
             continue
-        turned = isinstance(model.get_submodule(name), Conv1D)
+        turned = isinstance(blueprint.model.get_submodule(name), Conv1D)
         rows, columns = header[tensor]
-        found[name] = Layer(name, (columns, rows) if turned else (rows, columns), tensor, turned)
-    if not found:
+        layers[name] = Layer(name, (columns, rows) if turned else (rows, columns), tensor, turned)
+    if not layers:
         raise ModelError(f"None of the layers of {source.name} could be read; give another model.")
-    return found
+    return layers
 
 
 def read_weights(source: ModelSource, layer: Layer) -> nf4.Floats:
@@ -165,6 +165,7 @@ def _error_of(weights: nf4.Floats, kind: nf4.Kind, block_size: int, double: bool
     return QuantizationError(*nf4.measure_error(weights, _restore(nf4.quantize(weights, kind, block_size), double)))
 
 
+@cache
 def predict_shape(model: str) -> ShapeStudy:
     """How a well-known model shrinks, from the shape that the app carries: FP16 against NF4 with double quantization.
 
@@ -173,13 +174,13 @@ def predict_shape(model: str) -> ShapeStudy:
     shape = shape_of(model)
     if shape is None:
         raise ModelError(f"The app carries no shape of {model[:60]!r}; choose one of {', '.join(SHAPES)}.")
-    source = ModelSource(model, Path(), "", canonical(model), False, shape)
-    fp16, nf4_dq = ledger.predict(source, LABELS, ("fp16", "nf4-dq"))
-    rows = ledger.architecture(source, LABELS)
+    blueprint = read_blueprint(ModelSource(model, Path(), "", canonical(model), False, shape), LABELS)
+    fp16, nf4_dq = ledger.predict(blueprint, ("fp16", "nf4-dq"))
+    rows = ledger.architecture(blueprint)
     matrices = [row for row in rows if row.changed]
     return ShapeStudy(
         model=model,
-        parameters=ledger.count_parameters(source, LABELS),
+        parameters=blueprint.parameters,
         fp16_bytes=fp16.total_bytes,
         nf4_bytes=nf4_dq.total_bytes,
         embedding_bytes=sum(row.bytes_before for row in rows if row.kind_before == "Embedding"),

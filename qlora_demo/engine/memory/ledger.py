@@ -17,32 +17,25 @@ from typing import cast
 
 import bitsandbytes as bnb
 import torch
-from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+from peft import LoraConfig, prepare_model_for_kbit_training
 from torch import nn
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from ...core.cancellation import DownloadStopped
 from ...core.errors import DeviceError, ModelError
+from ...core.format import GiB
 from ...core.memory_report import MemoryStage, ModuleMemory, ProcessReading
 from ...core.names import STAGES
 from ...core.safety import LOAD_MARGIN
+from ..models.blueprint import Blueprint
+from ..models.build import add_lora
 from ..models.device import Kind, choose_device, free_memory_bytes
-from ..models.layers import (
-    LayerPlan,
-    Storage,
-    linear_layers,
-    load_model,
-    lora_targets,
-    meta_model,
-    missing_modules,
-    plan_for,
-)
+from ..models.layers import LayerPlan, Storage, linear_layers, load_model, lora_targets
 from ..models.random_weights import random_checkpoint
 from ..models.roles import layer_of, role_of
 from ..models.sources import ModelSource
 from .process import Watch
 
-Source = ModelSource | PretrainedConfig
 BLOCK = 64  # weights that share one constant (absmax)
 BLOCK_OF_CONSTANTS = 256  # constants that share one second-level constant
 NF4_BOOK_BYTES, BYTE_BOOK_BYTES, OFFSET_BYTES = 16 * 4, 256 * 4, 4  # kept by every layer
@@ -68,91 +61,75 @@ def packed_bytes(weights: int, stage: str) -> int:
 
 
 def predict(
-    source: Source, labels: int, stages: Sequence[str] = tuple(STAGES), rank: int = 16, targets: str = "all-linear"
+    blueprint: Blueprint, stages: Sequence[str] = tuple(STAGES), rank: int = 16, targets: str = "all-linear"
 ) -> list[MemoryStage]:
-    """The ledger of each stage, from the configuration (and the checkpoint's header, where it is there); no weight is
-    read.
-
-    Raises ModelError for a model, label count or targets that cannot be.
+    """The ledger of each stage, from the description alone; no weight is read. Raises ModelError for targets that
+    cannot be.
     """
-    model, new = missing_modules(source, labels)
-    plan = plan_for(model, new)
+    plan, half = blueprint.plan, blueprint.model
+    full = blueprint.copy_model(torch.float32) if {"fp32", "lora"} & set(stages) else half
     result = []
-    for stage in stages:
-        basis = meta_model(model.config, dtype=torch.float32)[0] if stage == "fp32" else model
+    for stage in sorted(stages, key="lora".__eq__):  # last: PEFT changes the model
+        basis = full if stage == "fp32" else half
         weights, constants = _predicted_weights(basis, plan, stage)
-        adapter = (
-            _adapter_bytes(attach(_fresh(model.config), plan, rank, targets, on_meta=True)) if stage == "lora" else 0
-        )
+        adapter = _adapter_bytes(attach(full, plan, rank, targets, on_meta=True)) if stage == "lora" else 0
         quantized = 0 if stage in ("fp32", "fp16") else len(plan.quantized)
-        result.append(
-            MemoryStage(
-                stage,
-                "predicted",
-                weights,
-                constants,
-                _total(basis.buffers()),
-                adapter,
-                quantized,
-                len(plan.quantized) + len(plan.kept) - quantized,
-            )
-        )
-    return result
-
-
-def count_parameters(source: Source, labels: int) -> int:
-    """Parameters of the classifier, tied weights once."""
-    model, _ = missing_modules(source, labels)
-    return sum(parameter.numel() for parameter in model.parameters())
-
-
-def count_base_parameters(source: Source) -> int:
-    """Parameters of the model without a classifier's head, tied weights once."""
-    model, _ = missing_modules(source, 2)
-    return sum(parameter.numel() for parameter in model.base_model.parameters())
+        kept = len(plan.quantized) + len(plan.kept) - quantized
+        buffers = _total(basis.buffers())
+        result.append(MemoryStage(stage, "predicted", weights, constants, buffers, adapter, quantized, kept))
+    return sorted(result, key=lambda stage: list(stages).index(stage.name))
 
 
 def measure(
-    source: ModelSource,
-    labels: int,
+    blueprint: Blueprint,
     stages: Sequence[str] = tuple(STAGES),
     rank: int = 16,
     targets: str = "all-linear",
-    on_stage: Callable[[MemoryStage], None] | None = None,
     *,
     random_weights: bool = False,
-    should_stop: Callable[[], bool] | None = None,
-    on_process: Callable[[ProcessReading], None] | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+    on_stage: Callable[[MemoryStage, ProcessReading], None] = lambda stage, process: None,
 ) -> list[MemoryStage]:
     """The ledger of each stage, read off the model loaded at that stage: one at a time, before any forward pass.
 
-    random_weights: weigh the shape; weights are drawn, written to a temporary folder, and loaded as any other. on_stage
-    hears of each as it is done, on_process of what the process took for it; `should_stop()` is asked before each.
+    random_weights: of the shape alone; weights are drawn, written to a temporary folder, and loaded as any other.
+    on_stage receives each as it is done, with what the process took for it; `should_stop()` is asked before each.
     Raises ModelError, or DeviceError where a stage will not fit (nothing is loaded then)."""
-    if not random_weights and not source.has_weights:
+    source = blueprint.source
+    if not random_weights and not (isinstance(source, ModelSource) and source.has_weights):
         raise ModelError(
-            f"The weights of {source.name} are not here, only its shape; download them, or ask for random weights."
+            f"The weights of {blueprint.name} are not here, only its shape; download them, or ask for random weights."
         )
+    kind = choose_device().kind
+    result = []
     with tempfile.TemporaryDirectory(prefix="qlora-demo-random-") as scratch:
-        files = random_checkpoint(source, labels, Path(scratch)) if random_weights else source
-        return list(_measured(files, labels, stages, rank, targets, on_stage, should_stop, on_process))
+        files = random_checkpoint(blueprint, Path(scratch)) if random_weights else cast(ModelSource, source)
+        for expected in predict(blueprint, stages, rank, targets):
+            if should_stop():
+                raise DownloadStopped("The measurement was stopped.")
+            _refuse_if_too_large(expected, blueprint.name, kind)
+            stage, process = _measure_one(files, blueprint, expected.name, kind, rank, targets)
+            gc.collect()  # the model is gone here; its memory must be too, before the next one is loaded
+            if kind == "cuda":
+                torch.cuda.empty_cache()
+            on_stage(stage, process)
+            result.append(stage)
+    return result
 
 
-def architecture(source: Source, labels: int) -> list[ModuleMemory]:
+def architecture(blueprint: Blueprint) -> list[ModuleMemory]:
     """The modules that hold tensors, in FP16 (before) and as NF4 with double quantization (after), in the model's
     order.
     """
-    model, new = missing_modules(source, labels)
-    quantized = set(plan_for(model, new).quantized)
-    base = model.base_model_prefix if hasattr(model, model.base_model_prefix or " ") else ""
+    quantized = set(blueprint.plan.quantized)
     counted: set[int] = set()
     rows = []
-    for name, module in model.named_modules():
+    for name, module in blueprint.model.named_modules():
         tensors = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
         if tensors:
             dense = sum(_size(tensor, counted) for tensor in tensors)
             weight = getattr(module, "weight", tensors[0])
-            rows.append(_module_memory(name, module, weight, dense, name in quantized, base))
+            rows.append(_module_memory(name, module, weight, dense, name in quantized, blueprint.base_prefix))
     return rows
 
 
@@ -190,61 +167,24 @@ def attach(model: nn.Module, plan: LayerPlan, rank: int, targets: str, *, on_met
         fan_in_fan_out=False,
     )
     try:
-        return cast(nn.Module, get_peft_model(cast(PreTrainedModel, model), config, low_cpu_mem_usage=on_meta))
+        return add_lora(cast(PreTrainedModel, model), config, on_meta=on_meta)
     except ValueError as error:
         raise ModelError(f"LoRA does not go onto {targets!r} of this model: {str(error).splitlines()[0]}") from error
 
 
-def _measured(
-    source: ModelSource,
-    labels: int,
-    stages: Sequence[str],
-    rank: int,
-    targets: str,
-    on_stage: Callable[[MemoryStage], None] | None,
-    should_stop: Callable[[], bool] | None,
-    on_process: Callable[[ProcessReading], None] | None,
-) -> Iterator[MemoryStage]:
-    model, new = missing_modules(source, labels)
-    plan, config, kind = plan_for(model, new), model.config, choose_device().kind
-    expected = {stage.name: stage.total_bytes for stage in predict(source, labels, stages, rank, targets)}
-    del model
-    for stage in stages:
-        if should_stop is not None and should_stop():
-            raise DownloadStopped("The measurement was stopped.")
-        _refuse_if_too_large(source, stage, expected[stage], kind)
-        found, process = _measure_one(source, labels, stage, plan, config, kind, rank, targets)
-        gc.collect()  # the model is gone here; its memory must be too, before the next one is loaded
-        if kind == "cuda":
-            torch.cuda.empty_cache()
-        if on_process is not None:
-            on_process(process)
-        if on_stage is not None:
-            on_stage(found)
-        yield found
-
-
 def _measure_one(
-    source: ModelSource,
-    labels: int,
-    stage: str,
-    plan: LayerPlan,
-    config: PretrainedConfig,
-    kind: Kind,
-    rank: int,
-    targets: str,
+    files: ModelSource, blueprint: Blueprint, stage: str, kind: Kind, rank: int, targets: str
 ) -> tuple[MemoryStage, ProcessReading]:
     """Loads, transforms and measures one stage."""
     held = cast(Storage, "nf4-dq" if stage in ("prepared", "lora") else stage)
     dtype = torch.float32 if stage == "fp32" else torch.float16
     with Watch(kind) as watch:
-        model: nn.Module = load_model(
-            source, labels, held, plan, dtype=dtype, device=kind, config=copy.deepcopy(config)
-        )
+        config = copy.deepcopy(blueprint.config)
+        model: nn.Module = load_model(files, held, blueprint.plan, config, dtype=dtype, device=kind)
         if stage in ("prepared", "lora"):
             model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
         if stage == "lora":
-            model = attach(model, plan, rank, targets)
+            model = attach(model, blueprint.plan, rank, targets)
     return measure_loaded(model, stage), watch.reading(stage)
 
 
@@ -309,11 +249,6 @@ def _predicted_weights(model: PreTrainedModel, plan: LayerPlan, stage: str) -> t
     return weights, constants
 
 
-def _fresh(config: PretrainedConfig) -> PreTrainedModel:
-    """A fresh FP32 meta model for PEFT to change."""
-    return meta_model(copy.deepcopy(config), dtype=torch.float32)[0]
-
-
 def _adapter_bytes(model: nn.Module) -> int:
     return sum(value.numel() * 4 for name, value in model.named_parameters() if is_adapter(name))
 
@@ -340,10 +275,10 @@ def _size(tensor: torch.Tensor, counted: set[int]) -> int:
     return min(storage.nbytes(), tensor.numel() * tensor.element_size())
 
 
-def _refuse_if_too_large(source: ModelSource, stage: str, needed_bytes: int, kind: Kind) -> None:
+def _refuse_if_too_large(expected: MemoryStage, name: str, kind: Kind) -> None:
     free = free_memory_bytes(kind)
-    if needed_bytes * LOAD_MARGIN > free:
+    if expected.total_bytes * LOAD_MARGIN > free:
         raise DeviceError(
-            f"{source.name} at {stage} takes {needed_bytes / 1024**3:.1f} GiB, and {free / 1024**3:.1f} GiB are free; "
-            "choose fewer stages or a smaller model; the prediction needs no memory."
+            f"{name} at {expected.name} takes {expected.total_bytes / GiB:.1f} GiB, and {free / GiB:.1f} GiB are free;"
+            " choose fewer stages or a smaller model; the prediction needs no memory."
         )

@@ -41,6 +41,7 @@ def step(request: dict[str, Any], on_progress: OnProgress) -> dict[str, Any]:
     import torch
 
     from ..models import modeling, sources
+    from ..models.blueprint import read_blueprint
     from ..models.device import choose_device
     from .optimizers import make_optimizer
     from .training_step import predict_budget, step_loss
@@ -55,13 +56,12 @@ def step(request: dict[str, Any], on_progress: OnProgress) -> dict[str, Any]:
     }
     device = choose_device()
     source = sources.resolve(settings["model"], settings.pop("revision", ""), download=False)
+    labels = settings.pop("labels")
     give_back()
     libraries = current_bytes(device.kind)
     reset_peak(device.kind)
     with Sampler() as watch:
-        base = modeling.load_base(
-            source, [f"{i + 1}" for i in range(settings["labels"])], settings["precision"], device
-        )
+        base = modeling.load_base(source, [f"{i + 1}" for i in range(labels)], settings["precision"], device)
         model = modeling.attach_lora(base, rank=settings["rank"], alpha=32, dropout=0, targets=settings["targets"])
     loading = watch.highest_bytes(device.kind)
     give_back()
@@ -87,10 +87,9 @@ def step(request: dict[str, Any], on_progress: OnProgress) -> dict[str, Any]:
     run(2, WARM_TOKENS, False)
     began = time.monotonic()
     budget = predict_budget(
-        source,
+        read_blueprint(source, labels),
         kind=device.kind,
         compute_dtype=device.compute_dtype,
-        plan=base.plan,
         try_allocator=True,
         **{name: value for name, value in settings.items() if name != "model"},
     )

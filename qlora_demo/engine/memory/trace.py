@@ -34,7 +34,7 @@ class Trace:
 
     def alive_peak(self) -> int:
         """The most bytes alive at once."""
-        return weigh_trace(self).peak_bytes
+        return step_parts(self).peak_bytes
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,7 @@ def _bytes(tensor: torch.Tensor) -> int:
     return tensor.untyped_storage().nbytes()
 
 
-def weigh_trace(trace: Trace, standing_gradients: bool = False) -> StepParts:
+def step_parts(trace: Trace, standing_gradients: bool = False) -> StepParts:
     """The parts of a pass. Activations are what is alive when the forward pass ends, workspace is the most beside them
     and gradients.
 

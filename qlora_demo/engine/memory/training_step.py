@@ -6,38 +6,37 @@ the rest is arithmetic on that list. No constant is fitted. Knows nothing of run
 
 from __future__ import annotations
 
-import copy
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
 import bitsandbytes as bnb
 import torch
-from peft.tuners.lora import LoraLayer
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.functional import cross_entropy, one_hot
-from transformers import PretrainedConfig
 from transformers.pytorch_utils import Conv1D
 
 from ...core.config import RunConfig
 from ...core.errors import ModelError
 from ...core.memory_report import Budget, Receipt
-from ..models.layers import LayerPlan, load_config, meta_model, plan_layers
-from ..models.modeling import Base
-from ..models.sources import ModelSource
+from ..models import compat
+from ..models.blueprint import Blueprint, read_blueprint
+from ..models.build import undisturbed
+from ..models.modeling import Base, half_dtype
 from . import ledger
 from .optimizers import optimizer_bytes
 from .process import give_back
-from .trace import LiveBytes, ShadowHeap, Trace, weigh_trace
+from .trace import LiveBytes, ShadowHeap, Trace, step_parts
 
 FULL = "full"  # every parameter trained, in FP32 under autocast: no precision of a run, a yardstick
+_tracing = threading.Lock()  # torch keeps what it knows of fake tensors in one place for all threads
 PACKING = 2560  # elements that such a copy has more, for alignment (observed: 5,120 bytes with every matrix)
 
 
 def predict_budget(
-    source: ModelSource | PretrainedConfig,
-    labels: int,
+    blueprint: Blueprint,
     *,
     batch_size: int,
     length: int,
@@ -50,7 +49,6 @@ def predict_budget(
     optimizer: str = "adamw_torch_fused",
     kind: str = "cpu",
     compute_dtype: str = "bfloat16",
-    plan: LayerPlan | None = None,
     try_allocator: bool = False,
 ) -> Budget:
     """The parts of a step on `batch_size` reviews of `length` tokens; settings as RunConfig's, `precision` may be
@@ -60,20 +58,17 @@ def predict_budget(
     said. With a `kind` of "cuda" the same graph runs under autocast, by the CPU's rules of autocast: close, not
     measured on a GPU. Raises ModelError for what cannot be built or run without data."""
     compute = getattr(torch, compute_dtype)
-    plan = plan or plan_layers(source, labels)
-    model = _model(source, labels, plan, precision, rank, targets, dropout, compute)
+    model = _model(blueprint, precision, rank, targets, dropout, compute)
     mixed = kind == "cuda" or precision in ("fp16", FULL)
-    half = compute if compute != torch.float32 else torch.float16
+    half = half_dtype(compute)
     if gradient_checkpointing:
         _checkpoint(model)
 
     def step(heap: ShadowHeap | None = None) -> Trace:
-        return _step(
-            model, batch_size, length, labels, torch.autocast("cpu", dtype=half) if mixed else nullcontext(), heap
-        )
+        return _step(model, batch_size, length, torch.autocast("cpu", dtype=half) if mixed else nullcontext(), heap)
 
     trace = step()
-    parts = weigh_trace(trace, standing_gradients=accumulation > 1)
+    parts = step_parts(trace, standing_gradients=accumulation > 1)
     trained = [value.numel() for value in model.parameters() if value.requires_grad]
     weights, constants, buffers, adapter = _model_bytes(model, precision)
     return Budget(
@@ -104,8 +99,7 @@ def predict_run(
 ) -> Budget:
     """The budget of a run's longest batch, in the process that trains and once its model stands."""
     return predict_budget(
-        base.source,
-        labels,
+        read_blueprint(base.source, labels),
         batch_size=batch_size,
         length=length,
         precision=config.precision,
@@ -117,7 +111,6 @@ def predict_run(
         optimizer=config.optimizer,
         kind=base.device.kind,
         compute_dtype=base.device.compute_dtype,
-        plan=base.plan,
         try_allocator=try_allocator,
     )
 
@@ -199,35 +192,22 @@ def _pack(matrix: torch.Tensor) -> None:
 
 
 def _model(
-    source: ModelSource | PretrainedConfig,
-    labels: int,
-    plan: LayerPlan,
-    precision: str,
-    rank: int,
-    targets: str,
-    dropout: float,
-    compute: torch.dtype,
+    blueprint: Blueprint, precision: str, rank: int, targets: str, dropout: float, compute: torch.dtype
 ) -> nn.Module:
     """The model as `modeling.load_base` and `attach_lora` make it, on fake CPU tensors: the kernels are those of a
     CPU.
     """
-    config = copy.deepcopy(load_config(source, labels))
-    config.use_cache = False
-    if config.pad_token_id is None:  # GPT-2 and its kin refuse batches without one; which it is takes no memory
-        config.pad_token_id = config.eos_token_id if isinstance(config.eos_token_id, int) else 0
-    for name, value in vars(config).copy().items():  # as load_base: the frozen base has no dropout
-        if isinstance(value, float) and ("dropout" in name or name.endswith("pdrop")):
-            setattr(config, name, 0.0)
-    half = torch.bfloat16 if compute == torch.bfloat16 else torch.float16
-    base, _ = meta_model(config, dtype=half if precision == "fp16" else torch.float32)
+    base = blueprint.copy_model(half_dtype(compute) if precision == "fp16" else torch.float32)
+    base.config.use_cache = False
+    if base.config.pad_token_id is None:  # GPT-2 and its kin refuse batches without one; which takes no memory
+        end = base.config.eos_token_id
+        base.config.pad_token_id = end if isinstance(end, int) else 0
     base.requires_grad_(precision == FULL)
     if precision.startswith("nf4"):
-        _replace(base, plan.quantized, compute, precision == "nf4-dq")
-    model = base if precision == FULL else ledger.attach(base, plan, rank, targets, on_meta=True)
-    if dropout:
-        for part in model.modules():
-            if isinstance(part, LoraLayer):
-                part.lora_dropout["default"] = nn.Dropout(dropout)
+        _replace(base, blueprint.plan.quantized, compute, precision == "nf4-dq")
+    model = base if precision == FULL else ledger.attach(base, blueprint.plan, rank, targets, on_meta=True)
+    for part in model.modules() if dropout else ():
+        compat.set_lora_dropout(part, dropout)
     for value in model.parameters():
         if value.requires_grad:
             value.data = value.data.float()
@@ -241,7 +221,7 @@ def _replace(model: Any, names: Sequence[str], compute: torch.dtype, nested: boo
         outer, inner = reversed(old.weight.shape) if isinstance(old, Conv1D) else old.weight.shape
         parent, _, own = name.rpartition(".")
         setattr(model.get_submodule(parent), own, FrozenLinear(inner, outer, old.bias is not None, compute, nested))
-    model.is_loaded_in_4bit = True  # PEFT looks here before it takes its 4-bit layer
+    compat.mark_as_4bit(model)
 
 
 def _make_fake(model: nn.Module) -> None:
@@ -276,27 +256,21 @@ def _checkpoint(model: Any) -> None:
 
 
 def _step(
-    model: Any,
-    batch: int,
-    length: int,
-    labels: int,
-    context: AbstractContextManager[Any],
-    heap: ShadowHeap | None = None,
+    model: Any, batch: int, length: int, context: AbstractContextManager[Any], heap: ShadowHeap | None = None
 ) -> Trace:
     """One forward and backward pass on fake tokens, written down."""
     live = LiveBytes([*model.parameters(), *model.buffers()], heap)
     try:
-        with model._fake_mode, live:
+        with _tracing, undisturbed(), model._fake_mode, live:
             tokens = torch.zeros((batch, length), dtype=torch.long)
             mask = torch.ones_like(tokens)
-            targets = one_hot(torch.zeros(batch, dtype=torch.long), labels).float()
             with context:
                 logits = model(input_ids=tokens, attention_mask=mask).logits
-            loss = cross_entropy(logits.float(), targets, reduction="sum") / batch
+            loss = step_loss(logits)
             live.mark_forward(logits)
             loss.backward()
             live.mark_backward([value.grad for value in model.parameters() if value.grad is not None])
-            del loss, logits, tokens, mask, targets
+            del loss, logits, tokens, mask
             for value in model.parameters():
                 value.grad = None
     except Exception as error:  # whatever a model does that needs numbers: there is nothing to predict then

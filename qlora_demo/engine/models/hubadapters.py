@@ -24,8 +24,8 @@ from ...core.errors import AdapterError, DemoError, HubError, ModelError
 from ...core.format import MiB, shorten, size
 from ...core.paths import is_hub_id
 from . import adapter_checks as checks
+from .blueprint import load_config, read_blueprint
 from .hubfiles import HubSummary, OnProgress, cached_snapshot, download, inspect_files, remember_reference
-from .layers import load_config, meta_model
 from .modeling import HEAD_FILE, NOTE_FILE, AdapterNote
 from .sources import PICKLES, SAMPLE_HUB_ID, SAMPLE_REVISION, ModelSource, resolve
 
@@ -245,7 +245,7 @@ def _check_fit(
     shapes: checks.Shapes, settings: Mapping[str, Any], source: ModelSource, rows: int, base_name: str, adapter: str
 ) -> checks.Shapes:
     try:
-        base, _ = meta_model(load_config(source, rows))
+        base = read_blueprint(source, rows).model
     except DemoError as error:
         raise AdapterError(f"The base of {adapter} cannot be used: {error}") from error
     return checks.check_fit(shapes, settings, base, base_name, adapter)

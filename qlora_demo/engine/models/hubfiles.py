@@ -9,8 +9,6 @@ from __future__ import annotations
 import re
 import shutil
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -21,8 +19,9 @@ from huggingface_hub.file_download import repo_folder_name
 from ...core.cancellation import DownloadStopped, OnProgress, ShouldStop, hub_forbidden, run_within
 from ...core.errors import DataError, DemoError, HubError, ModelError
 from ...core.paths import is_hub_id
+from .compat import plain_http
 
-PATIENCE_SECONDS = 5.0
+TIMEOUT_SECONDS = 5.0
 MIB = 1024**2
 CONFIG_LIMIT_BYTES = 5 * MIB
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -140,8 +139,8 @@ def _ask(kind: Kind, repo_id: str, revision: str) -> tuple[Any, list[HubFile]]:
     ask = api.model_info if kind == "model" else api.dataset_info
     try:
         info: Any = run_within(
-            lambda: ask(repo_id, revision=revision or None, files_metadata=True, timeout=PATIENCE_SECONDS),
-            PATIENCE_SECONDS + 1,
+            lambda: ask(repo_id, revision=revision or None, files_metadata=True, timeout=TIMEOUT_SECONDS),
+            TIMEOUT_SECONDS + 1,
         )
     except Exception as error:
         raise _in_words(error, repo_id, revision, kind) from error
@@ -246,7 +245,7 @@ def hub_reachable(timeout: float = 2.0) -> bool:
     return bool(answer.status_code < 500)
 
 
-def hub_user(timeout: float = PATIENCE_SECONDS) -> str | None:
+def hub_user(timeout: float = TIMEOUT_SECONDS) -> str | None:
     """The name behind the token; None without a token, and where the Hub does not confirm it in time."""
     if offline() or get_token() is None:
         return None
@@ -300,7 +299,7 @@ def _fetch(
             on_progress(text, min(1.0, done / total) if total else None)
 
     try:
-        with _plain_http():
+        with plain_http(TIMEOUT_SECONDS):
             run_within(
                 lambda: hf_hub_download(
                     summary.id,
@@ -309,7 +308,7 @@ def _fetch(
                     revision=summary.revision,
                     endpoint=constants.ENDPOINT,
                     cache_dir=constants.HF_HUB_CACHE,
-                    etag_timeout=PATIENCE_SECONDS,
+                    etag_timeout=TIMEOUT_SECONDS,
                     tqdm_class=Bar,
                 ),
                 should_stop=should_stop,
@@ -325,17 +324,6 @@ def _fetch(
         if isinstance(error, DownloadStopped) or not isinstance(error, Exception):
             raise
         raise _in_words(error, summary.id, summary.revision, summary.kind) from error
-
-
-@contextmanager
-def _plain_http() -> Iterator[None]:
-    """Without Xet, whose native threads cannot be stopped from Python, and with a short patience for silence."""
-    before = constants.HF_HUB_DISABLE_XET, constants.HF_HUB_DOWNLOAD_TIMEOUT
-    constants.HF_HUB_DISABLE_XET, constants.HF_HUB_DOWNLOAD_TIMEOUT = True, int(PATIENCE_SECONDS)
-    try:
-        yield
-    finally:
-        constants.HF_HUB_DISABLE_XET, constants.HF_HUB_DOWNLOAD_TIMEOUT = before
 
 
 def _needed(found: list[HubFile]) -> list[HubFile]:

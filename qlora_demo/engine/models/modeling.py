@@ -6,6 +6,7 @@ Knows nothing of runs, events or metrics.
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
 from collections.abc import Iterator, Sequence
@@ -15,15 +16,17 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training, set_peft_model_state_dict
+from peft import LoraConfig, PeftModel, prepare_model_for_kbit_training, set_peft_model_state_dict
 from peft.utils import ModulesToSaveWrapper
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from ...core.errors import AdapterError, ModelError
 from ...core.format import shorten
+from .blueprint import read_blueprint
+from .build import add_lora, load_lora
 from .device import Device
-from .layers import LayerPlan, Storage, load_config, load_model, lora_targets, plan_layers
+from .layers import LayerPlan, Storage, load_model, lora_targets
 from .sources import ModelSource, resolve
 
 NOTE_FILE = "qlora_demo.json"
@@ -108,29 +111,21 @@ def load_base(source: ModelSource, labels: Sequence[str], precision: str, device
     """The base with a head for `labels`, pad token set on both sides, prepared for training on top of frozen weights.
 
     NF4: everything not quantized is cast to float32 (`prepare_model_for_kbit_training`), matrices are multiplied in the
-    device's compute dtype. Dropout inside the frozen base is off: LoRA has its own, and on a CPU it costs a quarter of
-    the speed."""
-    plan = plan_layers(source, len(labels))
-    tokenizer = load_tokenizer(source)
-    config = load_config(source, len(labels))
+    device's compute dtype."""
+    blueprint, tokenizer = read_blueprint(source, len(labels)), load_tokenizer(source)
+    config = copy.deepcopy(blueprint.config)
     config.id2label = dict(enumerate(labels))
     config.label2id = {label: i for i, label in enumerate(labels)}
     config.pad_token_id = tokenizer.pad_token_id
-    for name, value in vars(config).copy().items():
-        if isinstance(value, float) and ("dropout" in name or name.endswith("pdrop")):
-            setattr(config, name, 0.0)
     compute = getattr(torch, device.compute_dtype)
-    half = torch.bfloat16 if compute == torch.bfloat16 else torch.float16
-    dense_dtype = torch.float32 if precision == "fp32" else half
     model = load_model(
         source,
-        len(labels),
         cast(Storage, precision),
-        plan,
-        dtype=dense_dtype,
-        compute_dtype=compute,  # type: ignore[arg-type]
+        blueprint.plan,
+        config,
+        dtype=torch.float32 if precision == "fp32" else half_dtype(compute),
+        compute_dtype=compute,
         device=device.kind,
-        config=config,
     )
     model.config.use_cache = False
     if precision.startswith("nf4"):
@@ -138,7 +133,12 @@ def load_base(source: ModelSource, labels: Sequence[str], precision: str, device
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     else:
         model.requires_grad_(False)
-    return Base(model, tokenizer, plan, source, precision, device)
+    return Base(model, tokenizer, blueprint.plan, source, precision, device)
+
+
+def half_dtype(compute: torch.dtype) -> torch.dtype:
+    """The 16-bit dtype in which dense layers are held where matrices are multiplied in `compute`."""
+    return torch.bfloat16 if compute == torch.bfloat16 else torch.float16
 
 
 def attach_lora(base: Base, *, rank: int, alpha: float, dropout: float, targets: str) -> PeftModel:
@@ -154,7 +154,7 @@ def attach_lora(base: Base, *, rank: int, alpha: float, dropout: float, targets:
         target_modules=lora_targets(base.plan, targets),
         modules_to_save=list(base.plan.save_modules),
     )
-    model = get_peft_model(base.model, config)
+    model = add_lora(base.model, config)
     # PEFT looks up the base's configuration at each checkpoint: in the folder at hand, not on the Hub.
     model.peft_config["default"].base_model_name_or_path = str(base.source.folder)
     return _ready(model, base)
@@ -302,7 +302,7 @@ def load_adapter(folder: Path, device: Device, precision: str = "") -> LoadedAda
     note = read_note(folder)
     base = _load_own_base(note, device, precision)
     try:
-        model = PeftModel.from_pretrained(base.model, str(folder), is_trainable=False)
+        model = load_lora(base.model, folder)
         _restore_head(model, folder)
     except (RuntimeError, ValueError, KeyError, OSError) as error:
         raise AdapterError(

@@ -1,7 +1,4 @@
-"""A checkpoint of a given shape with random weights, to weigh a model whose weights are not at hand.
-
-Knows nothing of memory and stages.
-"""
+"""A checkpoint of a given shape with random weights, for measuring a model whose weights are not at hand."""
 
 from __future__ import annotations
 
@@ -11,26 +8,24 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-from transformers import PretrainedConfig
 
 from ...core.errors import DeviceError
-from .layers import missing_modules
+from .blueprint import Blueprint
 from .sources import INDEX, ModelSource
 
 
-def random_checkpoint(source: ModelSource | PretrainedConfig, labels: int, folder: Path) -> ModelSource:
-    """A checkpoint of the source's shape with random FP16 weights, written shard by shard into `folder`.
+def random_checkpoint(blueprint: Blueprint, folder: Path) -> ModelSource:
+    """A checkpoint of that shape with random FP16 weights, written shard by shard into `folder`.
 
     Holds at most about a gigabyte at a time. The head is left out, as in a real base model, and so is what the source's
     own checkpoint lacks. Raises DeviceError when the disk is too small."""
-    model, new = missing_modules(source, labels)
-    config, absent = model.config, set(new)
+    absent = set(blueprint.plan.new_modules)
     shapes = {
         name: tuple(parameter.shape)
-        for name, parameter in model.named_parameters()
+        for name, parameter in blueprint.model.named_parameters()
         if name.rpartition(".")[0] not in absent
     }
-    config.save_pretrained(folder)
+    blueprint.config.save_pretrained(folder)
     index: dict[str, str] = {}
     try:
         for number, names in enumerate(_shards(shapes)):
@@ -47,8 +42,7 @@ def random_checkpoint(source: ModelSource | PretrainedConfig, labels: int, folde
             "set TMPDIR to a larger disk, or ask only for the prediction."
         ) from error
     (folder / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": index}))
-    name = source.name if isinstance(source, ModelSource) else config.model_type
-    return ModelSource(name, folder, "", name, False)
+    return ModelSource(blueprint.name, folder, "", blueprint.name, False)
 
 
 def _shards(shapes: dict[str, tuple[int, ...]], limit: int = 500_000_000) -> Iterator[list[str]]:
