@@ -21,14 +21,14 @@ from pathlib import Path
 from typing import Any
 
 from . import engine
-from .core.cancellation import DownloadStopped
+from .core.cancellation import DownloadStopped, Repeating
 from .core.config import RunConfig
 from .core.errors import DemoError, MemoryRanOut, is_disk_full, is_out_of_memory
 from .core.records import Evaluation, Event, Phase, Resumed, Step
 from .core.requests import ClassifyRequest, MemoryRequest, MergeRequest
 from .host.host import Host
 from .jobs import fresh_process, queue
-from .jobs.state import Heartbeat, StateWriter
+from .jobs.state import HEARTBEAT_SECONDS, StateWriter
 from .jobs.store import EventWriter, Job, Store
 from .services.memory import report_memory
 from .services.publish import PublishService
@@ -167,7 +167,7 @@ def work_on(folder: Path, asked: threading.Event) -> int:
     job = store.job(folder.name)
     states = StateWriter(job.folder, queue.claim(store, job))
     recorder = Recorder(job, states, asked)
-    with Heartbeat(recorder.beat):
+    with Repeating(recorder.beat, HEARTBEAT_SECONDS, "heartbeat"):
         final, error, suggestion = _outcome(job, states.state.kind, recorder)
     # The heart has stopped: nobody else writes the state now.
     if job.is_gone():

@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from .errors import HubError
 
@@ -33,6 +33,26 @@ def call_here(work: Work, request: dict[str, Any]) -> Any:
 def never() -> bool:
     """A stop that nobody asks for."""
     return False
+
+
+class Repeating:
+    """While entered, calls `tick` every so many seconds from a thread of its own."""
+
+    def __init__(self, tick: Callable[[], None], seconds: float, name: str):
+        self._tick, self._seconds, self._end = tick, seconds, threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._end.wait(self._seconds):
+            self._tick()
 
 
 class DownloadStopped(HubError):

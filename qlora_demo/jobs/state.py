@@ -12,11 +12,9 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import psutil
 
@@ -171,26 +169,3 @@ class StateWriter:
         with self._lock:
             self._state = replace(self._state, heartbeat=time.time(), **changes)
             write_state(self._folder, self._state)
-
-
-class Heartbeat:
-    """While entered, calls `beat` once a second from a thread of its own."""
-
-    def __init__(self, beat: Callable[[], None]):
-        self._beat = beat
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._end.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._end.wait(HEARTBEAT_SECONDS):
-            self._beat()

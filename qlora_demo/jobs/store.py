@@ -26,12 +26,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 from ..core.errors import ReportError, RunError, is_disk_full
 from ..core.records import Finished
 from .events import EventWriter, last_event, read_events
-from .state import Heartbeat, JobState, StateWriter, read_state, to_json, write_state
+from .state import JobState, StateWriter, read_state, to_json, write_state
 
 if TYPE_CHECKING:
     from ..core.report import Report  # brings pydantic, which who only reads states does not need
 
-__all__ = ["EventWriter", "Heartbeat", "Job", "JobState", "Kind", "StateWriter", "Store", "to_json"]
+__all__ = ["EventWriter", "Job", "JobState", "Kind", "StateWriter", "Store", "to_json"]
 
 Kind = Literal["train", "memory", "classify", "merge"]
 AnyReport = TypeVar("AnyReport", bound="Report")
@@ -171,6 +171,7 @@ class Job:
 
         In this order: who sees a final state finds the finished event. For the worker, or under the queue's lock.
         """
+        self._complete()
         self._drop_drafts()
         report = self.folder / "report.json"
         if self._last_words(state) is None:
@@ -202,6 +203,18 @@ class Job:
             file.write(os.urandom(_RESERVE_BYTES))
             # Else a file system may find out later that there was no room.
             os.fsync(file.fileno())
+
+    def _complete(self) -> None:
+        """Puts results into place where a worker was killed while it did (engine.train.run.put_into_place): all drafts
+        were whole by then, and the adapter of before has been moved away. Raises OSError."""
+        adapter, old, draft = (self.folder / f"adapter{end}" for end in ("", ".old", ".draft"))
+        between = old.exists() and draft.exists() and not adapter.exists()
+        if between or (adapter.exists() and (self.folder / "report.json.draft").exists() and not draft.exists()):
+            for name in ("adapter", "answers.jsonl", "report.json"):
+                if (path := self.folder / f"{name}.draft").exists():
+                    path.replace(self.folder / name)
+        elif old.exists() and not adapter.exists():
+            old.rename(adapter)
 
     def _drop_drafts(self) -> None:
         """Remove what a worker that did not come to its end has left half-written, and the reserve."""

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import ctypes
 import sys
-import threading
 from pathlib import Path
 
 import psutil
 
+from ...core.cancellation import Repeating
 from ...core.memory_report import ProcessReading
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -72,30 +72,20 @@ def give_back() -> None:
         trim(0)
 
 
-class Sampler:
+class Sampler(Repeating):
     """Samples resident memory every few milliseconds in a thread; the peaks of each kind are in `peaks`."""
 
     def __init__(self, seconds: float = 0.003):
+        super().__init__(self._sample, seconds, "memory-sampler")
         self.peaks: dict[str, int] = {}
-        self._seconds, self._done = seconds, threading.Event()
-        self._thread = threading.Thread(target=self._sample, daemon=True)
-
-    def __enter__(self) -> Sampler:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self._thread.join()
 
     def highest_bytes(self, kind: str) -> int:
         """The peak since it was reset; by the samples too, where the system's own cannot be reset."""
         return max(peak_bytes(kind), self.peaks.get("VmRSS", 0) if kind == "cpu" else 0)
 
     def _sample(self) -> None:
-        while not self._done.wait(self._seconds):
-            for name, count in resident().items():
-                self.peaks[name] = max(self.peaks.get(name, 0), count)
+        for name, count in resident().items():
+            self.peaks[name] = max(self.peaks.get(name, 0), count)
 
 
 class Watch:

@@ -14,9 +14,8 @@ from torch.nn.functional import cross_entropy, one_hot
 
 from ..data.dataset import Reviews
 
-GROUP_BATCHES = (
-    16  # reviews are sorted by length within groups of this many batches: longer groups pad less and mix less
-)
+# Reviews are sorted by length within groups of this many batches: longer groups pad less and mix less.
+GROUP_BATCHES = 16
 
 
 class Tokens(torch.utils.data.Dataset):  # type: ignore[type-arg]

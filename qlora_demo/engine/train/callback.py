@@ -1,8 +1,4 @@
-"""What is seen of a run while it trains: a meter that counts, and the Trainer's callback that turns what happens into
-events.
-
-Knows neither models nor reviews.
-"""
+"""A run while it trains: a meter that counts, and the Trainer's callback that turns what happens into events."""
 
 from __future__ import annotations
 
@@ -17,12 +13,11 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from ...core.errors import TrainingError
 from ...core.format import duration
-from ...core.records import Evaluation, Event, Phase, Step
+from ...core.records import Evaluation, Phase, Step
 from ..memory import process
 from ..models.device import Device, process_memory_bytes
+from .context import Run
 from .warnings import check_losses
-
-Emit = Callable[[Event], None]
 
 
 @dataclass
@@ -60,7 +55,7 @@ class Meter:
     def memory(self) -> int:
         return process_memory_bytes(self.device.kind)
 
-    def stand(self) -> None:
+    def begin_steps(self) -> None:
         """Take what is held before the first step; what is free but kept by the C library is given back first."""
         process.give_back()
         self.standing_bytes = self.memory()
@@ -71,47 +66,38 @@ class Meter:
         self._keeps_peak = process.reset_peak(self.device.kind)
 
     def end_step(self, step: int) -> None:
-        found = process.peak_bytes(self.device.kind) if self._keeps_peak else self.memory()
-        if found > self.peak_bytes:
-            self.peak_bytes, self.peak_step = found, step
+        peak = process.peak_bytes(self.device.kind) if self._keeps_peak else self.memory()
+        if peak > self.peak_bytes:
+            self.peak_bytes, self.peak_step = peak, step
 
 
 class Events(TrainerCallback):
-    """Turns what the Trainer does into events, asks whether to stop, and ends a run whose loss is no number."""
+    """Turns what the Trainer does into events, asks whether to stop, and ends a run whose loss is no number.
 
-    def __init__(
-        self,
-        emit: Emit,
-        should_stop: Callable[[], bool],
-        meter: Meter,
-        learning_rate: float,
-        on_judged: Callable[[int], None],
-        doubt: Callable[[str], None],
-    ):
-        self.emit, self.should_stop, self.meter, self.learning_rate = emit, should_stop, meter, learning_rate
-        self.on_judged, self.doubt = on_judged, doubt
-        self.stopped = self._doubted = False
+    `on_evaluated(step)` is called after each evaluation."""
+
+    def __init__(self, run: Run, meter: Meter, on_evaluated: Callable[[int], None]):
+        self._run, self._meter, self._on_evaluated = run, meter, on_evaluated
+        self.stopped = self._warned = False
         self._began, self._began_at = 0.0, 0
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self._began, self._began_at = time.monotonic(), state.global_step  # a resumed run begins in the middle
-        self.meter.reset()
-        self.meter.stand()
+        self._meter.reset()
+        self._meter.begin_steps()
 
     def on_substep_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        self._ask(control)
+        self._stop_if_asked(control)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        self._ask(control)
-        self.meter.end_step(state.global_step)
+        self._stop_if_asked(control)
+        self._meter.end_step(state.global_step)
         if state.global_step >= state.max_steps:  # the last step too is a candidate for the best checkpoint
             control.should_evaluate = control.should_save = True
         if self.stopped:
             control.should_save = True
-        if (
-            control.should_save
-        ):  # a resumed run's next loss is a mean from here on: so must be that of a run that goes on
-            control.should_log = True
+        # A resumed run's next loss is a mean from its checkpoint on: so must be that of a run that goes on.
+        control.should_log = control.should_log or control.should_save
 
     def on_log(
         self,
@@ -124,33 +110,25 @@ class Events(TrainerCallback):
         if not logs or "loss" not in logs:
             return
         self._check("loss", logs["loss"], state.global_step)
-        reviews, tokens = self.meter.rates()
+        reviews, tokens = self._meter.rates()
         norm = logs.get("grad_norm")
-        self.emit(
+        self._run.emit(
             Step(
-                state.global_step,
-                float(logs.get("epoch", 0)),
-                float(logs["loss"]),
-                float(logs["learning_rate"]),
-                float(norm) if norm is not None and math.isfinite(norm) else None,
-                reviews,
-                tokens,
-                self.meter.memory(),
+                step=state.global_step,
+                epoch=float(logs.get("epoch", 0)),
+                loss=float(logs["loss"]),
+                learning_rate=float(logs["learning_rate"]),
+                grad_norm=float(norm) if norm is not None and math.isfinite(norm) else None,
+                reviews_per_second=reviews,
+                tokens_per_second=tokens,
+                memory_bytes=self._meter.memory(),
             )
         )
-        left = (
-            (time.monotonic() - self._began)
-            / max(state.global_step - self._began_at, 1)
-            * (state.max_steps - state.global_step)
-        )
-        self.emit(
-            Phase(
-                "training",
-                f"step {state.global_step} of {state.max_steps}, about {duration(left)} left",
-                state.global_step / max(state.max_steps, 1),
-                seconds_left=round(left, 1),
-            )
-        )
+        per_step = (time.monotonic() - self._began) / max(state.global_step - self._began_at, 1)
+        left = per_step * (state.max_steps - state.global_step)
+        detail = f"step {state.global_step} of {state.max_steps}, about {duration(left)} left"
+        share = state.global_step / max(state.max_steps, 1)
+        self._run.emit(Phase("training", detail, share, seconds_left=round(left, 1)))
 
     def on_evaluate(
         self,
@@ -160,34 +138,26 @@ class Events(TrainerCallback):
         metrics: dict[str, float] | None = None,
         **_: Any,
     ) -> None:
-        found = {name.removeprefix("eval_"): value for name, value in (metrics or {}).items()}
-        self._check("validation loss", found["loss"], state.global_step)
-        self.emit(
-            Evaluation(
-                state.global_step,
-                found["loss"],
-                found["accuracy"],
-                found["macro_f1"],
-                found.get("mae_stars"),
-                "validation",
-            )
-        )
-        self.on_judged(state.global_step)
-        if not self._doubted and 2 * state.global_step >= state.max_steps:
+        values = {name.removeprefix("eval_"): value for name, value in (metrics or {}).items()}
+        self._check("validation loss", values["loss"], state.global_step)
+        named = {name: values.get(name) for name in ("loss", "accuracy", "macro_f1", "mae_stars")}
+        self._run.emit(Evaluation(step=state.global_step, split="validation", **named))  # type: ignore[arg-type]
+        self._on_evaluated(state.global_step)
+        if not self._warned and 2 * state.global_step >= state.max_steps:
             losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
-            if sentence := check_losses(losses, self.learning_rate):
-                self._doubted = True
-                self.doubt(sentence)
-        self.meter.reset()  # evaluation's time is not the steps'
-        self.meter.begin_peak()
+            if sentence := check_losses(losses, self._run.config.learning_rate):
+                self._warned = True
+                self._run.warn(sentence)
+        self._meter.reset()  # evaluation's time is not the steps'
+        self._meter.begin_peak()
 
     def _check(self, what: str, value: float, step: int) -> None:
         if not math.isfinite(value):
+            rate = f"{self._run.config.learning_rate:g}"
             raise TrainingError(
-                f"The {what} became {value} at step {step}; lower the learning rate (it is {self.learning_rate:g}) and"
-                " start again."
+                f"The {what} became {value} at step {step}; lower the learning rate (it is {rate}) and start again."
             )
 
-    def _ask(self, control: TrainerControl) -> None:
-        if self.should_stop():
+    def _stop_if_asked(self, control: TrainerControl) -> None:
+        if self._run.should_stop():
             self.stopped = control.should_training_stop = True

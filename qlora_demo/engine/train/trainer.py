@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
 import torch
 from peft import PeftModel
-from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainingArguments
+from transformers import EarlyStoppingCallback, EvalPrediction, PrinterCallback, Trainer, TrainingArguments
 
 from ...core.config import RunConfig
 from ...core.records import Phase
 from ..classify.metrics import compute_metrics
 from ..data.dataset import DataSet, Reviews
 from ..memory.optimizers import trainer_name
-from ..models import modeling
 from .batches import LikeLengths, Tokens, collator, loss_over
-from .callback import Emit, Events, Meter
+from .callback import Events, Meter
+from .context import Run
 
-EVALUATION_BATCHES = (
-    8  # a forward pass keeps no activations: of eight times the reviews it takes less than a training step
-)
+# A forward pass keeps no activations: with eight times the reviews it takes less than a training step.
+EVALUATION_BATCHES = 8
 
 
 class LikeLengthTrainer(Trainer):
@@ -43,28 +41,41 @@ class LikeLengthTrainer(Trainer):
         return super().training_step(model, inputs, *args, **kwargs)
 
 
-def build_trainer(
-    config: RunConfig,
-    model: PeftModel,
-    base: modeling.Base,
-    data: DataSet,
-    train_set: Tokens,
-    folder: Path,
-    meter: Meter,
-    emit: Emit,
-    should_stop: Callable[[], bool],
-    on_judged: Callable[[int], None],
-    doubt: Callable[[str], None],
-) -> tuple[Trainer, Events]:
-    """The Trainer of a run, and the callback that speaks for it. `on_judged(step)` is called after each evaluation."""
-    per_epoch = max(1, math.ceil(math.ceil(len(train_set) / config.batch_size) / config.accumulation))
+def build_trainer(run: Run, model: PeftModel, meter: Meter) -> tuple[Trainer, Events]:
+    """The Trainer of a run, and its callback that emits the events."""
+    config, data, base = run.config, run.data, run.base
+    per_epoch = max(1, math.ceil(math.ceil(len(run.train_set) / config.batch_size) / config.accumulation))
     total = config.max_steps or math.ceil(config.epochs * per_epoch)
-    emit(Phase("training", f"{total} steps", 0.0, steps=total))
-    every = max(1, math.ceil(total / config.evaluations))
+    run.emit(Phase("training", f"{total} steps", 0.0, steps=total))
     if config.gradient_checkpointing:
         model.enable_input_require_grads()
-    arguments = TrainingArguments(
-        output_dir=str(folder / "checkpoints"),
+    events = Events(run, meter, partial(run.probe, model))
+    patience = [EarlyStoppingCallback(early_stopping_patience=config.patience)] if config.patience else []
+    trainer = LikeLengthTrainer(
+        model,
+        _arguments(run, total),
+        meter=meter,
+        data_collator=collator(base.tokenizer),
+        train_dataset=run.train_set,
+        eval_dataset=Tokens(_by_length(data.splits["validation"]), base.tokenizer, run.max_length),
+        compute_metrics=partial(_metrics, data),
+        callbacks=[events, *patience],
+        compute_loss_func=loss_over(
+            len(data.labels),
+            config.label_smoothing,
+            data.ordinal,
+            _weights(config, data.splits["train"].labels, len(data.labels)),
+        ),
+    )
+    trainer.remove_callback(PrinterCallback)  # our events say it
+    return trainer, events
+
+
+def _arguments(run: Run, total: int) -> TrainingArguments:
+    config, device = run.config, run.device
+    every = max(1, math.ceil(total / config.evaluations))
+    return TrainingArguments(
+        output_dir=str(run.folder / "checkpoints"),
         report_to="none",
         seed=config.seed,
         disable_tqdm=True,
@@ -93,43 +104,19 @@ def build_trainer(
         label_names=["labels"],
         remove_unused_columns=False,
         dataloader_num_workers=0,
-        dataloader_pin_memory=base.device.kind == "cuda",
-        use_cpu=base.device.kind == "cpu",
-        fp16=base.device.kind == "cuda" and base.device.compute_dtype == "float16",
+        dataloader_pin_memory=device.kind == "cuda",
+        use_cpu=device.kind == "cpu",
+        fp16=device.kind == "cuda" and device.compute_dtype == "float16",
         activation_checkpointing=config.gradient_checkpointing,
     )
-    events = Events(emit, should_stop, meter, config.learning_rate, on_judged, doubt)
-    patience = [EarlyStoppingCallback(early_stopping_patience=config.patience)] if config.patience else []
 
-    def metrics(found: Any) -> dict[str, float]:
-        # T5 hands its encoder's states out behind the logits.
-        logits = found.predictions[0] if isinstance(found.predictions, tuple) else found.predictions
-        measured = compute_metrics(found.label_ids, logits, data.labels, data.ordinal)
-        return {
-            "loss": measured.loss,
-            "accuracy": measured.accuracy,
-            "macro_f1": measured.macro_f1,
-            **({"mae_stars": measured.mae_stars} if measured.mae_stars is not None else {}),
-        }
 
-    trainer = LikeLengthTrainer(
-        model,
-        arguments,
-        meter=meter,
-        data_collator=collator(base.tokenizer),
-        train_dataset=train_set,
-        eval_dataset=Tokens(_by_length(data.splits["validation"]), base.tokenizer, train_set.max_length),
-        compute_metrics=metrics,
-        callbacks=[events, *patience],
-        compute_loss_func=loss_over(
-            len(data.labels),
-            config.label_smoothing,
-            data.ordinal,
-            _weights(config, data.splits["train"].labels, len(data.labels)),
-        ),
-    )
-    trainer.remove_callback(PrinterCallback)  # our events say it
-    return trainer, events
+def _metrics(data: DataSet, prediction: EvalPrediction) -> dict[str, float]:
+    # T5 hands its encoder's states out behind the logits.
+    logits = prediction.predictions[0] if isinstance(prediction.predictions, tuple) else prediction.predictions
+    metrics = compute_metrics(cast(Any, prediction.label_ids), logits, data.labels, data.ordinal)
+    values = {name: getattr(metrics, name) for name in ("loss", "accuracy", "macro_f1", "mae_stars")}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _weights(config: RunConfig, labels: list[int], count: int) -> torch.Tensor | None:
