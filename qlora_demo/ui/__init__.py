@@ -13,12 +13,12 @@ import gradio as gr
 from ..services.app import Services
 from .classify.classify_tab import ClassifyTab
 from .data.data_tab import DataTab
-from .handlers import shown
+from .handlers import PRIVATE, QUIET, handler
 from .learn.learn_tab import LearnTab
 from .memory.memory_tab import MemoryTab
 from .publish.publish_tab import build_publish_tab
 from .server.api import build_api
-from .train.train_tab import build_train_tab
+from .train.train_tab import TrainTab
 from .views import view_machine
 
 TITLE = "QLoRA, measured and live"
@@ -54,16 +54,10 @@ def build_app(services: Services) -> gr.Blocks:
             with gr.Tab("Learn", id="learn") as learn:
                 LearnTab(services, learn)
         with placed:
-            fields, reason = build_train_tab(services, page, keys, adapters)
+            train = TrainTab(services, page, keys, adapters)
         with data_placed:
-            DataTab(services, data, tabs, fields, reason)
-        keys.change(None, keys, None, js=HAND_OUT, api_visibility="private")
+            DataTab(services, data, tabs, train.fields, train.reason)
+        keys.change(None, keys, None, js=HAND_OUT, **PRIVATE)
         build_api(services)
-        page.load(
-            shown(lambda: view_machine(services.machine.get())),
-            None,
-            machine,
-            show_progress="hidden",
-            api_visibility="private",
-        )
+        page.load(handler(lambda: view_machine(services.machine.get())), None, machine, **QUIET)
     return page

@@ -26,7 +26,7 @@ from qlora_demo.jobs.store import Job, Store
 from qlora_demo.services.app import Services
 from qlora_demo.ui.classify.classify_tab import ClassifyTab
 from qlora_demo.ui.server.theme import HERE as STYLES
-from qlora_demo.ui.train.evaluation_report import judgement
+from qlora_demo.ui.train.evaluation_report import evaluation_report
 from qlora_demo.ui.train.run_views import view_report
 from tests.serving import ROOT
 
@@ -95,7 +95,7 @@ def url(runs: tuple[Job, Job]) -> Iterator[str]:
     with gr.Blocks(analytics_enabled=False) as page:
         run = gr.Textbox(label="Run")
         report = gr.HTML(elem_id="train-report")
-        shown = judgement(services)
+        shown = evaluation_report(services)
         ClassifyTab(services, page, gr.BrowserState({}))
 
         def show(name: str) -> list[str]:

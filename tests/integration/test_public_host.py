@@ -29,7 +29,7 @@ from qlora_demo.jobs.store import EventWriter, Job, Store
 from qlora_demo.services.app import Services
 from qlora_demo.storage import packs, uploads
 from qlora_demo.ui.handlers import visitor
-from qlora_demo.ui.train.evaluation_report import find, look
+from qlora_demo.ui.train.evaluation_report import find_overview, find_reviews
 from qlora_demo.ui.train.live_plot import news
 from tests.reviews import write_reviews
 
@@ -106,12 +106,14 @@ def test_others_watch_without_pinned_reviews_and_without_names_of_uploads(servic
 def test_reviews_of_an_upload_are_listed_for_their_owner_alone(services: Services, tmp_path: Path) -> None:
     mine = own_run(services, tmp_path)
     asked = {"run": mine.run, "split": "test", "after": 0}
-    assert find(services, {**asked, "key": mine.key})["reviews"][0]["text"] == "A text of my own"
-    assert "shown to who started the run" in find(services, asked)["error"]
-    assert look(services, {**asked, "key": mine.key})["listed"] and not look(services, asked)["listed"]
+    assert find_reviews(services, {**asked, "key": mine.key})["reviews"][0]["text"] == "A text of my own"
+    assert "only who started the run" in find_reviews(services, asked)["error"]
+    assert (
+        find_overview(services, {**asked, "key": mine.key})["listed"] and not find_overview(services, asked)["listed"]
+    )
     # What somebody trains on the sample is everybody's.
     theirs = services.train.start(RunConfig(), "2.2.2.2").run
-    assert find(services, {**asked, "run": theirs}) == {"total": 0, "reviews": []}
+    assert find_reviews(services, {**asked, "run": theirs}) == {"total": 0, "reviews": []}
 
 
 def test_who_started_a_run_may_rename_and_delete_it_and_no_one_else(services: Services, tmp_path: Path) -> None:

@@ -176,7 +176,7 @@ def test_the_table_and_the_picture(tmp_path: Path) -> None:
         "differs in: LoRA rank r 4" in text and "the run shown" in text and "stopped" in text and "Energy" not in text
     )
     assert "Not beaten" in text
-    assert view_compared([], "") == '<p class="quiet">No run has come to a result yet.</p>'
+    assert view_compared([], "") == '<p class="quiet">No run has a result yet.</p>'
 
 
 def test_energy_is_told_where_one_run_knows_it(tmp_path: Path) -> None:

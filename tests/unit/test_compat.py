@@ -20,6 +20,7 @@ from qlora_demo.ui.server import compat
 def test_the_queue_polls_less_often_and_one_without_the_setting_stays_as_it_is() -> None:
     with gr.Blocks() as page:
         page.queue()
+    assert "asyncio.sleep(self.sleep_when_free)" in inspect.getsource(type(page._queue).start_processing)
     assert page._queue.sleep_when_free < compat.QUEUE_POLL_SECONDS
     compat.calm_queue(page)
     assert page._queue.sleep_when_free == compat.QUEUE_POLL_SECONDS

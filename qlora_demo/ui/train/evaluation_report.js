@@ -1,12 +1,11 @@
-// Draws a run's confusion matrix and lists reviews. The value of the component is a run's id.
-// Labels and reviews go in as textContent only: they are data, never markup. The one piece of HTML, the curve, is numbers.
+// Shows a run's confusion matrix and curve, which the server draws, and lists reviews. The value of the component is a run's id.
+// Reviews go in as textContent only: they are data, never markup.
 const $ = (selector) => element.querySelector(selector);
 const panel = $(".judged"), choice = $(".judged-split"), matrix = $("#train-confusion"), cell = $("#train-cell");
 const mistakes = $("#train-mistakes"), belief = $("#train-reliability");
 let run = "", key = "", found = null, epoch = 0;
 
 const share = (value) => `${(100 * value).toFixed(0)} %`;
-const sum = (counts) => counts.reduce((all, count) => all + count, 0);
 
 function make(tag, text = "", attributes = {}) {
   const made = document.createElement(tag);
@@ -15,66 +14,13 @@ function make(tag, text = "", attributes = {}) {
   return made;
 }
 
-// Right answers have one hue, wrong ones another, deeper the more stars they are off; which of the two, and how deep.
-function shade(label, guess) {
-  const most = found.labels.length - 1, off = Math.abs(label - guess);
-  if (!off) return ["right", 30];
-  return ["wrong", found.ordinal && most > 1 ? 12 + (33 * (off - 1)) / (most - 1) : 25];
-}
-
-function shaded(made, label, guess) {
-  const [kind, depth] = shade(label, guess);
-  made.classList.add(`judged-${kind}`);
-  made.style.setProperty("--depth", `${depth.toFixed(0)}%`);
-  return made;
-}
-
-function drawMatrix(counts) {
-  const labels = found.labels, table = make("table", "", { class: "judged-matrix" }), head = make("tr");
-  table.append(make("caption", "A row: the reviews of one label. Its columns: what they were called."));
-  head.append(make("td"), ...labels.map((label) => make("th", label, { scope: "col" })));
-  table.append(head);
-  counts.forEach((row, label) => {
-    const line = make("tr"), all = sum(row);
-    line.append(make("th", labels[label], { scope: "row" }));
-    row.forEach((count, guess) => {
-      const reviews = all === 1 ? "review" : "reviews", verb = count === 1 ? "was" : "were";
-      const button = make("button", count, {
-        type: "button", class: "judged-cell", "aria-pressed": "false",
-        "aria-label": `${count} of ${all} ${reviews} of ${labels[label]} ${verb} called ${labels[guess]}`,
-      });
-      button.append(make("i", "", { style: `width:${(100 * count / Math.max(all, 1)).toFixed(1)}%` }));
-      button.title = button.getAttribute("aria-label");
-      if (count) shaded(button, label, guess);
-      button.disabled = !found.listed;
-      button.onclick = () => {
-        for (const other of table.querySelectorAll("button")) other.setAttribute("aria-pressed", String(other === button));
-        list(cell, { label, guess }, button.title);
-      };
-      const place = make("td");
-      place.append(button);
-      line.append(place);
-    });
-    table.append(line);
-  });
-  const scroll = make("div", "", { class: "scroll" });
-  scroll.append(table);
-  matrix.replaceChildren(scroll, legend());
-}
-
-function legend() {
-  const made = make("p", "", { class: "legend" }), most = found.labels.length - 1;
-  const entry = (guess, text) => {
-    const words = make("span");
-    words.append(shaded(make("i"), 0, guess), text);
-    made.append(words);
-  };
-  entry(0, "right");
-  if (!found.ordinal) entry(1, "wrong");
-  else for (let off = 1; off <= most; off += most > 5 ? most - 1 : 1) entry(off, off === 1 ? "1 star off" : `${off} stars off`);
-  made.append(make("span", found.listed ? "A click on a cell lists its reviews." : "This run kept no reviews to list."));
-  return made;
-}
+// A click on a cell of the matrix lists its reviews.
+matrix.addEventListener("click", (event) => {
+  const chosen = event.target.closest("button[data-label]");
+  if (!chosen || chosen.disabled) return;
+  for (const other of matrix.querySelectorAll("button")) other.setAttribute("aria-pressed", String(other === chosen));
+  list(cell, { label: Number(chosen.dataset.label), guess: Number(chosen.dataset.guess) }, chosen.title);
+});
 
 // Fills `place` with reviews, a page at a time.
 async function list(place, query, title) {
@@ -91,7 +37,7 @@ async function list(place, query, title) {
       items.append(...news.reviews.map(review));
       const left = news.total - items.children.length;
       items.hidden = !items.children.length;
-      if (!news.total && !("label" in query)) status.textContent = "There are none: every review was called what it is.";
+      if (!news.total && !("label" in query)) status.textContent = "There are none: every prediction is correct.";
       more.hidden = left <= 0 || !news.reviews.length;
       more.textContent = `Show more (${left} left)`;
     } catch (error) {
@@ -111,9 +57,9 @@ function review({ text, label, guess, probabilities }) {
     return bar;
   }));
   const order = probabilities.map((chance, i) => i).sort((a, b) => (b === guess) - (a === guess) || probabilities[b] - probabilities[a]);
-  const words = order.slice(0, 2).map((i) => `${found.labels[i]} ${share(probabilities[i])}`).join(", ");
+  const words = order.slice(0, 2).map((i) => `${found.labels[i]} (${share(probabilities[i])})`).join(", ");
   const facts = make("div", "", { class: "judged-facts" });
-  facts.append(bars, make("span", `${label === guess ? "Rightly" : `${found.labels[label]}, but`} called ${words}`));
+  facts.append(bars, make("span", `${label === guess ? "Correct: " : `Actual ${found.labels[label]}, predicted `}${words}`));
   // A review decides the direction of its own lines and of nothing else.
   made.append(make("p", text, { class: "judged-text", dir: "auto" }), facts);
   return made;
@@ -121,11 +67,9 @@ function review({ text, label, guess, probabilities }) {
 
 function show() {
   epoch += 1;
-  const counts = found.splits[choice.value];
-  if (counts.length) drawMatrix(counts);
-  else matrix.replaceChildren(make("p", `${found.labels.length} labels are too many for a matrix that could be read.`, { class: "quiet" }));
+  matrix.innerHTML = found.splits[choice.value];
   cell.replaceChildren();
-  if (found.listed) list(mistakes, {}, found.ordinal ? "Off by the most stars, the surest first" : "The surest first");
+  if (found.listed) list(mistakes, {}, found.ordinal ? "Off by the most stars, the most confident first" : "The most confident first");
   else mistakes.replaceChildren(make("p", "This run kept no reviews to list.", { class: "quiet" }));
 }
 

@@ -14,6 +14,7 @@ import gradio as gr
 from gradio.components import Component
 
 from ...core.config import RunConfig
+from ...core.presets import PRESETS
 from ..fields import CHOICES
 
 FIRST = ("epochs", "max_steps", "rank", "learning_rate", "batch_size", "max_length")
@@ -42,6 +43,12 @@ def form_values(config: RunConfig, fields: Mapping[str, Component]) -> dict[Comp
     """What the form shows for these settings."""
     settings = config.to_dict()
     return {component: _shown(settings[name]) for name, component in fields.items()}
+
+
+def preset_values(fields: Mapping[str, Component]) -> str:
+    """A script that fills the form with a preset's values: the browser need not wait for the server."""
+    values = {name: ["", "", *form_values(item.config, fields).values()] for name, item in PRESETS.items()}
+    return f"(name) => ({json.dumps(values)})[name]"
 
 
 def problems_list() -> gr.HTML:

@@ -59,7 +59,7 @@ document.addEventListener("visibilitychange", () => { if (!document.hidden) seen
 // --- what a run tells ------------------------------------------------------------------------------------------------
 
 function place(news) {
-  const where = news.position === 1 ? "next in the waiting line" : `number ${news.position} in the waiting line`;
+  const where = news.position === 1 ? "next in queue" : `number ${news.position} in the queue`;
   return news.wait ? `${where}, about ${news.wait}` : where;
 }
 

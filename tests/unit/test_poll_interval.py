@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import inspect
 from itertools import pairwise
 
-import gradio as gr
 import pytest
-from gradio.queueing import Queue
 
-from qlora_demo.ui.server.theme import QUEUE_LOOKS_SECONDS
-from qlora_demo.ui.train.poll_interval import ANSWERS_PER_CORE, LEAST_SECONDS, MOST_SECONDS, Pace
+from qlora_demo.ui.train.poll_interval import ANSWERS_PER_CORE, LEAST_SECONDS, MOST_SECONDS, PollInterval
 
 CORES = 2
 
 
 def asked_in(pages: int, seconds: float) -> list[float]:
     """When these pages ask, all opened at once; each as soon as it may."""
-    pace = Pace(CORES)
+    pace = PollInterval(CORES)
     times, turns = [], [100.0] * pages
     while (now := min(turns)) < 100 + seconds:
         times.append(now)
-        turns[turns.index(now)] = now + pace.next_turn(now)
+        turns[turns.index(now)] = now + pace.next_seconds(now)
     return times
 
 
@@ -38,16 +34,8 @@ def test_ten_pages_ask_no_more_than_the_processors_allow() -> None:
 
 
 def test_nobody_waits_longer_than_a_page_can_seem_alive() -> None:
-    pace = Pace(CORES)
-    waits = [pace.next_turn(100.0) for _ in range(1_000)]
+    pace = PollInterval(CORES)
+    waits = [pace.next_seconds(100.0) for _ in range(1_000)]
     assert waits[0] == LEAST_SECONDS
     assert max(waits) == MOST_SECONDS
-    assert pace.next_turn(200.0) == LEAST_SECONDS  # who asked too often is not remembered for long
-
-
-def test_the_idle_queue_can_still_be_told_how_often_to_look() -> None:
-    """theme.launch sets it; another version of Gradio may have another name for it."""
-    assert "asyncio.sleep(self.sleep_when_free)" in inspect.getsource(Queue.start_processing)
-    with gr.Blocks() as page:
-        page.queue()
-    assert page._queue.sleep_when_free < QUEUE_LOOKS_SECONDS
+    assert pace.next_seconds(200.0) == LEAST_SECONDS  # who asked too often is not remembered for long

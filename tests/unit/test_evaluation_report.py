@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from qlora_demo.cli import lines
-from qlora_demo.core.run_report import RunReport
+from qlora_demo.core.run_report import ReliabilityBin, RunReport
 from qlora_demo.engine.classify import calibration
 from qlora_demo.engine.classify import metrics as evaluation
 from qlora_demo.engine.data import dataset
@@ -19,7 +20,7 @@ from qlora_demo.hub.card import write_card
 from qlora_demo.jobs.store import Job, Store
 from qlora_demo.services.app import Services
 from qlora_demo.ui.train import evaluation_report
-from qlora_demo.ui.train.evaluation_views import say, view_reliability
+from qlora_demo.ui.train.evaluation_views import describe_fullest, view_reliability
 from qlora_demo.ui.train.run_views import view_report
 
 ASSETS = Path(__file__).parents[2] / "assets"
@@ -69,12 +70,18 @@ def services(job: Job) -> Services:
     return Services(Store(job.folder.parent), launch=lambda *_: None)  # type: ignore[arg-type, return-value]
 
 
+def counts(matrix: str) -> list[list[int]]:
+    """The numbers of a matrix of five labels, as the page shows it."""
+    numbers = [int(text) for text in re.findall(r'data-guess="\d">([\d,]+)<', matrix)]
+    return [numbers[at : at + 5] for at in range(0, 25, 5)]
+
+
 def weight(answer: dict[str, Any]) -> int:
     return len(json.dumps(answer, ensure_ascii=False).encode())
 
 
 def test_the_overview(services: Services, job: Job) -> None:
-    found = evaluation_report.look(services, {"run": job.id})
+    found = evaluation_report.find_overview(services, {"run": job.id})
     final = (job.report() or {})["final"]
     assert (
         found["labels"] == NAMES
@@ -82,21 +89,22 @@ def test_the_overview(services: Services, job: Job) -> None:
         and found["listed"]
         and list(found["splits"]) == ["test", "validation"]
     )
-    assert found["splits"]["test"] == final["test"]["confusion"] and "When it says" in found["reliability"]
+    assert counts(found["splits"]["test"]) == final["test"]["confusion"]
+    assert "When its confidence is about" in found["reliability"]
     assert weight(found) < 50_000
 
 
 def test_the_reviews_of_a_cell_are_those_it_counts(services: Services, job: Job) -> None:
-    confusion = evaluation_report.look(services, {"run": job.id})["splits"]["validation"]
+    confusion = counts(evaluation_report.find_overview(services, {"run": job.id})["splits"]["validation"])
     for label in range(5):
         for guess in range(5):
             asked = {"run": job.id, "split": "validation", "label": label, "guess": guess, "after": 0}
-            found = evaluation_report.find(services, asked)
+            found = evaluation_report.find_reviews(services, asked)
             assert found["total"] == confusion[label][guess] and len(found["reviews"]) == min(10, found["total"])
             assert all((one["label"], one["guess"]) == (label, guess) for one in found["reviews"])
             assert weight(found) < 50_000
     pages = [
-        evaluation_report.find(services, {**asked, "label": 2, "guess": 2, "after": after})["reviews"]
+        evaluation_report.find_reviews(services, {**asked, "label": 2, "guess": 2, "after": after})["reviews"]
         for after in range(0, 300, 10)
     ]
     sure = [one["probabilities"][2] for page in pages for one in page]
@@ -107,7 +115,9 @@ def test_the_reviews_of_a_cell_are_those_it_counts(services: Services, job: Job)
 def test_the_worst_mistakes(services: Services, job: Job) -> None:
     asked = {"run": job.id, "split": "test"}
     worst = [
-        one for after in (0, 10, 20) for one in evaluation_report.find(services, {**asked, "after": after})["reviews"]
+        one
+        for after in (0, 10, 20)
+        for one in evaluation_report.find_reviews(services, {**asked, "after": after})["reviews"]
     ]
     assert len(worst) == evaluation_report.WORST
     off = [(-abs(one["label"] - one["guess"]), -one["probabilities"][one["guess"]]) for one in worst]
@@ -139,14 +149,14 @@ def test_the_worst_mistakes(services: Services, job: Job) -> None:
 )
 def test_queries_that_are_none(services: Services, job: Job, query: Any) -> None:
     asked = {**query, "run": job.id} if isinstance(query, dict) and query.get("run") == "RUN" else query
-    assert evaluation_report.find(services, asked).keys() == {"error"}
+    assert evaluation_report.find_reviews(services, asked).keys() == {"error"}
     if asked is query:
-        assert evaluation_report.look(services, asked).keys() == {"error"}
+        assert evaluation_report.find_overview(services, asked).keys() == {"error"}
 
 
 def test_beyond_the_end_there_is_nothing(services: Services, job: Job) -> None:
     asked = {"run": job.id, "split": "test", "label": 99, "guess": 10**30, "after": 10**30}
-    assert evaluation_report.find(services, asked) == {"total": 0, "reviews": []}
+    assert evaluation_report.find_reviews(services, asked) == {"total": 0, "reviews": []}
 
 
 @pytest.mark.parametrize("report", [None, {}, {"final": {"test": {"accuracy": 0.9}}}, "old"])
@@ -157,10 +167,13 @@ def test_runs_without_much_of_a_report(
     if report is not None:
         (job.folder / "report.json").write_text(json.dumps(reports[1] if report == "old" else report))
     services = Services(Store(tmp_path), launch=lambda *_: None)  # type: ignore[arg-type, return-value]
-    found = evaluation_report.look(services, {"run": job.id})
+    found = evaluation_report.find_overview(services, {"run": job.id})
     assert not found["listed"] and found["reliability"] == ""
     assert list(found["splits"]) == (["test", "validation"] if report == "old" else [])
-    assert evaluation_report.find(services, {"run": job.id, "split": "test", "after": 0}) == {"total": 0, "reviews": []}
+    assert evaluation_report.find_reviews(services, {"run": job.id, "split": "test", "after": 0}) == {
+        "total": 0,
+        "reviews": [],
+    }
 
 
 def test_the_report_has_intervals_where_there_are_any(reports: tuple[dict[str, Any], dict[str, Any]]) -> None:
@@ -195,24 +208,25 @@ def test_the_command_line_has_them_too() -> None:
 
 
 def test_what_a_bin_means() -> None:
-    def bins(confidence: float, accuracy: float, rows: int = 200) -> list[dict[str, Any]]:
-        few = {"lower": 0.2, "upper": 0.3, "rows": 3, "confidence": 0.25, "accuracy": 1.0}
-        return [few, {"lower": 0.8, "upper": 0.9, "rows": rows, "confidence": confidence, "accuracy": accuracy}]
+    def bins(confidence: float, accuracy: float, rows: int = 200) -> list[ReliabilityBin]:
+        few = ReliabilityBin(lower=0.2, upper=0.3, rows=3, confidence=0.25, accuracy=1.0)
+        return [few, ReliabilityBin(lower=0.8, upper=0.9, rows=rows, confidence=confidence, accuracy=accuracy)]
 
-    assert (
-        say(bins(0.9, 0.7), 203)
-        == "When it says 90 % (in 200 of 203 reviews), it is right 70 % of the time: it is too sure of itself."
+    assert describe_fullest(bins(0.9, 0.7), 203) == (
+        "When its confidence is about 90 % (in 200 of 203 reviews), it is right 70 % of the time: it is overconfident."
     )
-    assert say(bins(0.8, 0.95), 203).endswith("it is right more often than it says.")
-    assert say(bins(0.9, 0.88), 203).endswith("as it says, within what chance does.")
-    assert say(bins(0.9, 0.7, 5), 8).endswith("as it says, within what chance does."), "five reviews say little"
-    assert say(bins(1.0, 0.99), 203).endswith("it is too sure of itself.")
+    assert describe_fullest(bins(0.8, 0.95), 203).endswith("it is underconfident.")
+    assert describe_fullest(bins(0.9, 0.88), 203).endswith("well calibrated, within chance.")
+    assert describe_fullest(bins(0.9, 0.7, 5), 8).endswith("well calibrated, within chance."), "five reviews say little"
+    assert describe_fullest(bins(1.0, 0.99), 203).endswith("it is overconfident.")
 
 
 def test_the_curve(reports: tuple[dict[str, Any], dict[str, Any]]) -> None:
-    test, scaled = reports[0]["final"]["test"], reports[0]["calibration"]
+    report = RunReport.model_validate(reports[0])
+    test, scaled = report.final["test"], report.calibration
+    assert test.calibration and scaled
     both, alone = view_reliability(test, scaled), view_reliability(test, None)
-    assert both.count("<circle") == len(test["calibration"]["bins"]) + len(scaled["bins_after"])
-    assert alone.count("<circle") == len(test["calibration"]["bins"]) and "temperature" not in alone
-    assert f"temperature {scaled['temperature']:.2f}" in both and "“Calibrated probabilities”" in both
-    assert "it does not help" in view_reliability(test, {**scaled, "ece_after": 0.9})
+    assert both.count("<circle") == len(test.calibration.bins) + len(scaled.bins_after)
+    assert alone.count("<circle") == len(test.calibration.bins) and "temperature" not in alone
+    assert f"temperature {scaled.temperature:.2f}" in both and "“Calibrated probabilities”" in both
+    assert "it does not help" in view_reliability(test, scaled.model_copy(update={"ece_after": 0.9}))

