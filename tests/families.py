@@ -27,133 +27,68 @@ Good enough for the price; the battery could last longer. Not bad, not great. It
 
 @dataclass(frozen=True)
 class Family:
-    """How one family is built. sizes(width, inner, layers, heads) gives its configuration's fields."""
+    """How one family is built. `names`: of its configuration's width, inner width, layers, heads and positions."""
 
     model_type: str
-    sizes: Callable[[int, int, int, int], dict[str, Any]]
+    names: str
     tokenizer: str  # "bytes" (BPE) or "words" (WordPiece)
-    special: dict[str, str]  # role -> token, in the order of their ids
+    tokens: str  # role=token, in the order of their ids
     around: str = "$A"  # what the tokenizer puts around a text
+    more: Callable[[int], dict[str, Any]] = lambda width: {}  # further fields, by the width
+
+    @property
+    def special(self) -> dict[str, str]:
+        return {f"{role}_token": token for role, token in (pair.split("=") for pair in self.tokens.split())}
+
+    def sizes(self, width: int, inner: int, layers: int, heads: int) -> dict[str, Any]:
+        sizes = dict(zip(self.names.split(), (width, inner, layers, heads, POSITIONS), strict=False))
+        return {**sizes, **self.more(width)}
 
 
-def _bert_sizes(width: int, inner: int, layers: int, heads: int) -> dict[str, Any]:
-    return {
-        "hidden_size": width,
-        "intermediate_size": inner,
-        "num_hidden_layers": layers,
-        "num_attention_heads": heads,
-        "max_position_embeddings": POSITIONS,
-    }
+def _decoder(width: int) -> dict[str, Any]:
+    return {"num_key_value_heads": 1, "head_dim": 10, "tie_word_embeddings": False}
 
 
-def _decoder_sizes(width: int, inner: int, layers: int, heads: int) -> dict[str, Any]:
-    return {
-        **_bert_sizes(width, inner, layers, heads),
-        "num_key_value_heads": heads // 2,
-        "head_dim": 10,
-        "tie_word_embeddings": False,
-    }
+def _roberta(width: int) -> dict[str, Any]:
+    return {"type_vocab_size": 1, "max_position_embeddings": POSITIONS + 2}
 
 
-def _gpt2_sizes(width: int, inner: int, layers: int, heads: int) -> dict[str, Any]:
-    return {"n_embd": width, "n_inner": inner, "n_layer": layers, "n_head": heads, "n_positions": POSITIONS}
+def _deberta(width: int) -> dict[str, Any]:
+    attention = {"relative_attention": True, "position_buckets": 16, "pos_att_type": ["p2c", "c2p"]}
+    shared = {"share_att_key": True, "position_biased_input": False, "type_vocab_size": 0}
+    return {**attention, **shared, "norm_rel_ebd": "layer_norm", "pooler_hidden_size": width}
 
 
-def _distilbert_sizes(width: int, inner: int, layers: int, heads: int) -> dict[str, Any]:
-    return {
-        "dim": width,
-        "hidden_dim": inner,
-        "n_layers": layers,
-        "n_heads": heads,
-        "max_position_embeddings": POSITIONS,
-    }
-
-
-def _t5_sizes(width: int, inner: int, layers: int, heads: int) -> dict[str, Any]:
-    return {
-        "d_model": width,
-        "d_ff": inner,
-        "num_layers": layers,
-        "num_heads": heads,
-        "d_kv": width // heads,
-        "decoder_start_token_id": 0,
-    }
-
-
-def _deberta_sizes(width: int, inner: int, layers: int, heads: int) -> dict[str, Any]:
-    return {
-        **_bert_sizes(width, inner, layers, heads),
-        "relative_attention": True,
-        "position_buckets": 16,
-        "pos_att_type": ["p2c", "c2p"],
-        "norm_rel_ebd": "layer_norm",
-        "share_att_key": True,
-        "position_biased_input": False,
-        "type_vocab_size": 0,
-        "pooler_hidden_size": width,
-    }
-
-
-def _opt_sizes(width: int, inner: int, layers: int, heads: int) -> dict[str, Any]:
-    return {
-        "hidden_size": width,
-        "ffn_dim": inner,
-        "num_hidden_layers": layers,
-        "num_attention_heads": heads,
-        "max_position_embeddings": POSITIONS,
-        "word_embed_proj_dim": width,
-    }
-
-
-BERT_SPECIAL = {
-    "pad_token": "[PAD]",
-    "unk_token": "[UNK]",
-    "cls_token": "[CLS]",
-    "sep_token": "[SEP]",
-    "mask_token": "[MASK]",
-}
-ROBERTA_SPECIAL = {
-    "bos_token": "<s>",
-    "pad_token": "<pad>",
-    "eos_token": "</s>",
-    "unk_token": "<unk>",
-    "mask_token": "<mask>",
-}
-_KNOWN: dict[str, Family] = {
-    "gpt2": Family("gpt2", _gpt2_sizes, "bytes", {"eos_token": "<|endoftext|>"}),  # no pad token, as the real one
-    "bert": Family("bert", _bert_sizes, "words", BERT_SPECIAL, "[CLS] $A [SEP]"),
-    "distilbert": Family("distilbert", _distilbert_sizes, "words", BERT_SPECIAL, "[CLS] $A [SEP]"),
-    "roberta": Family(
-        "roberta",
-        lambda *sizes: {**_bert_sizes(*sizes), "max_position_embeddings": POSITIONS + 2, "type_vocab_size": 1},
-        "bytes",
-        ROBERTA_SPECIAL,
-        "<s> $A </s>",
+BERT = "hidden_size intermediate_size num_hidden_layers num_attention_heads max_position_embeddings"
+BERT_TOKENS = "pad=[PAD] unk=[UNK] cls=[CLS] sep=[SEP] mask=[MASK]"
+AROUND = "[CLS] $A [SEP]"
+DISTILBERT = "dim hidden_dim n_layers n_heads max_position_embeddings"
+ROBERTA_TOKENS = "bos=<s> pad=<pad> eos=</s> unk=<unk> mask=<mask>"
+QWEN_TOKENS = "pad=<|endoftext|> eos=<|im_end|>"
+OPT = "hidden_size ffn_dim num_hidden_layers num_attention_heads max_position_embeddings"
+_ALL = (  # gpt2 and llama have no pad token, as the real ones
+    Family("gpt2", "n_embd n_inner n_layer n_head n_positions", "bytes", "eos=<|endoftext|>"),
+    Family("bert", BERT, "words", BERT_TOKENS, AROUND),
+    Family("distilbert", DISTILBERT, "words", BERT_TOKENS, AROUND),
+    Family("roberta", BERT, "bytes", ROBERTA_TOKENS, "<s> $A </s>", _roberta),
+    Family("llama", BERT, "bytes", "bos=<|begin|> eos=<|end|>", "<|begin|> $A", _decoder),
+    Family("qwen2", BERT, "bytes", QWEN_TOKENS, more=_decoder),
+    Family("qwen3", BERT, "bytes", QWEN_TOKENS, more=_decoder),
+    Family("modernbert", BERT, "bytes", BERT_TOKENS, AROUND, lambda width: {"local_attention": 32}),
+    Family("deberta-v2", BERT, "words", BERT_TOKENS, AROUND, _deberta),
+    Family("opt", OPT, "bytes", ROBERTA_TOKENS, "</s> $A", lambda width: {"word_embed_proj_dim": width}),
+    Family("gemma", BERT, "bytes", "pad=<pad> eos=<eos> bos=<bos>", "<bos> $A", _decoder),
+    Family("mistral", BERT, "bytes", "unk=<unk> bos=<s> eos=</s>", "<s> $A", _decoder),
+    Family(
+        "t5",
+        "d_model d_ff num_layers num_heads",
+        "words",
+        "pad=<pad> eos=</s> unk=<unk>",
+        "$A </s>",
+        lambda width: {"d_kv": width // 2, "decoder_start_token_id": 0},
     ),
-    "llama": Family(
-        "llama", _decoder_sizes, "bytes", {"bos_token": "<|begin|>", "eos_token": "<|end|>"}, "<|begin|> $A"
-    ),  # no pad token
-    "qwen2": Family("qwen2", _decoder_sizes, "bytes", {"pad_token": "<|endoftext|>", "eos_token": "<|im_end|>"}),
-    "qwen3": Family("qwen3", _decoder_sizes, "bytes", {"pad_token": "<|endoftext|>", "eos_token": "<|im_end|>"}),
-    "modernbert": Family(
-        "modernbert",
-        lambda *sizes: {**_bert_sizes(*sizes), "local_attention": 32},
-        "bytes",
-        BERT_SPECIAL,
-        "[CLS] $A [SEP]",
-    ),
-    "deberta-v2": Family("deberta-v2", _deberta_sizes, "words", BERT_SPECIAL, "[CLS] $A [SEP]"),
-    "opt": Family("opt", _opt_sizes, "bytes", ROBERTA_SPECIAL, "</s> $A"),
-    "gemma": Family(
-        "gemma", _decoder_sizes, "bytes", {"pad_token": "<pad>", "eos_token": "<eos>", "bos_token": "<bos>"}, "<bos> $A"
-    ),
-    "mistral": Family(
-        "mistral", _decoder_sizes, "bytes", {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}, "<s> $A"
-    ),
-    "t5": Family(
-        "t5", _t5_sizes, "words", {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}, "$A </s>"
-    ),
-}
+)
+_KNOWN = {family.model_type: family for family in _ALL}
 FAMILIES: tuple[str, ...] = tuple(_KNOWN)
 QUICK = ("gpt2", "bert", "llama")  # tested at each change; all others are slow tests
 

@@ -25,6 +25,7 @@ from qlora_demo.engine.models.device import choose_device
 from qlora_demo.engine.train import run
 from qlora_demo.jobs import fresh_process
 from tests.families import FAMILIES, family_case, make_family
+from tests.reviews import write_reviews
 
 LABELS = ["1 star", "2 stars", "3 stars", "4 stars", "5 stars"]
 
@@ -88,15 +89,9 @@ def test_a_real_step_of_the_sample_holds_what_was_predicted(precision: str, chec
     seen there.
     """
     source = sources.resolve("sample")
-    predicted = predict_budget(
-        read_blueprint(source, 5),
-        batch_size=4,
-        length=32,
-        rank=4,
-        precision=precision,
-        gradient_checkpointing=checkpointing,
-        compute_dtype="bfloat16",
-    )
+    shape = {"batch_size": 4, "length": 32, "rank": 4, "compute_dtype": "bfloat16"}
+    blueprint = read_blueprint(source, 5)
+    predicted = predict_budget(blueprint, precision=precision, gradient_checkpointing=checkpointing, **shape)
     _, model = real(source, "bfloat16", precision, checkpointing)
     constants = [item for module in model.modules() for item in ledger._constants(module)]
     live = LiveBytes([*model.parameters(), *model.buffers(), *constants])
@@ -109,9 +104,7 @@ def test_a_real_step_of_the_sample_holds_what_was_predicted(precision: str, chec
     assert found.gradients_bytes == predicted.gradients_bytes
     assert found.activations_bytes == pytest.approx(predicted.activations_bytes, rel=0.02)
     peak = predicted.step_bytes - predicted.optimizer_bytes
-    packed = (
-        2 * 384 * 1536 + 5120 if precision.startswith("nf4") else 0
-    )  # the copy that oneDNN makes of the largest matrix
+    packed = 2 * 384 * 1536 + 5120 if precision.startswith("nf4") else 0  # oneDNN's copy of the largest matrix
     assert found.peak_bytes == pytest.approx(peak - packed, rel=0.05)
 
 
@@ -124,11 +117,8 @@ def test_the_model_is_the_ledger_s(tmp_path: Path) -> None:
     biases = sum(model.get_submodule(name).bias.numel() for name in plan.quantized)
     # Once a step is made, the quantized layers' biases are bfloat16 for good; the ledger weighs before any pass.
     assert budget.model_bytes == stage.total_bytes - 2 * biases
-    assert (budget.adapter_bytes, budget.constants_bytes, budget.buffers_bytes) == (
-        stage.adapter_bytes,
-        stage.constants_bytes,
-        stage.buffers_bytes,
-    )
+    for part in ("adapter_bytes", "constants_bytes", "buffers_bytes"):
+        assert getattr(budget, part) == getattr(stage, part)
 
 
 def test_the_predicted_peak_of_a_process_is_near_the_measured_one() -> None:
@@ -142,18 +132,9 @@ def test_the_predicted_peak_of_a_process_is_near_the_measured_one() -> None:
 
 def tiny_run(folder: Path) -> RunConfig:
     (folder / "run").mkdir()
-    reviews = folder / "reviews.jsonl"
-    reviews.write_text(
-        "\n".join(json.dumps({"text": f"review number {i}, quite good", "label": 1 + i % 5}) for i in range(60))
-    )
-    settings = {
-        "model": str(make_family("gpt2", folder / "base")),
-        "data": str(reviews),
-        "rank": 4,
-        "batch_size": 8,
-        "max_steps": 3,
-    }
-    return RunConfig.read({**settings, "evaluations": 1, "log_every": 1, "max_length": 32})
+    reviews, model = write_reviews(folder / "reviews.jsonl", 12), make_family("gpt2", folder / "base")
+    sizes = {"rank": 4, "batch_size": 8, "max_steps": 3, "evaluations": 1, "log_every": 1, "max_length": 32}
+    return RunConfig.read({"model": str(model), "data": str(reviews), **sizes})
 
 
 def test_a_run_has_a_receipt(tmp_path: Path) -> None:
@@ -182,9 +163,8 @@ def test_a_run_goes_on_without_a_prediction(tmp_path: Path, monkeypatch: pytest.
     assert run.train(tiny_run(tmp_path), tmp_path / "run", events.append, lambda: False) == "done"
     [reading] = [event for event in events if event.event == "memory"]
     assert reading.predicted_bytes is None and reading.measured_bytes
-    assert any(
-        "could not be predicted (an operator that needs numbers)" in getattr(event, "message", "") for event in events
-    )
+    messages = [getattr(event, "message", "") for event in events]
+    assert any("could not be predicted (an operator that needs numbers)" in message for message in messages)
 
 
 def test_lora_dropout_costs_activations() -> None:

@@ -27,26 +27,16 @@ from tests.commands import command as run_command
 from tests.conftest import NOBODY
 from tests.families import family_case, make_family
 
-# (family, odd sizes, matrices to quantize, linear layers kept): counted by hand from two layers of each architecture.
+# Matrices to quantize and linear layers kept: counted by hand from two layers of each architecture. Kept are the pooler
+# and the classifier, or one head; of T5 each block's wo, which it holds in FP32, and the head's two.
+LAYERS = {
+    **dict.fromkeys(("bert", "distilbert", "roberta", "deberta-v2"), (2 * 6, 2)),
+    **dict.fromkeys(("llama", "qwen2", "qwen3", "gemma", "mistral"), (2 * 7, 1)),
+    **{"gpt2": (2 * 4, 1), "modernbert": (2 * 4, 2), "opt": (2 * 6, 1), "t5": (2 * 5 + 2 * 9, 4 + 2)},
+}
 CASES = [
-    family_case("gpt2", False, 2 * 4, 1),
-    family_case("gpt2", True, 2 * 4, 1),
-    family_case("bert", False, 2 * 6, 2),  # kept: the pooler and the classifier
-    family_case("bert", True, 2 * 6, 2),
-    family_case("distilbert", False, 2 * 6, 2),
-    family_case("roberta", False, 2 * 6, 2),
-    family_case("llama", False, 2 * 7, 1),
-    family_case("llama", True, 2 * 7, 1),
-    family_case("qwen2", False, 2 * 7, 1),
-    family_case("qwen3", False, 2 * 7, 1),
-    family_case("t5", False, 2 * 5 + 2 * 9, 4 + 2),  # kept: each block's wo, which T5 holds in FP32, and the head's two
-    family_case("t5", True, 2 * 5 + 2 * 9, 4 + 2),
-    family_case("modernbert", False, 2 * 4, 2),
-    family_case("deberta-v2", False, 2 * 6, 2),
-    family_case("opt", False, 2 * 6, 1),
-    family_case("gemma", False, 2 * 7, 1),
-    family_case("gemma", True, 2 * 7, 1),
-    family_case("mistral", False, 2 * 7, 1),
+    *(family_case(name, False, *layers) for name, layers in LAYERS.items()),
+    *(family_case(name, True, *LAYERS[name]) for name in ("gpt2", "bert", "llama", "t5", "gemma")),
 ]
 
 
