@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from qlora_demo.engine.data.hub import AMAZON_REVISION
 from tests.browser.waiting import Open, enter, open_tab, wait_for_text
-from tests.hub_server import HubServer, make_amazon_reviews, make_gpt2
+from tests.hub_server import HubServer, make_gpt2
+from tests.reviews import write_reviews
 from tests.serving import App
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("hub")]
@@ -50,25 +50,24 @@ def test_nothing_is_fetched_before_a_yes_and_a_cancel_leaves_no_half_file(
     hub.throttle(None)
     page.click("#memory-measure")
     page.click("#memory-fetch")
-    wait_for_text(page, "#memory-status", "FP16")  # a stage is measured: the weights are here
+    wait_for_text(page, "#memory-figure", "as predicted, to the byte")
     assert len(fetched(hub_app, "model.safetensors")) == 1
-    page.click("#memory-cancel")
 
 
 def test_training_asks_too(hub_app: App, hub: HubServer, open_page: Open, tmp_path: Path) -> None:
     hub.add_model("some/other", make_gpt2(tmp_path / "other"), license="apache-2.0")
-    hub.add_dataset(
-        "mteb/amazon_reviews_multi", make_amazon_reviews(tmp_path / "data"), revision=AMAZON_REVISION, license="other"
-    )
+    (tmp_path / "data").mkdir()
+    write_reviews(tmp_path / "data" / "train.jsonl", 12)
+    hub.add_dataset("some/reviews", tmp_path / "data", license="other")
     page = open_page(hub_app.url)
     open_tab(page, "Train")
-    for field, value in (("model", "some/other"), ("data", "amazon-reviews")):
+    for field, value in (("model", "some/other"), ("data", "some/reviews")):
         enter(page, f"train-{field}", value)
     page.click("#train-start")
     page.wait_for_selector("#train-fetch")
     question = page.inner_text("#train-ask")
     assert "The model some/other" in question and "apache-2.0" in question
-    assert "The data set mteb/amazon_reviews_multi" in question and question.count("To download") == 2
+    assert "The data set some/reviews" in question and question.count("To download") == 2
     assert page.inner_text("#train-status") == "no run yet"
     page.click("#train-refuse")
     page.wait_for_selector("#train-fetch", state="hidden")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.browser.waiting import Open, fill, open_tab, open_train, wait_for_state, wait_for_text
-from tests.messy_file import write_messy
+from tests.reviews import write_reviews
 from tests.serving import App
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("public")]
@@ -41,8 +41,8 @@ def test_visitors_type_no_paths(public_app: App, tmp_path: Path, open_page: Open
     assert page.locator("#data-path").count() == 0
     page.click("#data-look")
     wait_for_text(page, "#data-status", "upload one")
-    page.set_input_files("#data-file input[type=file]", write_messy(tmp_path / "mine.csv"))
-    wait_for_text(page, "#data-summary", "mine.csv")
+    page.set_input_files("#data-file input[type=file]", write_reviews(tmp_path / "mine.jsonl", 12))
+    wait_for_text(page, "#data-summary", "mine.jsonl")
     page.click("#data-train")
     wait_for_text(page, "#train-reason", "from the Data tab")
     assert page.input_value("#train-data input").startswith("upload:") and str(public_app.home) not in page.content()
