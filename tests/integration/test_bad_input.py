@@ -130,45 +130,6 @@ def test_remote_code_is_refused_for_the_shape_alone(cli: Cli, model: Path, tmp_p
     assert (status, out) == (2, "") and "auto_map" in sentence(err) and not (tmp_path / "sprung").exists()
 
 
-@pytest.mark.parametrize(
-    ("texts", "words"),
-    [
-        ([""], "The review is empty; type a few words."),
-        (["fine", "\n\t "], "Review 2 is empty; type a few words."),
-        (["fine", "x" * 100_000], "Review 2 has 100,000 characters; give at most 50,000."),
-    ],
-    ids=["empty", "blank", "second-long"],
-)
-def test_a_review_that_cannot_be_classified(cli: Cli, home: Path, texts: list[str], words: str) -> None:
-    began = time.monotonic()
-    status, out, err = cli("classify", "--adapter", "sample", "--json", *texts)
-    assert (status, out, sentence(err)) == (2, "", words)
-    assert time.monotonic() - began < 30 and not home.exists()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        ("train --rank 0", "LoRA rank r is '0'; give a number from 1 up to 256."),
-        ("train --learning-rate -1e-3", "Learning rate is '-1e-3'; give a number more than 0 up to 0.1."),
-        ("train --learning-rate -.5", "Learning rate is '-.5'; give a number more than 0 up to 0.1."),
-        ("train --max-length 4", "Maximum length is '4'; give a number from 8 up to 8192."),
-        ("memory sample --rank 0", "LoRA rank r is '0'; give a number from 1 up to 256."),
-    ],
-)
-def test_a_setting_out_of_bounds(cli: Cli, home: Path, arguments: str, words: str) -> None:
-    status, out, err = cli(*arguments.split(), "--json")
-    assert (status, out, sentence(err)) == (2, "", words) and not home.exists()
-
-
-def test_all_wrong_settings_are_told_at_once(cli: Cli, home: Path, tmp_path: Path) -> None:
-    (tmp_path / "settings.json").write_text(json.dumps({"rank": 0, "learning_rate": -0.001}))
-    status, out, err = cli("train", "--config", str(tmp_path / "settings.json"), "--json")
-    rate = "Learning rate is -0.001; give a number more than 0 up to 0.1."
-    wanted = f"LoRA rank r is 0; give a number from 1 up to 256. {rate}\n"
-    assert (status, out, err) == (2, "", wanted) and not home.exists()
-
-
 @pytest.mark.parametrize("arguments", [["train", "--max-steps", "1"], ["runs"]])
 def test_runs_below_what_is_no_folder(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]

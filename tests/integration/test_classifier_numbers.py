@@ -148,11 +148,6 @@ def test_a_processor_without_bf16_gives_the_same_answers(
     assert quick.restored is (precision == "") and quick.ledger == plain.ledger
 
 
-def test_a_model_above_the_limit_stays_packed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(f"{RESTORED}.LIMIT_PARAMETERS", 1_000_000)
-    assert not Classifier("sample", on_cpu=True, restored=True).restored
-
-
 @pytest.mark.parametrize("precision", ["", "fp32", "fp16"])
 def test_the_base_is_the_base(classifiers: ClassifyService, precision: str) -> None:
     assert classifiers.base_check(TEXTS[0], precision=precision) <= (FP32 if precision == "fp32" else BF16)

@@ -14,7 +14,7 @@ import torch
 from qlora_demo.__main__ import main
 from qlora_demo.core.errors import DataError, SettingsError
 from qlora_demo.engine.classify.classifier import Classifier
-from qlora_demo.engine.classify.explain import FEWEST_WORDS, WORD, Explanation, explain, without
+from qlora_demo.engine.classify.explain import FEWEST_WORDS, WORD, Explanation, explain
 from qlora_demo.engine.data import dataset as reviews_of
 from qlora_demo.engine.models import modeling, sources
 from qlora_demo.engine.models.device import choose_device, cpu_multiplies
@@ -211,12 +211,6 @@ def test_what_cannot_be_explained_is_refused(
 )
 def test_what_a_word_is(text: str, words: str) -> None:
     assert WORD.findall(text) == words.split("|")
-
-
-def test_words_are_taken_out_with_the_space_before_them(sample: Classifier) -> None:
-    words = {word.text: word for word in explain(sample, "Good sound, bad case.", steps=2).words}
-    assert without("Good sound, bad case.", [words["bad"]]) == "Good sound, case."
-    assert without("Good sound, bad case.", [words["Good"], words[","], words["."]]) == "sound bad case"
 
 
 def test_the_command(capfd: pytest.CaptureFixture[str]) -> None:

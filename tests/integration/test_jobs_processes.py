@@ -131,13 +131,6 @@ def test_stopping_is_shown_until_the_worker_has_stopped(store: Store) -> None:
     wait_for(lambda: job.state().is_final)
 
 
-def test_a_job_stopped_before_its_worker_woke_never_begins(store: Store) -> None:
-    job = queue.submit(store, "train", settings("slow"))
-    queue.stop(store, job.id)
-    wait_for(lambda: job.state().is_final)
-    assert [event["event"] for event in job.events()] == ["finished"] and job.state().state == "stopped"
-
-
 @pytest.mark.parametrize(
     ("model", "state", "sentence"),
     [

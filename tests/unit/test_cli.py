@@ -79,10 +79,6 @@ Run = Callable[..., tuple[int, str, str]]
         (["classify", "--adapter", "sample", " \t"], "is empty"),
         (["classify", "--adapter", "sample", "bad \udcff byte"], "half a character"),
         (["classify", "--adapter", "sample", "--file", "a.csv"], "Give --file IN.csv with --output OUT.csv"),
-        (
-            ["classify", "--adapter", "sample", "--file", "a.csv", "--output", "b.csv", "text"],
-            "Give --file IN.csv with --output OUT.csv",
-        ),
         (["classify", "--adapter", "sample", "--output", "b.csv", "text"], "Give one or more texts"),
         (["evaluate", "--adapter", "sample"], "--data"),
     ],

@@ -115,16 +115,9 @@ def test_the_three_files_hold_the_same_and_only_the_csv_is_changed(tmp_path: Pat
         head, *cells = csv.reader(file, delimiter=";")
     lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
     table = parquet.read_table(tmp_path / "out.parquet")
-    ours = [
-        "predicted_label",
-        "stars",
-        "expected_stars",
-        "probability_bad",
-        "probability_fair",
-        "probability_good",
-        "truncated",
-        "problem",
-    ]
+    ours = (
+        "predicted_label stars expected_stars probability_bad probability_fair probability_good truncated problem"
+    ).split()
     assert head == ["id", "text", "label", "'=x", *ours]
     assert cells[0] == [
         "1",

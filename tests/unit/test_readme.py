@@ -17,36 +17,14 @@ from tests.hub_writes import check_card
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 # huggingface.co/docs/hub/spaces-config-reference
-SPACE_KEYS = {
-    "title",
-    "emoji",
-    "colorFrom",
-    "colorTo",
-    "sdk",
-    "python_version",
-    "sdk_version",
-    "suggested_hardware",
-    "app_file",
-    "app_port",
-    "base_path",
-    "fullWidth",
-    "header",
-    "short_description",
-    "models",
-    "datasets",
-    "tags",
-    "thumbnail",
-    "pinned",
-    "hf_oauth",
-    "hf_oauth_scopes",
-    "hf_oauth_expiration_minutes",
-    "hf_oauth_authorized_org",
-    "disable_embedding",
-    "startup_duration_timeout",
-    "custom_headers",
-    "preload_from_hub",
-    "license",
-}
+SPACE_KEYS = set(
+    (
+        "title emoji colorFrom colorTo sdk python_version sdk_version suggested_hardware app_file app_port "
+        "base_path fullWidth header short_description models datasets tags thumbnail pinned hf_oauth "
+        "hf_oauth_scopes hf_oauth_expiration_minutes hf_oauth_authorized_org disable_embedding "
+        "startup_duration_timeout custom_headers preload_from_hub license"
+    ).split()
+)
 _, FRONT, BODY = README.split("---\n", 2)
 
 
