@@ -15,6 +15,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from ..core.errors import AdapterError, HubError, is_disk_full
+from ..core.run_report import RunReport
 from ..host.redaction import clean
 from ..storage.packs import Publication, PublishedFile
 from .card import write_card
@@ -72,7 +73,7 @@ def prepare(adapter: Path, run: Path | None, into: Path, *, repo: str = "", lice
         figures = draw_figures(public, events, into)
         base, revision = public_name("model", str(note["base_name"])), str(note.get("revision") or "")
         (into / SCRIPT).write_text(
-            write_script(public["config"], public, base=base, revision=revision), encoding="utf-8"
+            write_script(RunReport.model_validate(public), note, _read(adapter / CONFIG)), encoding="utf-8"
         )
         card = write_card(
             public,
@@ -105,14 +106,9 @@ def prepare(adapter: Path, run: Path | None, into: Path, *, repo: str = "", lice
     )
 
 
-def write_run_script(settings: Mapping[str, Any], report: Mapping[str, Any] | None, adapter: Path) -> str:
-    """The script that repeats a run, its base by the note in the folder `adapter` where there is one yet. Raises as
-    `write_script`.
-    """
-    note = _read(adapter / NOTE) if (adapter / NOTE).is_file() else {}
-    return write_script(
-        settings, report, base=str(note.get("base_name") or ""), revision=str(note.get("revision") or "")
-    )
+def write_run_script(report: RunReport, adapter: Path) -> str:
+    """The script that repeats the run which made the adapter in a folder. Raises AdapterError."""
+    return write_script(report, _read(adapter / NOTE), _read(adapter / CONFIG))
 
 
 def zip_publication(publication: Publication, path: Path) -> Path:

