@@ -102,7 +102,7 @@ class MemoryRequest(Settings):
     """`sample` (embedded), a Hub id, or a local folder."""
     revision: str = Field("", max_length=100, title="Model revision")
     """Commit, tag or branch on the Hub."""
-    labels: int = Field(5, ge=1, le=1000, title="Labels")
+    labels: int = Field(5, ge=1, le=1000, title="Number of classes")
     """Number of classes."""
     stages: tuple[Literal["fp32", "fp16", "int8", "nf4", "nf4-dq", "prepared", "lora"], ...] = Field(
         ("fp32", "fp16", "nf4", "nf4-dq", "prepared", "lora"), min_length=1, title="Stages"

@@ -70,7 +70,7 @@ Run = Callable[..., tuple[int, str, str]]
         (["train", "--start-from", "no-such-run"], "There is no adapter 'no-such-run'; give `sample`"),
         (["train", "--model", "./no-such"], "./no-such is not there"),
         (["train", "--rankk", "3"], "--rankk"),
-        (["memory", "sample", "--labels", "0"], "Labels is '0'"),
+        (["memory", "sample", "--labels", "0"], "Number of classes is '0'"),
         (["memory", "sample", "--stages", "fp32,int3"], "Stages"),
         (["memory", "sample", "--stages", ""], "Stages"),
         (["memory", "sample", "--predict", "--measure"], "not allowed with"),
