@@ -7,7 +7,7 @@ from typing import Any
 
 from ..core.format import number, percent, shorten, size
 from ..core.names import BASELINES
-from ..core.records import Event
+from ..core.records import Event, EventLine
 
 
 class EventLines:
@@ -17,7 +17,7 @@ class EventLines:
         self.text = ""
         self._phase: tuple[Any, ...] = ()
 
-    def line(self, event: dict[str, Any]) -> bool:
+    def line(self, event: EventLine) -> bool:
         """Put the event's line into `text`; False where there is nothing worth a line."""
         kind = event["event"]
         if kind == "phase":
@@ -54,13 +54,13 @@ class Notes:
             self._note(text)
 
 
-def _phase(event: dict[str, Any]) -> str:
+def _phase(event: EventLine) -> str:
     detail = f": {event['detail']}" if event.get("detail") else ""
     progress = f" ({100 * event['progress']:.0f} %)" if event.get("progress") is not None else ""
     return f"{event['name']}{detail}{progress}"
 
 
-def _step(event: dict[str, Any]) -> str:
+def _step(event: EventLine) -> str:
     return (
         f"  step {event['step']:>5}  epoch {event['epoch']:.2f}  loss {number(event['loss'])}  learning rate"
         f" {number(event['learning_rate'], '.2e')}  {number(event['reviews_per_second'], '.0f')} reviews/s "
@@ -68,7 +68,7 @@ def _step(event: dict[str, Any]) -> str:
     )
 
 
-def _scores(event: dict[str, Any]) -> str:
+def _scores(event: EventLine) -> str:
     stars = event.get("mae_stars")
     return (
         f"accuracy {percent(event['accuracy'])}  macro F1 {number(event['macro_f1'])}  loss {number(event['loss'])}"
@@ -76,12 +76,12 @@ def _scores(event: dict[str, Any]) -> str:
     )
 
 
-def _probe(event: dict[str, Any]) -> str:
+def _probe(event: EventLine) -> str:
     label, share = max(event["probabilities"].items(), key=lambda item: item[1] or 0)
     return f"  probe after step {event['step']}: {label} ({percent(share)})  {shorten(event['text'])}"
 
 
-def _gpu(event: dict[str, Any]) -> str:
+def _gpu(event: EventLine) -> str:
     readings = {
         "utilization": lambda share: f"{100 * share:.0f} % busy",
         "memory_bytes": lambda count: f"{size(count)} in use",
@@ -92,7 +92,7 @@ def _gpu(event: dict[str, Any]) -> str:
     return f"  GPU: {', '.join(known) or 'no readings'}"
 
 
-_EVENTS: dict[str, Callable[[dict[str, Any]], str]] = {
+_EVENTS: dict[str, Callable[[EventLine], str]] = {
     "phase": _phase,
     "step": _step,
     "evaluation": lambda event: f"{event['split']} after step {event['step']}: {_scores(event)}",

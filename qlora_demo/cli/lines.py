@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from ..core.data_report import DataReport, TokenLengths
 from ..core.file_report import FileReport
 from ..core.format import MISSING, duration, number, percent, shorten, size
 from ..core.memory_report import MemoryReport, MemoryStage, StepReport
-from ..core.records import Prediction
+from ..core.records import Prediction, RunSummary
 from ..core.run_report import Metrics
 from ..services.compare import Compared
 
@@ -27,18 +26,18 @@ def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     )
 
 
-def run_table(runs: list[dict[str, Any]], home: Path) -> str:
+def run_table(runs: list[RunSummary], home: Path) -> str:
     """Summaries of runs, a row each."""
     if not runs:
         return f"There are no runs in {home} yet."
-    columns: dict[str, Callable[[dict[str, Any]], str]] = {
-        "run": itemgetter("run"),
+    columns: dict[str, Callable[[RunSummary], str]] = {
+        "run": lambda run: run.run,
         "state": _state,
-        "kind": itemgetter("kind"),
-        "model": lambda run: shorten(str(run["model"] or MISSING), 40),
-        "data": lambda run: shorten(str(run["data"] or MISSING), 40),
+        "kind": lambda run: run.kind,
+        "model": lambda run: shorten(str(run.model or MISSING), 40),
+        "data": lambda run: shorten(str(run.data or MISSING), 40),
         "steps": _steps,
-        "accuracy": lambda run: percent((run["metrics"] or {}).get("accuracy")),
+        "accuracy": lambda run: percent((run.metrics or {}).get("accuracy")),
     }
     return table(tuple(columns), [tuple(cell(run) for cell in columns.values()) for run in runs])
 
@@ -62,31 +61,31 @@ def compared_table(runs: list[Compared], reference: str) -> str:
     return table(tuple(columns), [tuple(cell(run) for cell in columns.values()) for run in runs])
 
 
-def run_details(run: dict[str, Any], folder: Path) -> str:
-    metrics = run["metrics"] or {}
+def run_details(run: RunSummary, folder: Path) -> str:
+    metrics = run.metrics or {}
     facts = {
-        "run": run["run"],
+        "run": run.run,
         "state": _state(run),
-        "model": run["model"],
-        "data": run["data"],
-        "created": datetime.fromtimestamp(run["created"]).strftime("%Y-%m-%d %H:%M:%S"),
+        "model": run.model,
+        "data": run.data,
+        "created": datetime.fromtimestamp(run.created).strftime("%Y-%m-%d %H:%M:%S"),
         "steps": _steps(run),
         "accuracy": f"{percent(metrics['accuracy'])} ({metrics.get('split')})" if "accuracy" in metrics else None,
-        "error": run["error"],
+        "error": run.error,
         "folder": folder,
     }
     return "\n".join(f"{name:<9} {value}" for name, value in facts.items() if value is not None)
 
 
-def _state(run: dict[str, Any]) -> str:
-    if not run["position"]:
-        return str(run["state"])
-    wait = f", in about {duration(run['wait_seconds'])}" if run.get("wait_seconds") is not None else ""
-    return f"{run['state']} (number {run['position']}{wait})"
+def _state(run: RunSummary) -> str:
+    if not run.position:
+        return str(run.state)
+    wait = f", in about {duration(run.wait_seconds)}" if run.wait_seconds is not None else ""
+    return f"{run.state} (number {run.position}{wait})"
 
 
-def _steps(run: dict[str, Any]) -> str:
-    return f"{run['steps_done']}/{run['steps_total']}" if run["steps_total"] else MISSING
+def _steps(run: RunSummary) -> str:
+    return f"{run.steps_done}/{run.steps_total}" if run.steps_total else MISSING
 
 
 def memory_table(report: MemoryReport) -> str:

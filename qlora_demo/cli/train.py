@@ -49,7 +49,7 @@ def run_train(options: argparse.Namespace, out: Output) -> int:
     with _counted_interrupts() as interrupts:
         run = runs.start(config).run
         out.note(f"Run {run} in {runs.folder(run)}; Ctrl-C asks it to stop.")
-        if (position := runs.summary(run)["position"]) is not None:
+        if (position := runs.summary(run).position) is not None:
             out.note(f"The device is busy; the run is number {position} in the queue.")
         return follow_run(runs, run, out, interrupts)
 
@@ -86,16 +86,16 @@ def follow_run(runs: TrainService, run: str, out: Output, interrupts: list[int],
             with suppress(RunError):
                 runs.stop(run, at_home=True)
     summary = runs.summary(run)
-    if summary["state"] in ("done", "stopped"):
+    if summary.state in ("done", "stopped"):
         return 0
-    out.note(summary["error"] or f"Run {run} ended as {summary['state']}.")
+    out.note(summary.error or f"Run {run} ended as {summary.state}.")
     return 1
 
 
 def run_runs(options: argparse.Namespace, out: Output) -> int:
     services = open_services()
     summaries = services.train.summaries()
-    out.show(summaries, lambda: lines.run_table(summaries, services.host.home))
+    out.show([one.to_dict() for one in summaries], lambda: lines.run_table(summaries, services.host.home))
     return 0
 
 
@@ -108,7 +108,7 @@ def run_compare(options: argparse.Namespace, out: Output) -> int:
 def run_show(options: argparse.Namespace, out: Output) -> int:
     runs = open_services().train
     summary = runs.summary(options.run)
-    out.show(summary, lambda: lines.run_details(summary, runs.folder(options.run)))
+    out.show(summary.to_dict(), lambda: lines.run_details(summary, runs.folder(options.run)))
     return 0
 
 
@@ -116,7 +116,7 @@ def run_stop(options: argparse.Namespace, out: Output) -> int:
     runs = open_services().train
     runs.stop(options.run, at_home=True)
     summary = runs.summary(options.run)
-    out.show(summary, lambda: f"Run {options.run} is asked to stop; it is {summary['state']}.")
+    out.show(summary.to_dict(), lambda: f"Run {options.run} is asked to stop; it is {summary.state}.")
     return 0
 
 

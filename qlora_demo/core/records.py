@@ -24,6 +24,9 @@ class Event:
         return {"event": self.event, **asdict(self)}  # type: ignore[call-overload]
 
 
+EventLine = dict[str, Any]  # an event as events.jsonl holds it: its fields, and `seq`, `time`, `run`, `event`
+
+
 @dataclass(frozen=True)
 class Phase(Event):
     """What the job is doing now.
@@ -160,6 +163,31 @@ class Finished(Event):
     error: str | None
     report: str | None
     suggestion: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """A job as `runs` and `show` print it.
+
+    metrics: of the report's test split where there is one, else of the latest evaluation. position: 1 is the next to
+    start; it and wait_seconds are None where the job does not wait. created: Unix seconds."""
+
+    run: str
+    state: str
+    kind: str
+    name: str
+    model: str | None
+    data: str | None
+    steps_done: int
+    steps_total: int | None
+    metrics: dict[str, Any] | None
+    position: int | None
+    wait_seconds: float | None
+    created: float
+    error: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
 
 
 @dataclass(frozen=True)

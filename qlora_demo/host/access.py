@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..core.errors import RunError
+from ..core.records import RunSummary
 from ..jobs.store import Job, Store
 from ..storage import uploads
 from .redaction import clean
@@ -57,11 +58,12 @@ class Access:
         hidden = () if self.may_read(job.id, key) else _UPLOAD_SETTINGS
         return tuple((name, self.redact(job, key, value)) for name, value in changes if name not in hidden)
 
-    def summarize(self, job: Job, key: str = "") -> dict[str, Any]:
+    def summarize(self, job: Job, key: str = "") -> RunSummary:
         """The run's summary with names for paths; the name of an upload for its owner alone."""
         summary = job.summary()
-        names = {name: Path(str(summary[name])).name for name in ("model", "data") if _is_path(summary[name])}
-        return self.redact(job, key, {**summary, **names})
+        fields = summary.to_dict()
+        names = {name: Path(str(fields[name])).name for name in ("model", "data") if _is_path(fields[name])}
+        return RunSummary(**self.redact(job, key, {**fields, **names}))
 
     def _upload_names(self, job: Job) -> list[str]:
         paths = [str(job.settings().get(name, "")) for name in _FILE_SETTINGS]

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 
 from ..core.errors import ReportError, RunError, is_disk_full
-from ..core.records import Finished
+from ..core.records import Finished, RunSummary
 from .events import EventWriter, last_event, read_events
 from .state import JobState, StateWriter, read_state, to_json, write_state
 
@@ -131,28 +131,26 @@ class Job:
         """What the run takes on the disk: adapter, checkpoints, events, log."""
         return sum(file.stat().st_size for file in self.folder.rglob("*") if file.is_file())
 
-    def summary(self) -> dict[str, Any]:
-        """What `runs` and `show` print; `position` 1 is the next to start; it and `wait_seconds` are None where it does
-        not wait.
-        """
+    def summary(self) -> RunSummary:
+        """The job in a few words, from its settings, state, place in the queue and result."""
         state = self.state()
         settings = _read_json(self.folder / "config.json") or {}
         store = Store(self.folder.parent)
-        return {
-            "run": self.id,
-            "state": state.state,
-            "kind": state.kind,
-            "name": state.name,
-            "model": settings.get("model"),
-            "data": settings.get("data"),
-            "steps_done": state.steps_done,
-            "steps_total": state.steps_total,
-            "metrics": self._metrics(state),
-            "position": store.position(self),
-            "wait_seconds": store.expected_wait(self),
-            "created": state.created,
-            "error": state.error,
-        }
+        return RunSummary(
+            run=self.id,
+            state=state.state,
+            kind=state.kind,
+            name=state.name,
+            model=settings.get("model"),
+            data=settings.get("data"),
+            steps_done=state.steps_done,
+            steps_total=state.steps_total,
+            metrics=self._metrics(state),
+            position=store.position(self),
+            wait_seconds=store.expected_wait(self),
+            created=state.created,
+            error=state.error,
+        )
 
     def _metrics(self, state: JobState) -> dict[str, Any] | None:
         """Of the report's test split where there is one, else the latest evaluation so far."""

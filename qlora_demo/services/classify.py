@@ -141,11 +141,11 @@ class ClassifyService:
 
     def _title(self, job: Job) -> str:
         summary = job.summary()
-        accuracy = (summary["metrics"] or {}).get("accuracy")
+        accuracy = (summary.metrics or {}).get("accuracy")
         quality = f", {accuracy:.0%} right" if accuracy is not None else ""
-        data = str(summary["data"])
+        data = str(summary.data)
         name = UNNAMED if self._host.public and was_upload(data, self._host.home) else Path(data).name
-        return f"{summary['name'] or f'Run {job.id}'}: {Path(str(summary['model'])).name} on {name}{quality}"
+        return f"{summary.name or f'Run {job.id}'}: {Path(str(summary.model)).name} on {name}{quality}"
 
     # --- measured ----------------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from ..core.config import RunConfig, refuse_changes
 from ..core.paths import absolute_settings
+from ..core.records import EventLine, RunSummary
 from ..engine import importing
 from ..host.host import Host, Started
 from ..jobs import queue
@@ -98,7 +99,7 @@ class TrainService:
         last = self._store.job(run).last_event()
         return int(last["seq"]) if last else 0
 
-    def follow(self, run: str, after: int = 0) -> Iterator[list[dict[str, Any]]]:
+    def follow(self, run: str, after: int = 0) -> Iterator[list[EventLine]]:
         """The run's events with a `seq` above `after`, in batches as they come, until it has ended."""
         return queue.follow(self._store, self._store.job(run), after)
 
@@ -109,11 +110,11 @@ class TrainService:
         self._host.advance()
         return self._store.job(run)
 
-    def summary(self, run: str) -> dict[str, Any]:
+    def summary(self, run: str) -> RunSummary:
         """A job's summary as the owner of this machine reads it, with paths."""
         return self.job(run).summary()
 
-    def summaries(self) -> list[dict[str, Any]]:
+    def summaries(self) -> list[RunSummary]:
         """Summaries of the jobs of all kinds, newest first, as the owner of this machine reads them."""
         self._host.advance()
         return [job.summary() for job in self._store.jobs()]
@@ -122,7 +123,7 @@ class TrainService:
         """Where a job's files are."""
         return self._store.job(run).folder
 
-    def runs(self) -> list[dict[str, Any]]:
+    def runs(self) -> list[RunSummary]:
         """Summaries of the training runs, newest first, as anyone may read them."""
         self._host.advance()
         return [self._host.summarize(job) for job in self._store.jobs("train")]
@@ -131,7 +132,7 @@ class TrainService:
         """A run's summary and its last events, as anyone may read them; on a public host without pinned reviews."""
         job = self.job(run)
         events = [event for event in job.events()[-LAST_EVENTS:] if not self._host.public or event["event"] != "probe"]
-        return {**self._host.summarize(job), "events": self._host.redact(job, "", events)}
+        return {**self._host.summarize(job).to_dict(), "events": self._host.redact(job, "", events)}
 
     def compare(self, run: str, keys: Mapping[str, str]) -> list[Compared]:
         """The runs that have a result, newest first, with what differs from the settings of `run`; `keys`: by run."""

@@ -75,7 +75,7 @@ def test_a_job_runs_to_its_end_and_the_line_goes_on_without_any_reader(store: St
         ending = {"event": "finished", "state": "done", "error": None, "report": str(job.folder / "report.json")}
         assert ending.items() <= events[-1].items()
         assert next(event for event in events if event.get("step") == 2)["loss"] is None, "NaN is no JSON"
-        assert job.summary()["metrics"]["accuracy"] == 0.9
+        assert job.summary().metrics["accuracy"] == 0.9
         assert "noise on stdout" in (job.folder / "worker.log").read_text()
     assert first.state().ended <= second.state().started  # type: ignore[operator]
 

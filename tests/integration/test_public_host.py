@@ -126,7 +126,7 @@ def test_who_started_a_run_may_rename_and_delete_it_and_no_one_else(services: Se
         assert services.train.suggestion(mine.run, key) is None
     services.train.rename(mine.run, "mine", mine.key)
     services.train.delete(mine.run, mine.key)
-    assert [run["run"] for run in services.train.runs()] == [theirs.run]
+    assert [run.run for run in services.train.runs()] == [theirs.run]
 
 
 def test_a_visitor_has_a_few_runs_at_a_time(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:

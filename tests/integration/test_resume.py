@@ -146,7 +146,7 @@ def test_an_ended_run_is_renamed_and_deleted(tmp_path: Path) -> None:
     waiting = queue.submit(store, "train", {}, launch=lambda folder: os.getpid())
     queue.stop(store, waiting.id)
     queue.rename(store, waiting.id, "  my  run ")
-    assert waiting.summary()["name"] == "my run"
+    assert waiting.summary().name == "my run"
     with pytest.raises(RunError, match="The name has 81 characters; give at most 80"):
         queue.rename(store, waiting.id, "x" * 81)
     (waiting.folder / "adapter").mkdir()

@@ -129,14 +129,14 @@ def test_listing_runs_and_adapters_parses_each_report_once(tmp_path: Path, monke
     monkeypatch.setattr(Path, "read_bytes", lambda path: reads.append(path.name) or read(path))  # type: ignore[func-returns-value]
     for _ in range(4):
         assert [title.rpartition(", ")[2] for title, _ in services.classify.adapters()[1:]] == ["75% right"] * 3
-        assert [run["metrics"]["accuracy"] for run in services.train.runs()] == [0.75] * 3
+        assert [(run.metrics or {})["accuracy"] for run in services.train.runs()] == [0.75] * 3
         assert services.host.adapter_names() == {"sample", *(job.id for job in jobs)}
         assert len(services.train.compare(jobs[0].id, {})) == 3
     assert reads.count("report.json") == 2 * 3, "once for summaries, once to compare"
     report = json.loads((jobs[0].folder / "report.json").read_text())
     report["final"]["test"]["accuracy"] = 0.5
     (jobs[0].folder / "report.json").write_text(json.dumps(report, indent=1))
-    assert services.train.summary(jobs[0].id)["metrics"]["accuracy"] == 0.5, "a new report is read"
+    assert services.train.summary(jobs[0].id).metrics["accuracy"] == 0.5, "a new report is read"
 
 
 class _Read(HTMLParser):

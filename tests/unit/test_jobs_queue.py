@@ -46,7 +46,7 @@ def test_one_job_at_a_time_first_come_first_served(store: Store, launch: Launche
     assert launch.started == [jobs[0].id]
     assert [job.state().state for job in jobs] == ["starting", "queued", "queued"]
     assert [queue.position(store, job) for job in jobs] == [None, 1, 2]
-    assert [job.summary()["position"] for job in jobs] == [None, 1, 2]
+    assert [job.summary().position for job in jobs] == [None, 1, 2]
     for number in range(2):
         with store.lock():
             jobs[number].finish(jobs[number].state(), "done")
@@ -149,8 +149,8 @@ def test_the_wait_is_what_the_active_run_has_left_and_what_runs_ahead_usually_ta
     ended(store, "train", 5, "failed")
     ended(store, "memory", 7)
     assert queue.expected_wait(store, second) == pytest.approx(40 + 200, abs=1)
-    assert measured.summary()["wait_seconds"] == pytest.approx(40 + 2 * 200, abs=1)
-    assert (active.summary()["wait_seconds"], active.summary()["position"]) == (None, None)
+    assert measured.summary().wait_seconds == pytest.approx(40 + 2 * 200, abs=1)
+    assert (active.summary().wait_seconds, active.summary().position) == (None, None)
 
 
 def test_before_training_has_begun_the_active_run_is_taken_for_a_usual_one(store: Store, launch: Launcher) -> None:

@@ -241,10 +241,10 @@ def test_the_end_leaves_no_drafts_and_no_reserve(store: Store) -> None:
 
 def test_summary_prefers_the_reports_test_metrics(store: Store) -> None:
     job = store.create("train", {"model": "sample", "data": "mine.csv"}, name="n")
-    assert job.summary()["position"] == 1 and job.summary()["metrics"] is None
+    assert job.summary().position == 1 and job.summary().metrics is None
     as_running(job, steps_done=5, steps_total=20, metrics={"accuracy": 0.5})
     summary = job.summary()
-    assert summary["metrics"] == {"accuracy": 0.5} and summary["position"] is None
+    assert summary.metrics == {"accuracy": 0.5} and summary.position is None
     shown = {
         "run": job.id,
         "state": "running",
@@ -253,12 +253,12 @@ def test_summary_prefers_the_reports_test_metrics(store: Store) -> None:
         "steps_done": 5,
         "steps_total": 20,
     }
-    assert shown.items() <= summary.items()
+    assert shown.items() <= summary.to_dict().items()
     (job.folder / "report.json").write_text(
         json.dumps({"final": {"validation": {"accuracy": 0.6}, "test": {"accuracy": 0.7}}})
     )
     job.finish(job.state(), "done")
-    assert job.summary()["metrics"] == {
+    assert job.summary().metrics == {
         "split": "test",
         "accuracy": 0.7,
         "loss": None,

@@ -248,7 +248,7 @@ class MemoryTab:
         """The job as it is now; once it has ended, its report, and the timer rests."""
         state = job.state()
         if not state.is_final:
-            position = job.summary()["position"]
+            position = job.summary().position
             status = say(f"Number {position} in the queue." if position else phase_text(job))
             return {self.status: status, self.cancel: gr.Button(visible=True)}
         ended = {self.timer: gr.Timer(active=False), self.cancel: gr.Button(visible=False)}

@@ -73,12 +73,12 @@ def build_api(services: Services) -> None:
             key: What start_run answered.
         """
         services.train.stop(run, str(key))
-        return services.host.summarize(services.train.job(run), str(key))
+        return services.host.summarize(services.train.job(run), str(key)).to_dict()
 
     @shown
     def runs() -> list[dict[str, Any]]:
         """List the training runs, newest first."""
-        return services.train.runs()
+        return [run.to_dict() for run in services.train.runs()]
 
     for endpoint, limit in ((classify, 64), (memory, 2), (start_run, 20), (run, 20), (stop_run, 20), (runs, 20)):
         gr.api(endpoint, api_name=endpoint.__name__, concurrency_limit=limit)

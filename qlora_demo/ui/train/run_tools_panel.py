@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 
+from ...core.records import RunSummary
 from ...jobs.queue import LONGEST_NAME
 from ...services.app import Services
 from ..handlers import PRIVATE, QUICK, Changes, handler
@@ -60,15 +61,15 @@ class RunToolsPanel:
     def on_delete(self, live: str) -> Changes:
         """Asks first, and says what would go."""
         job = self._services.train.job(live)
-        question = view_delete_run(job.summary()["name"] or live, job.size_bytes())
+        question = view_delete_run(job.summary().name or live, job.size_bytes())
         return {self.confirmation: gr.Group(visible=True), self.question: question}
 
 
 def run_choices(services: Services) -> list[tuple[str, str]]:
     """(title, id) of the training runs, newest first."""
 
-    def title(run: dict[str, Any]) -> str:
-        model, data = (Path(str(run[name])).name for name in ("model", "data"))
-        return f"{run['name'] or run['run']} · {model} on {data} · {run['state']}"
+    def title(run: RunSummary) -> str:
+        model, data = (Path(str(name)).name for name in (run.model, run.data))
+        return f"{run.name or run.run} · {model} on {data} · {run.state}"
 
-    return [(title(run), run["run"]) for run in services.train.runs()]
+    return [(title(run), run.run) for run in services.train.runs()]
