@@ -16,7 +16,7 @@ from .data.data_tab import DataTab
 from .handlers import PRIVATE, QUIET, handler
 from .learn.learn_tab import LearnTab
 from .memory.memory_tab import MemoryTab
-from .publish.publish_tab import build_publish_tab
+from .publish.publish_tab import PublishTab
 from .server.api import build_api
 from .train.train_tab import TrainTab
 from .views import view_machine
@@ -50,7 +50,7 @@ def build_app(services: Services) -> gr.Blocks:
             with gr.Tab("Classify", id="classify"):
                 adapters = ClassifyTab(services, page, keys).adapter
             with gr.Tab("Publish", id="publish") as publish:
-                build_publish_tab(services, publish, keys)
+                PublishTab(services, publish, keys)
             with gr.Tab("Learn", id="learn") as learn:
                 LearnTab(services, learn)
         with placed:

