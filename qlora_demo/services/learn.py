@@ -75,6 +75,7 @@ class LearnService:
     @staticmethod
     def bits_of_constants(block_size: int) -> tuple[float, float]:
         """Bits of quantization constants a weight, without and with double quantization."""
+        engine.load()
         from ..engine.memory import nf4
 
         return nf4.bits_of_constants(block_size, False), nf4.bits_of_constants(block_size, True)

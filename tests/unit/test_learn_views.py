@@ -23,6 +23,7 @@ from qlora_demo.core.errors import AdapterError, ModelError, SettingsError
 from qlora_demo.core.records import ShapeStudy
 from qlora_demo.core.requests import MemoryRequest
 from qlora_demo.engine.memory import layer_explorer, nf4
+from qlora_demo.engine.memory.optimizers import optimizer_bytes
 from qlora_demo.engine.models import sources
 from qlora_demo.services.learn import LearnService
 from qlora_demo.services.memory import report_memory
@@ -187,9 +188,7 @@ def test_bits_bytes_and_the_best_type_on_real_weights(query: nf4.Floats) -> None
         and "below that of FP4" in plain
     )
     found = layer_explorer.examine(query, "int4", 64, False)
-    assert (
-        found.error.mean_absolute == np.abs(query - nf4.restore(nf4.quantize(query, "int4"))).astype(np.float64).mean()
-    )
+    assert found.error.mean_absolute == np.abs(query - nf4.quantize(query, "int4").restored).astype(np.float64).mean()
 
 
 def test_an_outlier_spoils_its_block_alone(query: nf4.Floats) -> None:
@@ -277,7 +276,8 @@ def test_the_shipped_runs_optimizer() -> None:
     report = json.loads((ASSETS / "adapter" / "report.json").read_text())
     trained, peak = report["parameters"]["trainable"], report["memory"]["peak_bytes"]
     state = layer_explorer.optimizer_of_run(ASSETS / "adapter")
-    assert (state.trained, state.state_bytes, state.state_8bit_bytes) == (trained, 8 * trained, 2 * trained)
+    assert (state.trained, state.state_bytes) == (trained, 8 * trained)
+    assert state.state_8bit_bytes == optimizer_bytes([trained], "adamw_8bit") > 2 * trained, "as a step is predicted"
     shown = text(view_optimizer(state))
     assert (
         shown.count(f"{8 * trained:,} bytes") == 2 and f"{2 * trained:,} bytes" in shown and f"{peak:,} bytes" in shown

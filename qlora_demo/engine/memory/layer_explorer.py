@@ -14,19 +14,20 @@ import numpy as np
 from safetensors import safe_open
 from transformers.pytorch_utils import Conv1D
 
-from ...core.errors import AdapterError, ModelError, SettingsError
-from ...core.records import LayerStudy, OptimizerState, QuantizationError, ShapeStudy, StoredBytes
+from ...core.errors import AdapterError, ModelError, ReportError, SettingsError
+from ...core.records import LayerStudy, OptimizerState, QuantizationError, ShapeStudy
+from ...core.run_report import RunReport
 from ..models.blueprint import read_blueprint
 from ..models.shapes import SHAPES, canonical, shape_of
 from ..models.sources import INDEX, WEIGHTS, ModelSource, read_header
 from . import ledger, nf4
+from .optimizers import optimizer_bytes
 
 LABELS = 5
 OWN, NORMAL, OUTLIER = "own", "normal", "outlier"
 OUTLIER_AT, OUTLIER_SIZE = 1000, 50  # which weight, and how many standard deviations
 BINS = 96
 MAP_BLOCKS, MAP_CELLS = 32, 32
-ADAMW_BYTES, ADAMW_8BIT_BYTES = 8, 2  # a parameter: two moments of 4 bytes, or of 1
 
 
 @dataclass(frozen=True)
@@ -101,15 +102,17 @@ def examine(weights: nf4.Floats, kind: nf4.Kind, block_size: int, double: bool) 
     """One matrix under the microscope: its weights in units of their block's absmax, the levels, errors, bits and
     bytes.
     """
-    _, scaled = nf4.scale(weights, block_size)
-    chosen = nf4.quantize(weights, kind, block_size)
-    restored = _restore(chosen, double)
+    absmax, scaled = nf4.scale(weights, block_size)
+    by_kind = {kind: nf4.quantize(weights, kind, block_size, double) for kind in nf4.KINDS}
+    codes, restored = by_kind[kind].codes, by_kind[kind].restored
+    errors: dict[str, QuantizationError] = {
+        other: nf4.measure_error(weights, one.restored) for other, one in by_kind.items()
+    }
     counts, _ = np.histogram(scaled, BINS, (-1, 1))
-    levels = nf4.BOOKS[kind].levels
-    used = np.bincount(chosen.codes, minlength=levels.size) / chosen.codes.size
+    levels = nf4.levels(kind)
+    used = np.bincount(codes, minlength=levels.size) / codes.size
     spread = float(weights.std(dtype=np.float64))
     cells = error_map(weights, restored, block_size)
-    stored = nf4.stored_bytes(weights.size, kind, block_size, double)
     return LayerStudy(
         kind=kind,
         block_size=block_size,
@@ -117,16 +120,16 @@ def examine(weights: nf4.Floats, kind: nf4.Kind, block_size: int, double: bool) 
         shape=(weights.shape[0], weights.shape[1]),
         spread=spread,
         largest=float(np.abs(weights).max()),
-        blocks=int(chosen.absmax.size),
+        blocks=int(absmax.size),
         counts=counts.tolist(),
         levels=[(round(float(level), 6), float(share)) for level, share in sorted(zip(levels, used, strict=True))],
         bits=nf4.bits_per_weight(block_size, double),
         used_bits=float(-(used[used > 0] * np.log2(used[used > 0])).sum()),
-        error=QuantizationError(*nf4.measure_error(weights, restored)),
-        errors={other: _error_of(weights, other, block_size, double) for other in nf4.KINDS},
-        bytes=StoredBytes(*stored, total=stored.total, fp16=2 * weights.size),
+        error=errors[kind],
+        errors=errors,
+        bytes=nf4.stored_bytes(weights.size, kind, block_size, double),
         map=cells,
-        absmax=[float(value) for value in chosen.absmax[: len(cells)]],
+        absmax=[float(value) for value in absmax[: len(cells)]],
         **_worst_block(weights, restored, block_size),
     )
 
@@ -153,16 +156,6 @@ def _worst_block(weights: nf4.Floats, restored: nf4.Floats, block_size: int) -> 
         "worst_block_error": float(means.max()),
         "median_block_error": float(np.median(means)),
     }
-
-
-def _restore(quantized: nf4.Quantized, double: bool) -> nf4.Floats:
-    if not double:
-        return nf4.restore(quantized)
-    return nf4.restore(quantized, nf4.restore_constants(nf4.quantize_constants(quantized.absmax)))
-
-
-def _error_of(weights: nf4.Floats, kind: nf4.Kind, block_size: int, double: bool) -> QuantizationError:
-    return QuantizationError(*nf4.measure_error(weights, _restore(nf4.quantize(weights, kind, block_size), double)))
 
 
 @cache
@@ -197,16 +190,18 @@ def optimizer_of_run(folder: Path) -> OptimizerState:
     try:
         if path is None:
             raise OSError("there is none")
-        report = json.loads(path.read_text(encoding="utf-8"))
-        trained, peak = int(report["parameters"]["trainable"]), int(report["memory"]["peak_bytes"])
-        peak_is = str(report["memory"]["peak_is"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        report = RunReport.parse(path.read_text(encoding="utf-8"))
+    except (OSError, ReportError) as error:
         raise AdapterError(
             f"The report of the adapter in {folder.name} cannot be read ({error}); train it again."
         ) from error
-    return replace(optimizer_state(trained), peak_bytes=peak, peak_is=peak_is)
+    trained = report.parameters.trainable if report.parameters else 0
+    return replace(optimizer_state(trained), peak_bytes=report.memory.peak_bytes, peak_is=report.memory.peak_is)
 
 
 def optimizer_state(trained: int) -> OptimizerState:
-    """Bytes of AdamW's two moments for `trained` parameters, in 32 and in 8 bits."""
-    return OptimizerState(trained, ADAMW_BYTES * trained, ADAMW_8BIT_BYTES * trained)
+    """Bytes of AdamW's two moments for `trained` parameters, in 32 and in 8 bits; small parameters, which keep 32 bits,
+    are not told apart.
+    """
+    whole, small = (optimizer_bytes([trained], name) for name in ("adamw_torch_fused", "adamw_8bit"))
+    return OptimizerState(trained, whole, small)
