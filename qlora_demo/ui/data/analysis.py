@@ -34,10 +34,6 @@ class Analysis:
         """The most tokens of a review that the model takes."""
         return self.report.tokens.max_length if self.report.tokens else MAX_LENGTH
 
-    @property
-    def is_file(self) -> bool:
-        return not self.request.hub and self.request.data != SAMPLE
-
 
 def field_values(report: DataReport) -> dict[str, str]:
     """How a source was read, as the form shows it; by the settings of a DataRequest."""
@@ -78,7 +74,7 @@ def run_settings(analysis: Analysis, rows: int, max_length: int, home: Path) -> 
     # The columns of a file are named, so that a run detects nothing anew.
     columns = (
         (report.text_column, report.title_column or NO_COLUMN, report.label_column)
-        if analysis.is_file
+        if not request.hub and request.data != SAMPLE
         else (request.text, request.title, request.label)
     )
     return {

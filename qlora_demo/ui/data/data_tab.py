@@ -154,7 +154,14 @@ class DataTab:
 
     def _wire_source(self, form: dict[str, Any], outputs: list[Any]) -> None:
         slow = self._slow
-        self.source.input(self.on_source, self.source, [self.in_file, self.on_hub], queue=False, **PRIVATE)
+        groups = {"file": self.in_file, "hub": self.on_hub}
+        self.source.input(
+            lambda source: [gr.Group(visible=source == name) for name in groups],
+            self.source,
+            list(groups.values()),
+            queue=False,
+            **PRIVATE,
+        )
         self.analyse.click(self.on_analyse, inputs_kwargs=form, outputs=outputs, **slow)
         self.path.submit(self.on_analyse, inputs_kwargs=form, outputs=outputs, **slow)
         self.fetch.click(lambda: gr.Button("Cancel the download"), None, self.refuse, queue=False, **PRIVATE)
@@ -166,10 +173,6 @@ class DataTab:
         self.tab.select(self.on_open, inputs_kwargs={**form, **train}, outputs=outputs, **slow)
 
     # --- handlers ----------------------------------------------------------------------------------------------------
-
-    @handler
-    def on_source(self, source: str) -> list[Any]:
-        return [gr.Group(visible=source == "file"), gr.Group(visible=source == "hub")]
 
     @handler
     def on_analyse(self, progress: gr.Progress = PROGRESS, **form: Any) -> Changes:

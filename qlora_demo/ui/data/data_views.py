@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from ...core.data_report import DataReport
 from ..templating import render
 
+Bar = tuple[float, float, float, bool]  # x, width and height in pixels; whether its reviews are truncated
 BINS = 48
 WIDTH, HEIGHT = 480.0, 120.0  # pixels of the histogram's view box
 MIN_LANGUAGE_SHARE = 0.02  # a smaller share goes to the others: detection errs that often
@@ -38,16 +38,6 @@ def _around_the_difference(before: str, after: str, around: int = 40) -> tuple[s
     first = next((i for i, (a, b) in enumerate(zip(before, after, strict=False)) if a != b), shorter)
     start, end = max(0, first - around), first + 2 * around
     return tuple(f"{'…' if start else ''}{text[start:end]}{'…' if len(text) > end else ''}" for text in (before, after))
-
-
-@dataclass(frozen=True)
-class Bar:
-    """One bar of the histogram, in pixels."""
-
-    x: float
-    width: float
-    height: float
-    truncated: bool
 
 
 def view_lengths(report: DataReport, max_length: int) -> str:
@@ -81,7 +71,7 @@ def _histogram(counts: Mapping[int, int], max_length: int) -> tuple[list[Bar], i
         bins.pop()
     pitch = WIDTH / len(bins)
     bars = [
-        Bar(place * pitch, max(1.0, pitch - 1), HEIGHT * count / max(bins), place * step >= max_length)
+        (place * pitch, max(1.0, pitch - 1), HEIGHT * count / max(bins), place * step >= max_length)
         for place, count in enumerate(bins)
         if count
     ]

@@ -68,10 +68,7 @@ class ReadingPanel:
                 elem_id="data-mend",
             )
         self.fields["mend"] = self.mend
-
-    @property
-    def parts(self) -> list[Component]:
-        return list(self.fields.values())
+        self.parts = list(self.fields.values())
 
     @property
     def changes(self) -> list[Any]:
