@@ -8,6 +8,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -236,3 +237,28 @@ def test_a_precision_is_a_classifier_of_its_own(classifiers: ClassifyService, ad
 
 def test_a_question_is_known_by_all_that_changes_its_answer() -> None:
     assert len({Question("a"), Question("a", base=True), Question("a", scale=0.5), Question("b"), Question("a")}) == 4
+
+
+def test_two_explanations_run_at_once_and_a_third_is_refused_on_a_public_host(
+    classifiers: ClassifyService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from qlora_demo.engine.classify import explain
+
+    both_inside, done = threading.Barrier(3), threading.Event()
+
+    def wait_for_the_other(*_: Any, **__: Any) -> Any:
+        both_inside.wait(TIMEOUT)  # broken where one explanation keeps the other out
+        assert done.wait(TIMEOUT)
+        return SimpleNamespace(to_dict=lambda: {"label": "5 stars"})
+
+    monkeypatch.setattr(explain, "explain", wait_for_the_other)
+    classifiers._host.public = True
+    with ThreadPoolExecutor(2) as pool:
+        try:
+            running = [pool.submit(classifiers.explain, "Good.", adapter) for adapter in ("sample", "sample")]
+            both_inside.wait(TIMEOUT)
+            with pytest.raises(DeviceError, match="busy explaining reviews for others; try again in ten seconds"):
+                classifiers.explain("Bad.")
+        finally:
+            done.set()
+        assert [future.result()["label"] for future in running] == ["5 stars", "5 stars"]
