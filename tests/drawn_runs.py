@@ -55,8 +55,8 @@ def story(steps: int, total: int, evaluations: int, texts: tuple[str, ...] = (),
     """
     chance = random.Random(0)
     yield Phase("training", "preparing", steps=total, labels=len(LABELS))
-    yield Baseline("majority", 1.6095, 0.2, 0.067, 1.4, "validation")
-    yield Baseline("tfidf-logistic-regression", 1.02, 0.64, 0.63, 0.5, "validation")
+    yield Baseline(1.6095, 0.2, 0.067, 1.4, "validation", name="majority")
+    yield Baseline(1.02, 0.64, 0.63, 0.5, "validation", name="tfidf-logistic-regression")
     if len(texts) > 1:
         yield Notice("A third of the reviews are longer than 128 tokens and were cut.")
     yield from judged(0, total, texts)
@@ -85,7 +85,7 @@ def judged(step: int, total: int, texts: tuple[str, ...]) -> Iterator[Event]:
     """An evaluation, and each pinned review scored."""
     learned = 1 - math.exp(-4 * step / total)
     yield Evaluation(
-        step, 1.62 - 0.9 * learned, 0.2 + 0.55 * learned, 0.2 + 0.54 * learned, 1.4 - learned, "validation"
+        1.62 - 0.9 * learned, 0.2 + 0.55 * learned, 0.2 + 0.54 * learned, 1.4 - learned, "validation", step=step
     )
     for n, text in enumerate(texts):
         aim = (4.6, 3.1, 0.3, 1.8, 2.6)[n % 5]

@@ -59,11 +59,9 @@ class Step(Event):
 
 
 @dataclass(frozen=True)
-class Evaluation(Event):
-    """The model evaluated on a whole split after `step` optimizer steps (0 = before training)."""
+class _Scores(Event):
+    """A classifier evaluated on a whole split."""
 
-    event: ClassVar[str] = "evaluation"
-    step: int
     loss: float
     accuracy: float
     macro_f1: float
@@ -72,16 +70,19 @@ class Evaluation(Event):
 
 
 @dataclass(frozen=True)
-class Baseline(Event):
-    """A classifier without a network, evaluated on a whole split before step 1; its name is one of names.BASELINES."""
+class Evaluation(_Scores):
+    """The model evaluated after `step` optimizer steps (0 = before training)."""
+
+    event: ClassVar[str] = "evaluation"
+    step: int
+
+
+@dataclass(frozen=True)
+class Baseline(_Scores):
+    """A classifier without a network, evaluated before step 1; its name is one of names.BASELINES."""
 
     event: ClassVar[str] = "baseline"
     name: str
-    loss: float
-    accuracy: float
-    macro_f1: float
-    mae_stars: float | None
-    split: str
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def train(config: Any, folder: Path, emit: Any, should_stop: Any, *_: Any) -> st
             (folder / "checkpoints" / "checkpoint-1").mkdir(parents=True, exist_ok=True)
             (folder / "checkpoints" / "checkpoint-1" / "weights").write_bytes(b"0")
         time.sleep(0.001 if config.model == "quick" else 0.1)
-    emit(Evaluation(config.max_steps, 0.5, 0.9, 0.8, 0.1, "test"))
+    emit(Evaluation(0.5, 0.9, 0.8, 0.1, "test", step=config.max_steps))
     (folder / "report.json").write_text(
         '{"final": {"test": {"accuracy": 0.9, "loss": 0.5, "macro_f1": 0.8, "mae_stars": 0.1}}}'
     )

@@ -350,11 +350,11 @@ def test_numbers_for_people_carry_their_units() -> None:
         (GpuReading(0.87, 2**30, 61, 142.4), "  GPU: 87 % busy, 1.00 GiB in use, 61 °C, 142 W"),
         (GpuReading(None, None, None, None), "  GPU: no readings"),
         (
-            Baseline("majority", 1.609, 0.2, 0.067, None, "validation"),
+            Baseline(1.609, 0.2, 0.067, None, "validation", name="majority"),
             "baseline Most common label on validation: accuracy 20.0 %  macro F1 0.067  loss 1.609",
         ),
         (
-            Evaluation(5, 0.5, 0.9, 0.8, 0.12, "test"),
+            Evaluation(0.5, 0.9, 0.8, 0.12, "test", step=5),
             "test after step 5: accuracy 90.0 %  macro F1 0.800  loss 0.500  off by 0.12 stars",
         ),
     ],

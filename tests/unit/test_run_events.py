@@ -171,10 +171,10 @@ def test_the_latest_is_told_each_time(tmp_path: Path) -> None:
     for event in (
         Phase("training", steps=10, labels=3),
         GpuReading(0.5, 2**30, None, 70.0),
-        Baseline("majority", 1.1, 0.4, 0.2, None, "test"),
-        Evaluation(4, 0.9, 0.6, 0.6, 0.5, "validation"),
-        Evaluation(4, 0.8, 0.61, 0.6, 0.5, "validation"),
-        Evaluation(4, 0.8, 0.7, 0.6, 0.5, "test"),
+        Baseline(1.1, 0.4, 0.2, None, "test", name="majority"),
+        Evaluation(0.9, 0.6, 0.6, 0.5, "validation", step=4),
+        Evaluation(0.8, 0.61, 0.6, 0.5, "validation", step=4),
+        Evaluation(0.8, 0.7, 0.6, 0.5, "test", step=4),
         Notice("x" * 1000),
     ):
         writer.write(event)

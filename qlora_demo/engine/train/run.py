@@ -244,7 +244,9 @@ def _fit_baselines(run: Run, announce: bool) -> Callable[[dataset.Reviews], dict
     evaluate = fit_baselines(run.data.splits["train"], run.data.labels, run.data.ordinal)
     if announce:
         for name, metrics in evaluate(run.data.splits["validation"]).items():
-            run.emit(Baseline(name, metrics.loss, metrics.accuracy, metrics.macro_f1, metrics.mae_stars, "validation"))
+            run.emit(
+                Baseline(metrics.loss, metrics.accuracy, metrics.macro_f1, metrics.mae_stars, "validation", name=name)
+            )
     return evaluate
 
 
