@@ -47,6 +47,10 @@ def write_run(store: Store, name: str, calibrated: bool = True) -> Job:
     sample, drawing = dataset.load("sample"), np.random.default_rng(3)
     job = store.create("train", {"model": "sample", "data": "sample"}, name=name)
     looked: dict[str, tuple[dataset.Reviews, Any]] = {}
+
+    def metrics(labels: Any, logits: Any) -> dict[str, Any]:
+        return evaluation.compute_metrics(labels, logits, sample.labels, True).to_dict()
+
     for split in ("validation", "test"):
         texts, labels = list(sample.splits[split].texts), np.asarray(sample.splits[split].labels)
         logits = drawing.normal(0, 2.4, (len(labels), 5)) - 2.2 * np.abs(np.arange(5) - labels[:, None])
@@ -58,24 +62,18 @@ def write_run(store: Store, name: str, calibrated: bool = True) -> Job:
     shutil.copytree(SHIPPED, job.folder / "adapter")
     if calibrated:
         (validation, fitted), (test, judged) = looked["validation"], looked["test"]
-        report["final"] = {
-            split: evaluation.compute_metrics(reviews.labels, logits, sample.labels, True).to_dict()
-            for split, (reviews, logits) in looked.items()
-        }
+        report["final"] = {split: metrics(reviews.labels, logits) for split, (reviews, logits) in looked.items()}
         guessing = drawing.normal(0, 0.1, judged.shape)
-        report["base"] = evaluation.compute_metrics(test.labels, guessing, sample.labels, True).to_dict()
-        report["baselines"] = {
-            "majority": evaluation.compute_metrics(test.labels, np.zeros(judged.shape), sample.labels, True).to_dict(),
-            "tfidf-logistic-regression": evaluation.compute_metrics(
-                test.labels, judged + guessing, sample.labels, True
-            ).to_dict(),
-        }
+        words = metrics(test.labels, judged + guessing)
+        report["base"] = metrics(test.labels, guessing)
+        majority = metrics(test.labels, np.zeros(judged.shape))
+        report["baselines"] = {"majority": majority, "tfidf-logistic-regression": words}
         report["calibration"] = calibration.calibrate(validation.labels, fitted, test.labels, judged).to_dict()
         evaluation.write_answers(job.folder / "answers.jsonl", looked)
     else:
         report.pop("calibration", None)
-        for metrics in report["final"].values():
-            metrics.update(intervals={}, calibration={})
+        for old in report["final"].values():
+            old.update(intervals={}, calibration={})
     for folder in (job.folder, job.folder / "adapter"):
         (folder / "report.json").write_text(json.dumps(report))
     write_state(job.folder, replace(job.state(), state="done"))
@@ -102,15 +100,9 @@ def url(runs: tuple[Job, Job]) -> Iterator[str]:
             return [name, view_report(services.train.job(name).report(RunReport)) if name else ""]
 
         run.submit(show, run, [shown, report])
-    page.launch(
-        server_name="127.0.0.1",
-        prevent_thread_lock=True,
-        ssr_mode=False,
-        quiet=True,
-        enable_monitoring=False,
-        css=(STYLES / "style.css").read_text(),
-        theme=gr.themes.Base(font=("system-ui", "sans-serif")),
-    )
+    looks = {"css": (STYLES / "style.css").read_text(), "theme": gr.themes.Base(font=("system-ui", "sans-serif"))}
+    quiet = {"ssr_mode": False, "quiet": True, "enable_monitoring": False}
+    page.launch(server_name="127.0.0.1", prevent_thread_lock=True, **quiet, **looks)
     yield str(page.local_url)
     page.close()
 
@@ -152,9 +144,8 @@ def cell(page: Page, label: str, guess: str) -> Any:
 
 def test_a_click_on_a_cell_lists_its_reviews(page: Page, new: Job) -> None:
     confusion = (new.report() or {})["final"]["test"]["confusion"]
-    assert page.locator("#train-confusion button").all_inner_texts() == [
-        str(count) for row in confusion for count in row
-    ]
+    counts = [str(count) for row in confusion for count in row]
+    assert page.locator("#train-confusion button").all_inner_texts() == counts
     right = confusion[1][1]
     assert right > 20, "this is to be more than two pages"
     chosen = cell(page, "2 stars", "2 stars")
