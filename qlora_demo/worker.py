@@ -275,6 +275,7 @@ def _merge(job: Job, recorder: Recorder) -> str:
     except BaseException:
         shutil.rmtree(path.parent, ignore_errors=True)
         raise
+    packs.finish(path.parent)
     pack = packs.Pack(place=path.parent.name, name=path.name, size_bytes=path.stat().st_size, merging=export.merging)
     _write_report(job, pack.to_json())
     return "done"

@@ -103,10 +103,14 @@ class Host(Access):
         most = {"most_bytes": limits.UPLOAD_BYTES, "room_bytes": limits.ALL_UPLOADS_BYTES} if self.public else {}
         return str(uploads.keep(sent, self.home, **most))
 
+    @property
+    def pack_limit(self) -> packs.Limit:
+        return packs.PUBLIC_LIMIT if self.public else packs.LIMIT
+
     def sweep(self, now: float | None = None) -> None:
         """Deletes uploads and zips older than a day, and on a public host what became of a file. Raises OSError."""
         uploads.sweep(self.home, now)
-        packs.sweep(self.home, now)
+        packs.sweep(self.home, now, self.pack_limit)
         before = (time.time() if now is None else now) - uploads.KEPT_SECONDS
         if self.public:
             for job, state in self.store.states():

@@ -25,7 +25,7 @@ from ..core.requests import MergeRequest
 from ..core.run_report import RunReport
 from ..host.host import Host
 from ..jobs import queue
-from ..storage.packs import Pack, Publication, Published, PublishedFile, new_place
+from ..storage.packs import Pack, Publication, Published, PublishedFile, finish, new_place
 
 COMPARED_ROWS = 200  # test reviews on which a merged model is held against its adapter
 
@@ -80,10 +80,9 @@ class PublishService:
 
     def prepare(self, adapter: str, *, repo: str = "", licence: str = "") -> Publication:
         """What would be published of an adapter (as find_adapter names it), in a folder of its own."""
-        from ..hub.publication import prepare
-
-        found = self._adapter(adapter)
-        return prepare(found, run_of(found), self._new_place() / "model", repo=repo, licence=licence)
+        publication = self._prepare(adapter, repo=repo, licence=licence)
+        finish(publication.folder.parent)
+        return publication
 
     @contextmanager
     def prepared(self, adapter: str, *, repo: str, licence: str = "") -> Iterator[Publication]:
@@ -91,7 +90,7 @@ class PublishService:
         from ..hub.refusals import check_name
 
         check_name(repo)  # before anything is loaded
-        publication = self.prepare(adapter, repo=repo, licence=licence)
+        publication = self._prepare(adapter, repo=repo, licence=licence)
         try:
             yield publication
         finally:
@@ -117,13 +116,16 @@ class PublishService:
         from ..hub.publication import zip_publication
 
         with self._host.turn("pack"):
-            made = self.prepare(adapter, licence=licence)
+            publication = self._prepare(adapter, licence=licence)
+            place, name = publication.folder.parent, f"{_file_name(adapter)}.zip"
             try:
-                return self._told(zip_publication(made, made.folder.parent / f"{_file_name(adapter)}.zip"))
+                size = zip_publication(publication, place / "draft").rename(place / name).stat().st_size
             except OSError as error:
                 raise _of_disk(error) from error
             finally:
-                shutil.rmtree(made.folder, ignore_errors=True)
+                shutil.rmtree(publication.folder, ignore_errors=True)
+            finish(place)
+            return Pack(place=place.name, name=name, size_bytes=size)
 
     def merge(
         self, adapter: str, visitor: str = "", *, on_progress: OnProgress = silent, should_stop: ShouldStop = never
@@ -222,14 +224,16 @@ class PublishService:
 
         return find_adapter(adapter.strip(), self._host.home)
 
-    def _new_place(self) -> Path:
+    def _prepare(self, adapter: str, *, repo: str = "", licence: str = "") -> Publication:
+        """As `prepare`; the place is still in the making."""
+        from ..hub.publication import prepare
+
+        source = self._adapter(adapter)
         try:
-            return new_place(self._host.home)
+            place = new_place(self._host.home, self._host.pack_limit)
         except OSError as error:
             raise _of_disk(error) from error
-
-    def _told(self, path: Path, merging: dict[str, Any] | None = None) -> Pack:
-        return Pack(place=path.parent.name, name=path.name, size_bytes=path.stat().st_size, merging=merging)
+        return prepare(source, run_of(source), place / "model", repo=repo, licence=licence)
 
 
 def run_of(adapter: Path) -> Path | None:

@@ -1,6 +1,7 @@
-"""What leaves this machine: a publication in its folder, where it is once sent, and zips that can be had for a day.
+"""What leaves this machine: publications in their folders, and zips; each is kept for a day, all within a limit.
 
-A zip lies in a folder of its own, whose name nobody can guess. Knows neither what is in the files nor who asks.
+Each lies in a folder of its own, its place, whose name nobody can guess. Knows neither what is in the files nor who
+asks.
 """
 
 from __future__ import annotations
@@ -9,13 +10,17 @@ import re
 import secrets
 import shutil
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..core.format import GiB
 from ..core.report import Report
 
 KEPT_SECONDS = 24 * 3600
+BUSY_SECONDS = 3600  # a place in the making is not swept for so long: longer than any merge takes
+_BUSY = ".busy"
 # The Hub's names of common licences; "other" leads to a text of one's own.
 LICENCES = (
     "apache-2.0",
@@ -78,12 +83,31 @@ class Pack(Report):
     merging: dict[str, Any] | None = None
 
 
-def new_place(home: Path) -> Path:
-    """An empty folder for a pack, or for what it is made of; those of yesterday make room. Raises OSError."""
-    sweep(home)
+@dataclass(frozen=True)
+class Limit:
+    """How much is kept at most: `places` of `size_bytes` in all."""
+
+    places: int
+    size_bytes: int
+
+
+LIMIT, PUBLIC_LIMIT = Limit(100, 20 * GiB), Limit(30, 2 * GiB)
+
+
+def new_place(home: Path, limit: Limit = LIMIT) -> Path:
+    """An empty folder for a pack, or for what it is made of; old ones are deleted for it. Raises OSError.
+
+    It is not swept until `finish` says that it is whole."""
+    sweep(home, limit=limit)
     place = _packs(home) / secrets.token_hex(16)
     place.mkdir(parents=True)
+    (place / _BUSY).touch()
     return place
+
+
+def finish(place: Path) -> None:
+    """What a place holds is whole: from now on it goes when others need the space."""
+    (place / _BUSY).unlink(missing_ok=True)
 
 
 def find_pack(home: Path, place: str, name: str) -> Path | None:
@@ -94,13 +118,36 @@ def find_pack(home: Path, place: str, name: str) -> Path | None:
     return path if path.is_file() else None
 
 
-def sweep(home: Path, now: float | None = None) -> int:
-    """Deletes what is older than a day; how many."""
-    before = (time.time() if now is None else now) - KEPT_SECONDS
-    old = [place for place in _packs(home).glob("*") if place.stat().st_mtime < before]
-    for place in old:
-        shutil.rmtree(place, ignore_errors=True)
-    return len(old)
+def sweep(home: Path, now: float | None = None, limit: Limit = LIMIT) -> int:
+    """Deletes what is older than a day, then the oldest until the rest is within the limit; how many places.
+
+    The newest stays, whatever its size, and so do those in the making."""
+    now = time.time() if now is None else now
+    ages = {place: now - _modified(place) for place in _packs(home).glob("*")}
+    seen_bytes, removed = 0, 0
+    for seen, (place, age) in enumerate(sorted(ages.items(), key=lambda item: item[1])):
+        seen_bytes += _size(place)
+        beyond = seen > 0 and (seen >= limit.places or seen_bytes > limit.size_bytes)
+        busy = (place / _BUSY).exists() and age < BUSY_SECONDS
+        if age > KEPT_SECONDS or (beyond and not busy):
+            shutil.rmtree(place, ignore_errors=True)
+            removed += 1
+    return removed
+
+
+def _modified(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:  # another process has swept it
+        return 0.0
+
+
+def _size(place: Path) -> int:
+    total = 0
+    for path in place.rglob("*"):
+        with suppress(FileNotFoundError):
+            total += path.stat().st_size
+    return total
 
 
 def _packs(home: Path) -> Path:

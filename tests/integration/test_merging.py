@@ -60,7 +60,7 @@ def test_the_difference_is_that_of_the_base(merged: tuple[Path, dict]) -> None:
 
 
 def test_nothing_is_written_over(merged: tuple[Path, dict]) -> None:
-    with pytest.raises(ModelError, match="is there already"):
+    with pytest.raises(ModelError, match="exists already"):
         merging.merge(find_adapter("sample"), merged[0], TEXTS)
 
 
@@ -80,7 +80,7 @@ def test_by_command(tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -
     assert str(tmp_path) not in card
 
     for options, sentence in (
-        (("--output", str(path)), "is there already"),
+        (("--output", str(path)), "exists already"),
         (("--output", str(tmp_path / "none" / "x.zip")), "There is no folder"),
         (("--output", str(tmp_path / "y"), "--licence", "mine"), "none that the Hub knows"),
     ):
