@@ -5,6 +5,7 @@ installed code.
 from __future__ import annotations
 
 import pytest
+import torch
 from accelerate.commands.estimate import estimate_training_usage
 from accelerate.utils import calculate_maximum_sizes
 from accelerate.utils.modeling import compute_module_sizes
@@ -42,8 +43,8 @@ PARAMETERS = 124_439_808
         (cookbook_bytes(GPT2), 327.6),
     ],
 )
-def test_gpt2_by_each_formula(found: int, megabytes: float) -> None:
-    assert found / 1e6 == pytest.approx(megabytes, abs=0.05)
+def test_gpt2_by_each_formula(found: int | None, megabytes: float) -> None:
+    assert found is not None and found / 1e6 == pytest.approx(megabytes, abs=0.05)
 
 
 def test_published_examples() -> None:
@@ -53,8 +54,7 @@ def test_published_examples() -> None:
 
 
 def test_accelerate_counts_so_too() -> None:
-    model = read_blueprint(AutoConfig.for_model(**GPT2), 5).model
-    base = model.float().transformer
+    base = read_blueprint(AutoConfig.for_model(**GPT2), 5).copy_model(torch.float32).base_model
     whole, _ = calculate_maximum_sizes(base)
     assert whole == compute_module_sizes(base)[""] == 4 * PARAMETERS
     assert accelerate_bytes(PARAMETERS, 4) == whole / 8 and accelerate_bytes(PARAMETERS, 16) == whole / 2

@@ -1,12 +1,12 @@
-"""What public memory calculators give for a model, by the formulas that they publish: arithmetic on a count or a
-configuration.
+"""What public memory calculators give for a model, by the formulas that they publish: one table, and the arithmetic.
 
-Each formula was read where it is published and is written anew here; none of it is how this app counts (see memory.py,
-budget.py)."""
+Each formula was read where it is published and is written anew here; none of it is how this app counts (see ledger.py,
+training_step.py)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ...core.memory_report import Estimate
@@ -15,41 +15,110 @@ Shape = Mapping[str, Any]
 WIDTH, LAYERS = ("hidden_size", "n_embd", "dim"), ("num_hidden_layers", "n_layer", "n_layers")
 HEADS = ("num_attention_heads", "n_head", "n_heads")
 
-# (name, where it is published, which version was read)
-ACCELERATE = (
-    "accelerate estimate-memory",
-    "accelerate, accelerate/commands/estimate.py, gather_data",
-    "version 1.15.0",
-)
-SERVING = (
-    "M = P · 4 B / (32 / Q) · 1.2",
-    (
+# name: (where it is published, which version was read)
+CALCULATORS = {
+    "accelerate estimate-memory": ("accelerate, accelerate/commands/estimate.py, gather_data", "version 1.15.0"),
+    "M = P · 4 B / (32 / Q) · 1.2": (
         "substratus.ai/blog/calculating-gpu-memory-for-llm; as P · Q / 8 · 1.2 in"
-        " modal.com/blog/how-much-vram-need-inference"
+        " modal.com/blog/how-much-vram-need-inference",
+        "pages as stored in November 2026",
     ),
-    "pages as stored in November 2026",
-)
-GPU_POOR = (
-    "gpu_poor",
-    "github.com/RahulSChand/gpu_poor, src/App.js, computeModelSize and convertToMBModelSize",
-    "commit 05d18ab",
-)
-UNSLOTH = (
-    "Unsloth Studio",
-    "github.com/unslothai/unsloth, studio/backend/utils/hardware/VRAM_ESTIMATION.md, section 1",
-    "commit 04f9560",
-)
-COOKBOOK = (
-    "EleutherAI cookbook",
-    "github.com/EleutherAI/cookbook, calc/calc_transformer_mem.py, with its defaults",
-    "commit 069ae2e",
-)
+    "gpu_poor": (
+        "github.com/RahulSChand/gpu_poor, src/App.js, computeModelSize and convertToMBModelSize",
+        "commit 05d18ab",
+    ),
+    "Unsloth Studio": (
+        "github.com/unslothai/unsloth, studio/backend/utils/hardware/VRAM_ESTIMATION.md, section 1",
+        "commit 04f9560",
+    ),
+    "EleutherAI cookbook": (
+        "github.com/EleutherAI/cookbook, calc/calc_transformer_mem.py, with its defaults",
+        "commit 069ae2e",
+    ),
+}
+ACCELERATE, SERVING, GPU_POOR, UNSLOTH, COOKBOOK = CALCULATORS
 
 ALL_AT_ONCE = (
     "It gives every parameter the same bits; embeddings, norms and head are not quantized, and constants come on top."
 )
-GATED = "It counts three MLP matrices a layer, as Llama has; GPT-2 and BERT have two."
+GATED = "It counts three MLP matrices per layer, as Llama has; GPT-2 and BERT have two."
 UNTIED = "It counts the token embedding twice; where the head is tied to it, or is a classifier's, it is there once."
+QUANTIZES_ALL = f"{GATED} {UNTIED} Then it quantizes all of it: the two errors pull against each other."
+KEPT = "embeddings and norms stay FP16, as they do"
+
+
+@dataclass(frozen=True)
+class Formula:
+    """One line of a calculator. weights: its bytes from (parameters, shape), None where it does not apply; total: all
+    that it gives, where that is more than the weights; needs_shape: whether a count alone does not do.
+    """
+
+    calculator: str
+    formula: str
+    quantity: str
+    why: str
+    weights: Callable[[int, Shape], int | None]
+    total: Callable[[int], int] | None = None
+    needs_shape: bool = True
+
+
+FORMULAS = (
+    Formula(
+        *(ACCELERATE, "FP32 bytes / 2", "fp16", "Two bytes per parameter: right for FP16."),
+        weights=lambda count, shape: accelerate_bytes(count, 16),
+        needs_shape=False,
+    ),
+    Formula(
+        *(ACCELERATE, "FP32 bytes / 8", "nf4-dq", ALL_AT_ONCE),
+        weights=lambda count, shape: accelerate_bytes(count, 4),
+        needs_shape=False,
+    ),
+    Formula(
+        *(SERVING, "2 bytes per parameter, and a fifth more for serving", "fp16"),
+        "Its weights are right for FP16; the fifth for serving is no part of them.",
+        weights=lambda count, shape: accelerate_bytes(count, 16),
+        total=lambda count: serving_bytes(count, 16),
+        needs_shape=False,
+    ),
+    Formula(
+        *(SERVING, "half a byte per parameter, and a fifth more for serving", "nf4-dq", ALL_AT_ONCE),
+        weights=lambda count, shape: accelerate_bytes(count, 4),
+        total=lambda count: serving_bytes(count, 4),
+        needs_shape=False,
+    ),
+    Formula(
+        *(GPU_POOR, "2 bytes · (2 V H + L (4 H² + 3 H M))", "fp16", f"{GATED} {UNTIED}"),
+        weights=lambda count, shape: gpu_poor_bytes(shape, "fp16"),
+    ),
+    Formula(
+        *(GPU_POOR, "FP16 / 4 + 6 % of FP16", "nf4", QUANTIZES_ALL),
+        weights=lambda count, shape: gpu_poor_bytes(shape, "nf4"),
+    ),
+    Formula(
+        *(GPU_POOR, "FP16 / 4 + 6 % of FP16 − 1/32 of a byte per parameter", "nf4-dq", QUANTIZES_ALL),
+        weights=lambda count, shape: gpu_poor_bytes(shape, "nf4-dq"),
+    ),
+    Formula(
+        *(UNSLOTH, "2 bytes · (matrices + embeddings + norms)", "fp16", GATED),
+        weights=lambda count, shape: unsloth_bytes(shape, "fp16"),
+    ),
+    Formula(
+        *(UNSLOTH, "matrices · 2 / 3.2 + the rest · 2", "nf4"),
+        f"{GATED} It takes 5 bits for a quantized weight, where NF4 takes 4.5; {KEPT}.",
+        weights=lambda count, shape: unsloth_bytes(shape, "nf4"),
+    ),
+    Formula(
+        *(UNSLOTH, "matrices · 2 / 3.6 + the rest · 2", "nf4-dq"),
+        f"{GATED} It takes 4.44 bits for a quantized weight, where NF4 takes 4.13; {KEPT}.",
+        weights=lambda count, shape: unsloth_bytes(shape, "nf4-dq"),
+    ),
+    Formula(
+        *(COOKBOOK, "2 bytes · (2 V H + H S + 8 H L + 2 H + 4 L H² + 2 L H M)", "fp16"),
+        "It counts the token embedding twice, two MLP matrices per layer (Llama has three), and for GPT-2 twice its"
+        " 1,024 positions.",
+        weights=lambda count, shape: cookbook_bytes(shape),
+    ),
+)
 
 
 def estimates(parameters: int, shape: Shape | None = None) -> list[Estimate]:
@@ -58,90 +127,16 @@ def estimates(parameters: int, shape: Shape | None = None) -> list[Estimate]:
 
     parameters: of the base model, without a head. shape: its configuration as a mapping, names as in config.json.
     """
-    found = [
-        _estimate(
-            ACCELERATE,
-            "FP32 bytes / 2",
-            "fp16",
-            accelerate_bytes(parameters, 16),
-            "Two bytes for each parameter: right for FP16.",
-        ),
-        _estimate(ACCELERATE, "FP32 bytes / 8", "nf4-dq", accelerate_bytes(parameters, 4), ALL_AT_ONCE),
-        _estimate(
-            SERVING,
-            "2 bytes a parameter, and a fifth more for serving",
-            "fp16",
-            accelerate_bytes(parameters, 16),
-            "Its weights are right for FP16; the fifth for serving is no part of them.",
-            serving_bytes(parameters, 16),
-        ),
-        _estimate(
-            SERVING,
-            "half a byte a parameter, and a fifth more for serving",
-            "nf4-dq",
-            accelerate_bytes(parameters, 4),
-            ALL_AT_ONCE,
-            serving_bytes(parameters, 4),
-        ),
-    ]
-    if shape is None:
-        return found
-    found += [
-        _estimate(
-            GPU_POOR, "2 bytes · (2 V H + L (4 H² + 3 H M))", "fp16", gpu_poor_bytes(shape, "fp16"), f"{GATED} {UNTIED}"
-        ),
-        _estimate(
-            GPU_POOR,
-            "FP16 / 4 + 6 % of FP16",
-            "nf4",
-            gpu_poor_bytes(shape, "nf4"),
-            f"{GATED} {UNTIED} Then it quantizes all of it: the two errors pull against each other.",
-        ),
-        _estimate(
-            GPU_POOR,
-            "FP16 / 4 + 6 % of FP16 − 1/32 of a byte a parameter",
-            "nf4-dq",
-            gpu_poor_bytes(shape, "nf4-dq"),
-            f"{GATED} {UNTIED} Then it quantizes all of it: the two errors pull against each other.",
-        ),
-    ]
-    if fits_unsloth(shape):
-        kept = "embeddings and norms stay FP16, as they do"
-        found += [
-            _estimate(
-                UNSLOTH, "2 bytes · (matrices + embeddings + norms)", "fp16", unsloth_bytes(shape, "fp16"), GATED
-            ),
-            _estimate(
-                UNSLOTH,
-                "matrices · 2 / 3.2 + the rest · 2",
-                "nf4",
-                unsloth_bytes(shape, "nf4"),
-                f"{GATED} It takes 5 bits for a quantized weight, where NF4 takes 4.5; {kept}.",
-            ),
-            _estimate(
-                UNSLOTH,
-                "matrices · 2 / 3.6 + the rest · 2",
-                "nf4-dq",
-                unsloth_bytes(shape, "nf4-dq"),
-                f"{GATED} It takes 4.44 bits for a quantized weight, where NF4 takes 4.13; {kept}.",
-            ),
-        ]
-    counted = cookbook_bytes(shape)
-    if counted is not None:
-        why = (
-            "It counts the token embedding twice, two MLP matrices a layer (Llama has three), and for GPT-2 twice its"
-            " 1,024 positions."
-        )
-        found.append(
-            _estimate(COOKBOOK, "2 bytes · (2 V H + H S + 8 H L + 2 H + 4 L H² + 2 L H M)", "fp16", counted, why)
-        )
-    return found
-
-
-def _estimate(
-    source: tuple[str, str, str], formula: str, quantity: str, weights: int, why: str, whole: int | None = None
-) -> Estimate:
-    return Estimate(*source, formula, quantity, weights, weights if whole is None else whole, why)
+    rows = []
+    for line in FORMULAS:
+        if line.needs_shape and shape is None:
+            continue
+        weights = line.weights(parameters, shape or {})
+        if weights is not None:
+            total = line.total(parameters) if line.total else weights
+            names = line.calculator, *CALCULATORS[line.calculator]
+            rows.append(Estimate(*names, line.formula, line.quantity, weights, total, line.why))
+    return rows
 
 
 def accelerate_bytes(parameters: int, bits: int) -> int:
@@ -172,10 +167,12 @@ def gpu_poor_bytes(shape: Shape, stage: str) -> int:
     return round(dense / 4 + 0.06 * dense - (dense / 64 if stage == "nf4-dq" else 0))
 
 
-def unsloth_bytes(shape: Shape, stage: str) -> int:
+def unsloth_bytes(shape: Shape, stage: str) -> int | None:
     """Model weights of Unsloth Studio: LoRA or full (fp16), QLoRA (nf4), QLoRA with double quantization stated
-    (nf4-dq).
+    (nf4-dq); None for a shape that it derives otherwise.
     """
+    if not fits_unsloth(shape):
+        return None
     width, layers, heads = (_known(shape, names) for names in (WIDTH, LAYERS, HEADS))
     keys = width // heads * int(shape.get("num_key_value_heads") or heads)
     inner = int(shape.get("intermediate_size") or 4 * width)

@@ -1,20 +1,29 @@
-"""What a process really takes: peaks from the system, and training steps measured in a fresh process beside their
-prediction.
-
-Importing this module loads no heavy library."""
+"""Training steps measured in a fresh process beside their prediction. Importing this module loads no heavy library."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...core.cancellation import Call, OnProgress
 from ...core.errors import DeviceError, ProcessDied
 from ...core.memory_report import Budget, BudgetReading
-from .process import Sampler, current_bytes, give_back, reset_peak
+from .process import Sampler, current_bytes, give_back
+
+if TYPE_CHECKING:
+    from ..models.device import Device
+    from ..models.sources import ModelSource
 
 WARM_TOKENS = 8
+DEFAULTS = {
+    "precision": "nf4-dq",
+    "rank": 16,
+    "targets": "all-linear",
+    "gradient_checkpointing": False,
+    "optimizer": "adamw_torch_fused",
+}
 
 
 def measure_budget(
@@ -38,76 +47,91 @@ def measure_budget(
 
 def step(request: dict[str, Any], on_progress: OnProgress) -> dict[str, Any]:
     """Load as a training does, predict, then two steps on made-up tokens; made for a fresh process."""
-    import torch
-
-    from ..models import modeling, sources
+    from ..models import sources
     from ..models.blueprint import read_blueprint
     from ..models.device import choose_device
-    from .optimizers import make_optimizer
-    from .training_step import predict_budget, step_loss
+    from .training_step import predict_budget
 
-    settings: dict[str, Any] = {
-        "precision": "nf4-dq",
-        "rank": 16,
-        "targets": "all-linear",
-        "gradient_checkpointing": False,
-        "optimizer": "adamw_torch_fused",
-        **request,
-    }
+    model, labels, revision = request.pop("model"), request.pop("labels"), request.pop("revision", "")
+    settings = {**DEFAULTS, **request}
     device = choose_device()
-    source = sources.resolve(settings["model"], settings.pop("revision", ""), download=False)
-    labels = settings.pop("labels")
-    give_back()
-    libraries = current_bytes(device.kind)
-    reset_peak(device.kind)
-    with Sampler() as watch:
-        base = modeling.load_base(source, [f"{i + 1}" for i in range(labels)], settings["precision"], device)
-        model = modeling.attach_lora(base, rank=settings["rank"], alpha=32, dropout=0, targets=settings["targets"])
-    loading = watch.highest_bytes(device.kind)
-    give_back()
-    loaded = current_bytes(device.kind)
-    if settings["gradient_checkpointing"]:
-        model.enable_input_require_grads()
-        base.model.activation_checkpointing_enable()
-    trained = [value for value in model.parameters() if value.requires_grad]
-    optimizer = make_optimizer(settings["optimizer"], trained)
-    model.train()
+    source = sources.resolve(model, revision, download=False)
+    trainer = _Trainer(source, labels, device, settings)
+    # The first pass maps the code of the matrix libraries and casts biases for good: no part of what a batch takes.
+    trainer.train(2, WARM_TOKENS, update=False)
+    began = time.monotonic()
+    description = read_blueprint(source, labels)
+    budget = predict_budget(
+        description, kind=device.kind, compute_dtype=device.compute_dtype, try_allocator=True, **settings
+    )
+    prediction_seconds = time.monotonic() - began
+    reading = trainer.measure(settings["batch_size"], settings["length"], prediction_seconds)
+    return {"budget": asdict(budget), "reading": asdict(reading)}
 
-    def run(batch: int, length: int, update: bool) -> None:
-        ids = torch.randint(5, base.model.config.vocab_size, (batch, length), device=device.kind)
+
+class _Trainer:
+    """The model as a run trains it, with what the process took while it was loaded."""
+
+    def __init__(self, source: ModelSource, labels: int, device: Device, settings: Mapping[str, Any]):
+        from ..models import modeling
+        from .optimizers import make_optimizer
+
+        self._kind = device.kind
+        give_back()
+        self._libraries = current_bytes(self._kind)
+        with Sampler() as sampler:
+            names = [f"{i + 1}" for i in range(labels)]
+            base = modeling.load_base(source, names, settings["precision"], device)
+            lora = {"rank": settings["rank"], "targets": settings["targets"]}
+            self._model = modeling.attach_lora(base, alpha=32, dropout=0, **lora)
+        self._loading_peak = sampler.highest_bytes(self._kind)
+        give_back()
+        self._loaded = current_bytes(self._kind)
+        if settings["gradient_checkpointing"]:
+            self._model.enable_input_require_grads()
+            base.model.activation_checkpointing_enable()
+        self._vocabulary = base.model.config.vocab_size
+        self._trained = [value for value in self._model.parameters() if value.requires_grad]
+        self._optimizer = make_optimizer(settings["optimizer"], self._trained)
+        self._model.train()
+
+    def train(self, batch: int, length: int, *, update: bool) -> None:
+        """One step on made-up tokens; without `update` the weights stay."""
+        import torch
+
+        from .training_step import step_loss
+
+        ids = torch.randint(5, self._vocabulary, (batch, length), device=self._kind)
         mask = torch.ones_like(ids)
         mask[:, -1] = (torch.arange(batch) != batch - 1).long()  # one review a token shorter, as in any real batch
-        step_loss(model(input_ids=ids, attention_mask=mask).logits).backward()
+        step_loss(self._model(input_ids=ids, attention_mask=mask).logits).backward()
         if update:
-            torch.nn.utils.clip_grad_norm_(trained, 1.0)
-            optimizer.step()
-        optimizer.zero_grad()
+            torch.nn.utils.clip_grad_norm_(self._trained, 1.0)
+            self._optimizer.step()
+        self._optimizer.zero_grad()
 
-    # The first pass maps the code of the matrix libraries and casts biases for good: no part of what a batch takes.
-    run(2, WARM_TOKENS, False)
-    began = time.monotonic()
-    budget = predict_budget(
-        read_blueprint(source, labels),
-        kind=device.kind,
-        compute_dtype=device.compute_dtype,
-        try_allocator=True,
-        **{name: value for name, value in settings.items() if name != "model"},
-    )
-    seconds = time.monotonic() - began
-    give_back()
-    standing = current_bytes(device.kind)
-    reset_peak(device.kind)
-    with Sampler() as watch:
-        for _ in range(2):
-            began = time.monotonic()
-            run(settings["batch_size"], settings["length"], True)
-            if device.kind == "cuda":
-                torch.cuda.synchronize()
-            step_seconds = time.monotonic() - began
-    peak = watch.highest_bytes(device.kind)
-    reserved = int(torch.cuda.max_memory_reserved()) if device.kind == "cuda" else None
-    anonymous = watch.peaks.get("RssAnon") if device.kind == "cpu" else None
-    reading = BudgetReading(
-        libraries, loading, loaded, standing, peak, anonymous, reserved, round(step_seconds, 3), round(seconds, 3)
-    )
-    return {"budget": asdict(budget), "reading": asdict(reading)}
+    def measure(self, batch: int, length: int, prediction_seconds: float) -> BudgetReading:
+        """Two steps, and what they took."""
+        import torch
+
+        give_back()
+        standing = current_bytes(self._kind)
+        with Sampler() as sampler:
+            for _ in range(2):
+                began = time.monotonic()
+                self.train(batch, length, update=True)
+                if self._kind == "cuda":
+                    torch.cuda.synchronize()
+                step_seconds = time.monotonic() - began
+        on_gpu = self._kind == "cuda"
+        return BudgetReading(
+            libraries_bytes=self._libraries,
+            loading_peak_bytes=self._loading_peak,
+            loaded_bytes=self._loaded,
+            standing_bytes=standing,
+            peak_bytes=sampler.highest_bytes(self._kind),
+            peak_anonymous_bytes=None if on_gpu else sampler.peaks.get("RssAnon"),
+            peak_reserved_bytes=int(torch.cuda.max_memory_reserved()) if on_gpu else None,
+            step_seconds=round(step_seconds, 3),
+            prediction_seconds=round(prediction_seconds, 3),
+        )
