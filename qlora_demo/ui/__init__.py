@@ -17,7 +17,7 @@ from .handlers import PRIVATE, QUIET, handler
 from .learn.learn_tab import LearnTab
 from .memory.memory_tab import MemoryTab
 from .publish.publish_tab import PublishTab
-from .server.api import build_api
+from .server.api import HttpInterface
 from .train.train_tab import TrainTab
 from .views import view_machine
 
@@ -58,6 +58,6 @@ def build_app(services: Services) -> gr.Blocks:
         with data_placed:
             DataTab(services, data, tabs, train.fields, train.reason)
         keys.change(None, keys, None, js=HAND_OUT, **PRIVATE)
-        build_api(services)
+        HttpInterface(services)
         page.load(handler(lambda: view_machine(services.machine.get())), None, machine, **QUIET)
     return page

@@ -54,9 +54,6 @@ def handler(function: F) -> F:
     return handle  # type: ignore[return-value]
 
 
-shown = handler
-
-
 def visitor() -> str:
     """The address of who asks, in a handler; "" where it is not known. A session's name proves nothing: anyone can make
     up another.

@@ -21,7 +21,7 @@ from qlora_demo.engine.classify.classifier import Classifier
 from qlora_demo.jobs import queue
 from qlora_demo.jobs.store import Job, Store
 from qlora_demo.storage.result_files import read_rows
-from qlora_demo.ui.server.downloads import files_route, link_to, there_are
+from qlora_demo.ui.server.downloads import available_kinds, files_route, link_to
 from tests.conftest import Cli
 from tests.messy_file import ODD, REPEATED, write_messy
 from tests.reviews import first_reviews
@@ -87,7 +87,7 @@ def test_the_files_own_labels_judge_it(done: tuple[Store, Job]) -> None:
 def test_the_three_downloads_agree_and_show_no_path(done: tuple[Store, Job]) -> None:
     store, job = done
     client = TestClient(Starlette(routes=[files_route(store)]))
-    answers = {kind: client.get(f"/{link_to(job.id, kind)}") for kind in there_are(job)}
+    answers = {kind: client.get(f"/{link_to(job.id, kind)}") for kind in available_kinds(job)}
     assert list(answers) == ["csv", "jsonl", "parquet"] and all(
         answer.status_code == 200 for answer in answers.values()
     )

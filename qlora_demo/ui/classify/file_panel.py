@@ -21,7 +21,7 @@ from ...services.app import Services
 from ...storage.uploads import is_upload
 from ..handlers import PRIVATE, QUICK, QUIET, Changes, handler, visitor
 from ..queries import as_keys
-from ..server.downloads import link_to, there_are
+from ..server.downloads import available_kinds, link_to
 from ..views import view_limits, view_problems, view_quiet
 from .file_rows import RowsPanel
 from .file_views import (
@@ -226,7 +226,7 @@ class FilePanel:
         has_rows = report is not None and report.classified > 0
         return {
             self.status: view_ended(name, state.state, without_paths(state.error or ""), report),
-            self.links: view_links({kind: link_to(job.id, kind) for kind in there_are(job)}),
+            self.links: view_links({kind: link_to(job.id, kind) for kind in available_kinds(job)}),
             self.summary: view_summary(report) if report and has_rows else "",
             self.metrics: view_metrics(report) if report and has_rows else "",
             self.timer: gr.Timer(active=False),

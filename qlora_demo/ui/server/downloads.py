@@ -1,8 +1,7 @@
-"""The way to a classified file's results and to users' corrections: /files/<run>/<token>/<kind>, a route of our own,
-because Gradio's would tell this machine's paths, and asks for no permission.
+"""Downloads of classified files, zips and corrections: /files/<run>/<token>/<kind>, a route of our own:
+Gradio's would reveal this machine's paths, and asks for no permission.
 
-A token is handed out with the page and opens one run's files until the app starts anew. Knows job folders, not what is
-in the files."""
+A token is handed out with the page and opens one run's files until the app restarts."""
 
 from __future__ import annotations
 
@@ -51,8 +50,8 @@ def link_to_pack(place: str, name: str) -> str:
     return f"files/{_PACKS}/{place}/{quote(name)}"
 
 
-def there_are(job: Job) -> list[str]:
-    """The kinds of files that can be had of a job now; of one that was broken off the rows that it came to."""
+def available_kinds(job: Job) -> list[str]:
+    """The kinds of files that a job offers now; an unfinished one has the rows that it came to."""
     return [kind for kind in KINDS if (job.folder / f"predictions.{kind}").is_file()]
 
 
@@ -72,7 +71,7 @@ def files_route(store: Store) -> Route:
             return FileResponse(Feedback(store.home).path, media_type=KINDS["jsonl"], filename=FILE, headers=_HEADERS)
         try:
             job = store.job(run)
-            if kind not in there_are(job):
+            if kind not in available_kinds(job):
                 return NOT_FOUND
             name = safe_name(f"{_ENDINGS.sub('', Path(job.settings()['file']).name)}-classified.{kind}")
             return _answer(job, kind, name)
@@ -84,7 +83,7 @@ def files_route(store: Store) -> Route:
 
 def _answer(job: Job, kind: str, name: str) -> Response:
     if kind == "jsonl" and job.report() is None:
-        # Not whole: its worker writes on, or was killed in the middle of a line. Its length is not known beforehand.
+        # Its worker still writes, or was killed in the middle of a line: the length is not known beforehand.
         attached = f'attachment; filename="{re.sub("[^ -~]", "_", name)}"'
         headers = {**_HEADERS, "Content-Disposition": attached}
         return StreamingResponse(read_lines(job.folder), media_type=KINDS[kind], headers=headers)
