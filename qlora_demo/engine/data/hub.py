@@ -14,16 +14,15 @@ from typing import Any
 
 from ...core.cancellation import DownloadStopped, run_within
 from ...core.errors import DataError, DemoError, HubError
+from ..models.hubcache import drop_half_files, snapshot_folder
 from ..models.hubfiles import (
     HubSummary,
     OnProgress,
     ShouldStop,
     download,
-    drop_half_files,
     hub_forbidden,
     hub_reachable,
     inspect_dataset,
-    snapshot_folder,
 )
 
 Rows = dict[str, list[dict[str, Any]]]

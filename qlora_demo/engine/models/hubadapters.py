@@ -25,7 +25,8 @@ from ...core.format import MiB, shorten, size
 from ...core.paths import is_hub_id
 from . import adapter_checks as checks
 from .blueprint import load_config, read_blueprint
-from .hubfiles import HubSummary, OnProgress, cached_snapshot, download, inspect_files, remember_reference
+from .hubcache import cached_snapshot, remember_reference
+from .hubfiles import HubSummary, OnProgress, download, inspect_files
 from .modeling import HEAD_FILE, NOTE_FILE, AdapterNote
 from .sources import PICKLES, SAMPLE_HUB_ID, SAMPLE_REVISION, ModelSource, resolve
 

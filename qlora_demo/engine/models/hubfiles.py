@@ -7,24 +7,21 @@ longer than a few seconds. Knows neither torch nor what is inside the files.
 from __future__ import annotations
 
 import re
-import shutil
-import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self, cast
 
 from huggingface_hub import HfApi, constants, errors, get_token, hf_hub_download
-from huggingface_hub.file_download import repo_folder_name
 
 from ...core.cancellation import DownloadStopped, OnProgress, ShouldStop, hub_forbidden, run_within
 from ...core.errors import DataError, DemoError, HubError, ModelError
 from ...core.paths import is_hub_id
 from .compat import plain_http
+from .hubcache import COMMIT, Kind, drop_half_files, free_disk_bytes, snapshot_folder
 
 TIMEOUT_SECONDS = 5.0
 MIB = 1024**2
 CONFIG_LIMIT_BYTES = 5 * MIB
-COMMIT = re.compile(r"[0-9a-f]{40}")
 TOKENIZER_FILES = frozenset(
     {
         "tokenizer.json",
@@ -43,7 +40,6 @@ TOKENIZER_FILES = frozenset(
 SHARD = re.compile(r"model-\d+-of-\d+\.safetensors")
 INDEX = "model.safetensors.index.json"
 DATA_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".txt", ".gz", ".zip", ".zst")
-Kind = Literal["model", "dataset"]
 
 
 @dataclass(frozen=True)
@@ -197,38 +193,6 @@ def download(
     return folder
 
 
-def cached_snapshot(model_id: str, revision: str = "") -> tuple[Path, str] | None:
-    """The folder and commit of a model that was fetched before, without asking the Hub; None where there is none."""
-    sha = revision
-    if not COMMIT.fullmatch(revision):
-        reference = _repo_folder(model_id) / "refs" / (revision or constants.DEFAULT_REVISION)
-        sha = reference.read_text().strip() if reference.is_file() else ""
-    folder = snapshot_folder(model_id, sha)
-    return (folder, sha) if sha and folder.is_dir() else None
-
-
-def remember_reference(model_id: str, revision: str, sha: str) -> None:
-    """Notes in the cache that `revision` (a tag or branch, "" the default one) was the commit `sha`, for when the Hub
-    is away.
-
-    The client does so only for downloads by name, and ours are by commit.
-    """
-    if not COMMIT.fullmatch(revision):
-        reference = _repo_folder(model_id) / "refs" / (revision or constants.DEFAULT_REVISION)
-        reference.parent.mkdir(parents=True, exist_ok=True)
-        reference.write_text(sha)
-
-
-def snapshot_folder(repo_id: str, sha: str, kind: Kind = "model") -> Path:
-    return _repo_folder(repo_id, kind) / "snapshots" / sha
-
-
-def drop_half_files(dataset_id: str) -> None:
-    """Removes what a library's own download left unfinished."""
-    for partial in (_repo_folder(dataset_id, "dataset") / "blobs").glob("*.incomplete"):
-        partial.unlink(missing_ok=True)
-
-
 def hub_reachable(timeout: float = 2.0) -> bool:
     """Whether the Hub answers at all within `timeout` seconds; False in offline mode."""
     if offline():
@@ -255,14 +219,6 @@ def hub_user(timeout: float = TIMEOUT_SECONDS) -> str | None:
         return None
 
 
-def free_disk_bytes() -> int:
-    """Free bytes where the Hub cache lies (or will lie)."""
-    folder = Path(constants.HF_HUB_CACHE).expanduser().absolute()
-    while not folder.exists():
-        folder = folder.parent
-    return shutil.disk_usage(folder).free
-
-
 def _fetch(
     summary: HubSummary,
     file: HubFile,
@@ -272,58 +228,61 @@ def _fetch(
     should_stop: ShouldStop | None,
 ) -> None:
     """One file into the cache. On every way out but success its partial file is removed."""
-    fetched, ended = [0], threading.Event()
-
-    class Bar:
-        """Stands in for tqdm: counts bytes, and raises in the fetching thread once the caller has gone."""
-
-        def __init__(self, *_: Any, initial: int = 0, **__: Any) -> None:
-            fetched[0] = initial or 0
-
-        def update(self, n: float | None = 1) -> None:
-            fetched[0] += int(n or 0)
-            if ended.is_set():
-                raise DownloadStopped("The download was stopped.")
-
-        def close(self) -> None: ...
-
-        def __enter__(self) -> Self:
-            return self
-
-        def __exit__(self, *_: object) -> None: ...
+    bar = _Bar()
 
     def report() -> None:
         if on_progress is not None:
-            done = before + fetched[0]
+            done = before + bar.bytes
             text = f"{summary.id}: {file.name} ({done / MIB:,.0f} of {total / MIB:,.0f} MiB)"
             on_progress(text, min(1.0, done / total) if total else None)
 
+    def fetch() -> str:
+        return hf_hub_download(
+            summary.id,
+            file.name,
+            repo_type=summary.kind,
+            revision=summary.revision,
+            endpoint=constants.ENDPOINT,
+            cache_dir=constants.HF_HUB_CACHE,
+            etag_timeout=TIMEOUT_SECONDS,
+            tqdm_class=cast(Any, bar.begin),
+        )
+
     try:
         with plain_http(TIMEOUT_SECONDS):
-            run_within(
-                lambda: hf_hub_download(
-                    summary.id,
-                    file.name,
-                    repo_type=summary.kind,
-                    revision=summary.revision,
-                    endpoint=constants.ENDPOINT,
-                    cache_dir=constants.HF_HUB_CACHE,
-                    etag_timeout=TIMEOUT_SECONDS,
-                    tqdm_class=Bar,
-                ),
-                should_stop=should_stop,
-                each=report,
-            )
+            run_within(fetch, should_stop=should_stop, each=report)
     except BaseException as error:
-        ended.set()
+        bar.ended = True
         # A thread that waits for a silent server cleans up only when it wakes; the user sees the folder now.
-        for partial in (
-            (_repo_folder(summary.id, summary.kind) / "blobs").glob(f"{file.etag}.*incomplete") if file.etag else ()
-        ):
-            partial.unlink(missing_ok=True)
+        if file.etag:
+            drop_half_files(summary.id, summary.kind, file.etag)
         if isinstance(error, DownloadStopped) or not isinstance(error, Exception):
             raise
         raise _in_words(error, summary.id, summary.revision, summary.kind) from error
+
+
+class _Bar:
+    """Stands in for tqdm: counts bytes, and raises in the fetching thread once the caller has gone."""
+
+    def __init__(self) -> None:
+        self.bytes, self.ended = 0, False
+
+    def begin(self, *_: Any, initial: int = 0, **__: Any) -> Self:
+        """Called as the client calls tqdm's class: at the start of a file, and again where a cut one goes on."""
+        self.bytes = initial or 0
+        return self
+
+    def update(self, n: float | None = 1) -> None:
+        self.bytes += int(n or 0)
+        if self.ended:
+            raise DownloadStopped("The download was stopped.")
+
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
 
 
 def _needed(found: list[HubFile]) -> list[HubFile]:
@@ -341,10 +300,6 @@ def _license(info: Any) -> str | None:
     stated = info.card_data.get("license") if info.card_data else None
     tagged = next((tag.partition(":")[2] for tag in info.tags or [] if tag.startswith("license:")), None)
     return str(stated if isinstance(stated, str) else tagged) if stated or tagged else None
-
-
-def _repo_folder(repo_id: str, kind: Kind = "model") -> Path:
-    return Path(constants.HF_HUB_CACHE).expanduser() / repo_folder_name(repo_id=repo_id, repo_type=kind)
 
 
 def _in_words(error: Exception, repo_id: str, revision: str, kind: Kind = "model") -> Exception:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import DemoError, HubError, ModelError
+from .hubcache import cached_snapshot, remember_reference
 from .hubfiles import (
     INDEX,
     DownloadStopped,
@@ -23,14 +24,12 @@ from .hubfiles import (
     HubSummary,
     OnProgress,
     ShouldStop,
-    cached_snapshot,
     check_id,
     download,
     hub_reachable,
     hub_user,
     inspect_hub,
     offline,
-    remember_reference,
 )
 from .shapes import canonical, shape_of
 
