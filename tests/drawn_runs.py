@@ -1,6 +1,5 @@
 """Runs that are nothing but their files: what a live page is shown, without a training. The same numbers at every
-call.
-"""
+call."""
 
 from __future__ import annotations
 
@@ -51,8 +50,7 @@ def put_state(job: Job, state: str, steps_done: int, steps_total: int) -> None:
 
 def story(steps: int, total: int, evaluations: int, texts: tuple[str, ...] = (), gpu: bool = False) -> Iterator[Event]:
     """The events of a run that learns: the first `steps` of `total`, judged `evaluations` times on the way to the
-    end.
-    """
+    end."""
     chance = random.Random(0)
     yield Phase("training", "preparing", steps=total, labels=len(LABELS))
     yield Baseline(1.6095, 0.2, 0.067, 1.4, "validation", name="majority")

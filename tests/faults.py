@@ -94,8 +94,7 @@ class LeftToTheAppError(BaseException):
 
 def plan(seed: int, kills: int) -> list[Moment]:
     """Rounds over all places in random order; each round begins with a new run, whose start is asked for while the app
-    is killed.
-    """
+    is killed."""
     draw, places, moments = random.Random(seed), list(SPREAD)[1:], []
     while len(moments) < kills:
         draw.shuffle(places)
@@ -137,8 +136,7 @@ class Chain:
 
     def work(self, moments: list[Moment], end: float) -> None:
         """All the kills, or those that there is time for until `end` by the monotonic clock, then the last run to its
-        end.
-        """
+        end."""
         job: Job | None = None
         for number, moment in enumerate(moments, 1):
             began = time.monotonic()
@@ -170,8 +168,7 @@ class Chain:
 
     def start(self) -> Job:
         """A run of which nothing is killed at its start. Each third is stopped first: from then on it has an adapter to
-        lose.
-        """
+        lose."""
         answer = ask(self.app, "start_run", self.settings)
         job = self.store.job(answer["run"])
         self.rounds += 1
@@ -186,8 +183,7 @@ class Chain:
 
     def begin(self, moment: Moment) -> Job:
         """A run whose start is asked for while the app is killed: it must be there and start later, or not be there at
-        all.
-        """
+        all."""
         before = {job.id for job in self.store.jobs()}
         self.store.home.mkdir(exist_ok=True)
         folders = len(os.listdir(self.store.home))

@@ -1,7 +1,6 @@
 """The structure of the code in figures: `python -m tests.house` prints them; test_floors.py holds their limits.
 
-What counts as an import, a room or a repetition is defined here. Reads syntax trees; runs nothing of the app.
-"""
+What counts as an import, a room or a repetition is defined here. Reads syntax trees; runs nothing of the app."""
 
 from __future__ import annotations
 

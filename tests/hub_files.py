@@ -21,8 +21,7 @@ class Refusal(Exception):
 
 class File:
     """One file of a commit: where its bytes are, and the hashes Git and LFS would give it. in_lfs: None = by its
-    suffix.
-    """
+    suffix."""
 
     def __init__(self, source: Path, in_lfs: bool | None = None):
         self.source, self.size = source, source.stat().st_size

@@ -9,8 +9,7 @@ imported. Files kept in LFS come through a redirect to another origin, as from t
         hub.fail_next("model.safetensors", "cut", after=10_000)
         subprocess.run([sys.executable, "-c", script], env=environment(hub, home))
 
-A commit maps paths to files anywhere on disk; those that were uploaded lie in a folder of the hub's own.
-"""
+A commit maps paths to files anywhere on disk; those that were uploaded lie in a folder of the hub's own."""
 
 from __future__ import annotations
 
@@ -194,8 +193,7 @@ class HubServer:
 
     def throttle(self, bytes_per_second: int | None) -> None:
         """Send files at most this fast (each connection); None: as fast as can be. Holds for downloads under way
-        too.
-        """
+        too."""
         self.rate = bytes_per_second
 
     def reset(self) -> None:
@@ -324,8 +322,7 @@ class _Handler(Writes, BaseHTTPRequestHandler):
         """The repository, or the real Hub's refusal: it says 401, not 404, to a stranger who asks for what does not
         exist.
 
-        A gated repository shows its description and listing to everyone, its content to its readers.
-        """
+        A gated repository shows its description and listing to everyone, its content to its readers."""
         user, repo = self.user(), self.hub.repos.get((kind, repo_id))
         if repo is None and (new := self.hub.renamed.get(repo_id)):
             raise Refusal(307, "", "Moved", Location=self.path.replace(f"/{repo_id}", f"/{new}", 1))
@@ -419,8 +416,7 @@ class _Handler(Writes, BaseHTTPRequestHandler):
 
 def _model_facts(commit: Commit) -> dict[str, Any]:
     """What the Hub reads from a model's files: the architecture, and how many numbers of each type its safetensors
-    hold.
-    """
+    hold."""
     facts: dict[str, Any] = {}
     if config := commit.files.get("config.json"):
         content = json.loads(config.source.read_text())
@@ -441,8 +437,7 @@ def _model_facts(commit: Commit) -> dict[str, Any]:
 
 def environment(hub: HubServer | str, home: Path | str, **more: str) -> dict[str, str]:
     """The environment of a process that takes `hub` for the Hub, with its own empty cache in `home` and nobody logged
-    in.
-    """
+    in."""
     theirs = ("HF_", "HUGGING", "TRANSFORMERS_", "QLORA_DEMO_OFFLINE")
     ours = {name: value for name, value in os.environ.items() if not name.startswith(theirs)}
     ours |= {"HF_ENDPOINT": hub if isinstance(hub, str) else hub.url, "HF_HOME": str(home)}
@@ -504,8 +499,7 @@ def make_gpt2(
 
 def _make_gpt2_tokenizer(folder: Path, vocabulary: int) -> None:
     """Byte-level BPE trained on sample reviews; <|endoftext|> is the last id and the only special token, as in GPT-2's
-    files.
-    """
+    files."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
     def byte_level(bpe: models.BPE) -> Tokenizer:

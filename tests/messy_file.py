@@ -1,6 +1,5 @@
 """A spreadsheet of reviews as people have them: formulas, markup, marks of direction, empty and huge texts, rows that
-do not fit.
-"""
+do not fit."""
 
 from __future__ import annotations
 
@@ -23,8 +22,7 @@ REPEATED = "It does what it should, nothing more."
 
 def write_messy(path: Path, each: int = 10) -> Path:
     """5 * each + 10 rows that can be read and one that cannot; `rating` is right, `stars` is a column that clashes with
-    ours.
-    """
+    ours."""
     rows = [(row["text"], str(row["label"] + 1)) for row in first_reviews(each)]
     rows += [
         *((text, "") for text in ODD),

@@ -1,6 +1,5 @@
 """Requests to a running app as anyone may write them: bytes over http.client, without a client library that would mend
-or refuse them.
-"""
+or refuse them."""
 
 from __future__ import annotations
 

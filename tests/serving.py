@@ -31,8 +31,7 @@ SPACE = dict(pair.split("=", 1) for pair in _SPACE.split()) | {"OAUTH_SCOPES": "
 @dataclass(frozen=True)
 class App:
     """A running app. `home`: where its runs lie; `log`: what it prints; `up_seconds`: from the start of the process to
-    the first page.
-    """
+    the first page."""
 
     url: str
     home: Path
@@ -43,8 +42,7 @@ class App:
 
 def free_port() -> int:
     """Below those that the system hands out by itself: the app needs seconds to take it, and many tests run side by
-    side.
-    """
+    side."""
     while True:
         port = random.SystemRandom().randint(20_000, 32_000)
         with socket.socket() as probe, suppress(OSError):
@@ -63,8 +61,7 @@ def start_app(home: Path, log: Path, **environment: str) -> App:
 
 def start_here(root: Path, home: Path, log: Path, env: dict[str, str], through: Sequence[str] = ()) -> App:
     """The app whose app.py lies in `root`, in exactly this environment and a port; `through`: a command that starts
-    it.
-    """
+    it."""
     port, began = free_port(), time.monotonic()
     env = {**env, "GRADIO_SERVER_PORT": str(port)}
     with log.open("w") as output:

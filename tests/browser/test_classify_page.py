@@ -1,6 +1,5 @@
 """Below the typed review: why, teaching, corrections, precisions, the dial; and that an older answer never comes
-last.
-"""
+last."""
 
 from __future__ import annotations
 

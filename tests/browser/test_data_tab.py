@@ -30,8 +30,7 @@ def _reviews(hub: HubServer, tmp_path_factory: pytest.TempPathFactory) -> None:
 @pytest.fixture
 def messy(tmp_path: Path) -> Path:
     """A German spreadsheet: semicolons, Windows-1252, names of its own, two columns that could be the label, damage of
-    all kinds.
-    """
+    all kinds."""
     spoken = "sehr gut schlecht Gerät Lieferung schnell kaputt Knöpfe größer Preis über naja"
     words = spoken.split()
     texts = [f"{' '.join(words[(i * k) % len(words)] for k in range(1, 8 + i % 20))} {i}" for i in range(100)]

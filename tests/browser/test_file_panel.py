@@ -1,6 +1,5 @@
 """A file in the browser: its columns, the table as typed, downloads, a reload in the middle, stop, a phone, the
-dark.
-"""
+dark."""
 
 from __future__ import annotations
 

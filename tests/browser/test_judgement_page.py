@@ -42,8 +42,7 @@ NASTY = [
 
 def write_run(store: Store, name: str, calibrated: bool = True) -> Job:
     """A finished run as training writes it: the sample's reviews, logits of a network that is mostly right and too sure
-    of it.
-    """
+    of it."""
     sample, drawing = dataset.load("sample"), np.random.default_rng(3)
     job = store.create("train", {"model": "sample", "data": "sample"}, name=name)
     looked: dict[str, tuple[dataset.Reviews, Any]] = {}

@@ -1,6 +1,5 @@
 """The Learn tab as a learner uses it: sliders, layers, data types and shapes move the numbers; narrow and dark as
-well.
-"""
+well."""
 
 from __future__ import annotations
 

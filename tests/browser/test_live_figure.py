@@ -1,6 +1,5 @@
 """The live figure on runs that are nothing but their files: many steps, two browsers, pinned reviews, a phone; and the
-form beside it.
-"""
+form beside it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,5 @@
 """Publish from the page to a local Hub: looked at, sent, asked before it is replaced, loaded back by its name; packed
-and merged.
-"""
+and merged."""
 
 from __future__ import annotations
 
@@ -118,8 +117,7 @@ def test_a_visitor_of_a_space_publishes_as_themselves(
     hub: HubServer, browser: Browser, tmp_path: Path, expired: bool
 ) -> None:
     """By the token of their login, never by the Space's own; the session is the one that Gradio keeps after a login,
-    signed as it signs.
-    """
+    signed as it signs."""
     spaces_own, secret = "hf_" + "s" * 34, "a secret"
     own = {"SPACE_ID": "owner/space", "OAUTH_CLIENT_SECRET": secret, "HF_TOKEN": spaces_own, "HF_ENDPOINT": hub.url}
     app = start_app(tmp_path / "runs", tmp_path / "log", **{**SPACE, **own, "HF_HUB_DISABLE_XET": "1"})

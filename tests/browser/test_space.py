@@ -1,6 +1,5 @@
 """The app as a Space runs it: the files that `make space` uploads, its variables, a user without powers, a home that is
-read-only.
-"""
+read-only."""
 
 from __future__ import annotations
 

@@ -165,8 +165,7 @@ class TestHub:
 
 def test_reviews_from_the_hub_without_network(cli: Cli, home: Path) -> None:
     """The tutorial's reviews have two copies on the Hub; where it is away they are not waited for one after the
-    other.
-    """
+    other."""
     began = time.monotonic()
     status, out, err = cli("evaluate", "--adapter", "sample", "--data", "amazon-reviews", "--json")
     assert (status, out) == (2, "")

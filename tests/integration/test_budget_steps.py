@@ -1,6 +1,5 @@
 """The predicted training budget against real steps: what the forward pass keeps, of many families; and the peak of a
-process.
-"""
+process."""
 
 from __future__ import annotations
 
@@ -85,8 +84,7 @@ def test_a_family_that_looks_into_its_tokens_is_said_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize("precision", ["nf4-dq", "nf4", "fp16", "fp32"])
 def test_a_real_step_of_the_sample_holds_what_was_predicted(precision: str, checkpointing: bool) -> None:
     """The same list is written of a real step: peak, activations and gradients. What a kernel takes for itself is not
-    seen there.
-    """
+    seen there."""
     source = sources.resolve("sample")
     shape = {"batch_size": 4, "length": 32, "rank": 4, "compute_dtype": "bfloat16"}
     blueprint = read_blueprint(source, 5)
@@ -138,8 +136,7 @@ def tiny_run(folder: Path) -> RunConfig:
 
 def test_a_run_has_a_receipt(tmp_path: Path) -> None:
     """Of a tiny model nearly all of the peak stands before: what is tested is that the receipt is there and
-    consistent.
-    """
+    consistent."""
     events: list[Event] = []
     assert run.train(tiny_run(tmp_path), tmp_path / "run", events.append, lambda: False) == "done"
     [reading] = [event for event in events if event.event == "memory"]

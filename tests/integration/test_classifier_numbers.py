@@ -1,6 +1,5 @@
 """The shipped adapter gives the same numbers on every way to it; dial, precisions, base and a lesson are what they
-say.
-"""
+say."""
 
 from __future__ import annotations
 

@@ -1,6 +1,5 @@
 """A messy file classified by a real worker with the shipped adapter: rows, downloads, labels, stop; and by the command
-line.
-"""
+line."""
 
 from __future__ import annotations
 

@@ -82,8 +82,7 @@ def check_words(found: Explanation) -> None:
 @pytest.mark.slow
 def test_top_words_move_the_sample_further_than_random_ones(sample: Classifier) -> None:
     """With fewer steps than usual: they find the same words, and the whole test split is judged by
-    benchmarks/attribution.py.
-    """
+    benchmarks/attribution.py."""
     texts = reviews_of.load("sample").splits["test"].texts[:30]
     found = [explain(sample, text, steps=6) for text in texts]
     tests = [one.deletion_test for one in found if one.deletion_test.top is not None]

@@ -1,6 +1,5 @@
 """A disk that is full in the middle of a run: a small file system of the test's own, the real worker and the real
-engine.
-"""
+engine."""
 
 from __future__ import annotations
 

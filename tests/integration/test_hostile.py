@@ -1,6 +1,5 @@
 """A public host under hostile input over raw HTTP: nothing that is not theirs, no path, no token, no stack trace, and
-it goes on.
-"""
+it goes on."""
 
 from __future__ import annotations
 
@@ -391,8 +390,7 @@ RUBBISH: tuple[Any, ...] = (None, 7, -1, *WORDS, [], {}, [[[]]], {"path": "/etc/
 
 def test_every_event_of_the_page_with_rubbish(victim: Victim) -> None:
     """Wrong data in the right number, and in the wrong one; the answers come quickly, and all of them are errors or the
-    page's own.
-    """
+    page's own."""
     for event in config(victim.app)["dependencies"]:
         if not event["backend_fn"]:
             continue

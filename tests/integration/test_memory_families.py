@@ -43,8 +43,7 @@ CASES = [
 @pytest.fixture(scope="module", autouse=True)
 def _quick_and_on_the_cpu() -> Iterator[None]:
     """One thread, which small models like best; and a collector that does not walk through all libraries before each
-    stage.
-    """
+    stage."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     gc.collect()
@@ -90,8 +89,7 @@ def test_predicted_equals_measured_at_every_stage(
 @pytest.mark.slow
 def test_gpt2_by_command_with_random_weights_equals_the_recipe(tmp_path: Path) -> None:
     """The whole shape of openai-community/gpt2, five labels, in a process of its own; nothing may be asked of the
-    Hub.
-    """
+    Hub."""
     command = ["memory", "openai-community/gpt2", "--labels", "5", "--random-weights", "--measure", "--json"]
     offline = {"QLORA_DEMO_OFFLINE": "1", "HF_HOME": str(tmp_path), "HF_ENDPOINT": NOBODY, "TMPDIR": str(tmp_path)}
     done = run_command(*command, env={**os.environ, **offline})

@@ -1,6 +1,5 @@
 """One report of what a model weighs: a step predicted and measured; what cannot be weighed is refused in one
-sentence.
-"""
+sentence."""
 
 from __future__ import annotations
 

@@ -44,8 +44,7 @@ def test_it_stands_alone(merged: tuple[Path, dict]) -> None:
 
 def test_the_difference_is_that_of_the_base(merged: tuple[Path, dict]) -> None:
     """Against the adapter on the very base it was merged with, next to nothing; against its own 4-bit base what the
-    report says.
-    """
+    report says."""
     folder, report = merged
     model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
     found = modeling.forward(model, AutoTokenizer.from_pretrained(folder), TEXTS, 128).numpy()

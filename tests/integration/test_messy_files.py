@@ -1,7 +1,6 @@
 """Messy files of every kind through the whole reader: a right report, or one clear sentence; in bounded memory.
 
-The files of the shared folder are read where they are there; the others are made here.
-"""
+The files of the shared folder are read where they are there; the others are made here."""
 
 from __future__ import annotations
 

@@ -1,6 +1,5 @@
 """The README's examples for programs, run as they stand, against a real app: the Python client, curl, an MCP client;
-one answer.
-"""
+one answer."""
 
 from __future__ import annotations
 

@@ -1,6 +1,5 @@
 """Two visitors of a public host: whose a run is, what others see of it, and the limits that both are told; at home none
-of this holds.
-"""
+of this holds."""
 
 from __future__ import annotations
 
@@ -108,9 +107,8 @@ def test_reviews_of_an_upload_are_listed_for_their_owner_alone(services: Service
     asked = {"run": mine.run, "split": "test", "after": 0}
     assert find_reviews(services, {**asked, "key": mine.key})["reviews"][0]["text"] == "A text of my own"
     assert "only who started the run" in find_reviews(services, asked)["error"]
-    assert (
-        find_overview(services, {**asked, "key": mine.key})["listed"] and not find_overview(services, asked)["listed"]
-    )
+    assert find_overview(services, {**asked, "key": mine.key})["listed"]
+    assert not find_overview(services, asked)["listed"]
     # What somebody trains on the sample is everybody's.
     theirs = services.train.start(RunConfig(), "2.2.2.2").run
     assert find_reviews(services, {**asked, "run": theirs}) == {"total": 0, "reviews": []}

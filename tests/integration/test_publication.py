@@ -1,6 +1,5 @@
 """What is published of a run, whole: the files, without a path of this machine; the card's own code; the script that
-repeats the run.
-"""
+repeats the run."""
 
 from __future__ import annotations
 
@@ -76,8 +75,7 @@ def train(home: Path, base: Path, reviews: Path, **settings: Any) -> Trained:
 @pytest.fixture(scope="module")
 def local(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """A GPT-2-shaped local model on a local file, with a hostile pinned review; all in folders with blanks in their
-    names.
-    """
+    names."""
     place = tmp_path_factory.mktemp("a place")
     base = make_family("gpt2", place / "my models" / "tiny gpt2")
     reviews = write_reviews(place / "my reviews.jsonl", 40)

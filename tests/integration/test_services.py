@@ -15,8 +15,7 @@ from tests.serving import ROOT, app_environment
 
 def test_models_are_predicted_and_loaded_at_once(tmp_path: Path) -> None:
     """PEFT patches torch's modules for the whole process while it builds one, so two builds at a time break each
-    other.
-    """
+    other."""
     services = Services(Store(tmp_path / "runs"))
     services.warm_up()
     copies = [str(shutil.copytree(ROOT / "assets" / "adapter", tmp_path / f"copy{i}")) for i in range(3)]
@@ -30,8 +29,7 @@ def test_models_are_predicted_and_loaded_at_once(tmp_path: Path) -> None:
 
 def test_a_fresh_app_answers_everything_that_is_asked_at_once(tmp_path: Path) -> None:
     """Threads that import transformers and PEFT from different ends break each other's import, now and then: one thread
-    does it.
-    """
+    does it."""
     program = """
 import sys, threading
 from concurrent.futures import ThreadPoolExecutor

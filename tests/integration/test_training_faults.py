@@ -1,6 +1,5 @@
 """What goes wrong in a run, with the real engine: memory runs out, the model vanishes, another adapter is started from,
-patience ends.
-"""
+patience ends."""
 
 from __future__ import annotations
 

@@ -144,8 +144,7 @@ def test_the_head_and_the_pad_token_are_saved(run: Run) -> None:
 
 def test_the_adapter_comes_back_in_a_new_process_with_an_empty_cache(run: Run, hub: HubServer, place: Path) -> None:
     """Tuned and untrained network give the metrics that the report states, from a base fetched again at its recorded
-    revision.
-    """
+    revision."""
     shutil.rmtree(place / "cache")
     hub.reset()
     script = """
@@ -182,8 +181,7 @@ except DemoError as error: print(json.dumps(str(error)))
 @pytest.fixture
 def copies(tmp_path: Path) -> Iterator[HubServer]:
     """A Hub with the tutorial's reviews and both copies, each of another size; the copies have their files where they
-    lie on the Hub.
-    """
+    lie on the Hub."""
     with HubServer() as server:
         server.add_dataset(REVIEWS, make_amazon_reviews(tmp_path / "first", (50, 10, 10)), revision=PINNED)
         for name, rows, folder in ((FIRST_COPY, 45, ""), (SECOND_COPY, 40, "en")):

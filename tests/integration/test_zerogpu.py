@@ -1,6 +1,5 @@
 """A job inside a GPU call, as on ZeroGPU: the same folder, states and adapter. `spaces` is played by a stand-in that
-calls the function.
-"""
+calls the function."""
 
 from __future__ import annotations
 

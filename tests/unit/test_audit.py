@@ -129,11 +129,8 @@ def test_the_preview_searches_texts_and_labels(tmp_path: Path) -> None:
         (10, "SHADE 9", "great"),
         (13, "SHADE 12", "awful"),
     ]
-    assert (
-        audit.preview(found, "GREAT")[1] == 15
-        and audit.preview(found)[1] == 30
-        and audit.preview(found, "none such") == ([], 0)
-    )
+    assert audit.preview(found, "GREAT")[1] == 15 and audit.preview(found)[1] == 30
+    assert audit.preview(found, "none such") == ([], 0)
 
 
 def test_a_review_as_the_model_sees_it(tokenizer: Any) -> None:
@@ -174,10 +171,7 @@ def test_leftovers_of_both_kinds_are_told_by_line(tmp_path: Path) -> None:
         "label '8' outside 1 to 5": (65,),
     }
     chosen = dataset.read_all(str(path), columns=Columns(labels=("1", "5", "7")))
-    assert (
-        chosen.labels == ("1", "5", "7")
-        and chosen.splits["all"].labels.count(2) == 2
-        and sum(chosen.skipped.values()) == 3
-    )
+    assert chosen.labels == ("1", "5", "7") and chosen.splits["all"].labels.count(2) == 2
+    assert sum(chosen.skipped.values()) == 3
     loaded = dataset.load(str(path))
     assert sum(len(reviews) for reviews in loaded.splits.values()) == 60 and loaded.skipped == found.skipped

@@ -1,6 +1,5 @@
 """The arithmetic of a training budget: lists of blocks, optimizer states, what fits on a GPU; invariants on a 1B
-shape.
-"""
+shape."""
 
 from __future__ import annotations
 
@@ -173,10 +172,8 @@ def test_full_needs_more_than_16_bit_lora_and_that_more_than_qlora() -> None:
     qlora, lora, full = (one_b()[way][0] for way in ("QLoRA", "16-bit LoRA", "full fine-tuning"))
     assert qlora.total_bytes < lora.total_bytes < full.total_bytes
     # FP32 weights, gradients and two states of each: 16 bytes a parameter.
-    assert (
-        full.precision == FULL
-        and full.weights_bytes + full.gradients_bytes + full.optimizer_bytes == 4 * full.weights_bytes
-    )
+    assert full.precision == FULL
+    assert full.weights_bytes + full.gradients_bytes + full.optimizer_bytes == 4 * full.weights_bytes
     assert full.adapter_bytes == full.constants_bytes == 0
 
 

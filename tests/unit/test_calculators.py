@@ -1,6 +1,5 @@
 """What public calculators' formulas give, on GPT-2, whose published numbers are known; accelerate's against its own
-installed code.
-"""
+installed code."""
 
 from __future__ import annotations
 

@@ -1,6 +1,5 @@
 """The waiting line before the classifier, with work that can be held up, fails on request and counts what it is
-given.
-"""
+given."""
 
 from __future__ import annotations
 
@@ -27,8 +26,7 @@ TIMEOUT = 20.0
 
 class Work:
     """Doubles numbers. While `gate` is shut nothing comes back; 13 fails, and -1 fails whatever is with it but not
-    alone.
-    """
+    alone."""
 
     def __init__(self) -> None:
         self.gate = threading.Event()

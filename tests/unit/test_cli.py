@@ -1,7 +1,6 @@
 """The command line: standard output for results alone, exit codes, and one sentence for each mistake.
 
-Commands that need the engine get a small one in its place; real processes where standard output itself is judged.
-"""
+Commands that need the engine get a small one in its place; real processes where standard output itself is judged."""
 
 from __future__ import annotations
 
@@ -86,13 +85,8 @@ Run = Callable[..., tuple[int, str, str]]
 def test_a_mistake_is_one_sentence_and_exit_two(run: Run, home: Path, arguments: list[str], words: str) -> None:
     status, out, err = run(*arguments)
     assert (status, out) == (2, "")
-    assert (
-        words in err
-        and "Traceback" not in err
-        and "usage:" not in err
-        and err.count("\n") == 1
-        and err.rstrip().endswith(".")
-    )
+    assert words in err and "Traceback" not in err and "usage:" not in err and err.count("\n") == 1
+    assert err.rstrip().endswith(".")
     assert not home.exists(), "a mistake leaves nothing behind"
 
 

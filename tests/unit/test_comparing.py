@@ -91,11 +91,8 @@ def test_runs_without_a_result_and_damaged_ones_are_left_out(tmp_path: Path) -> 
     (foreign.folder / "config.json").write_text('{"unknown": 1}')
     found = by_run(store, whole)
     assert list(found) == [old.id, whole.id] and running.id not in found
-    assert (
-        found[old.id].interval is None
-        and found[old.id].test == SHIPPED["data"]["sha256"]
-        and found[old.id].joules is None
-    )
+    assert found[old.id].interval is None and found[old.id].test == SHIPPED["data"]["sha256"]
+    assert found[old.id].joules is None
     with pytest.raises(SettingsError):
         compare(store.states("train"), foreign)
     for _ in range(COMPARED):
@@ -165,16 +162,10 @@ def test_the_table_and_the_picture(tmp_path: Path) -> None:
     text = " ".join(" ".join(seen.words).split())
     assert "script" not in seen.elements and "<script>bad</script>" in text
     assert seen.elements.count("circle") == 2, "those judged on the same reviews"
-    assert (
-        "80.0 %" in text
-        and "77–83" in text
-        and "1.5 h" in text
-        and "3.00 GiB" in text
-        and "on 400 other reviews" in text
-    )
-    assert (
-        "differs in: LoRA rank r 4" in text and "the run shown" in text and "stopped" in text and "Energy" not in text
-    )
+    assert "80.0 %" in text and "77–83" in text and "1.5 h" in text and "3.00 GiB" in text
+    assert "on 400 other reviews" in text
+    assert "differs in: LoRA rank r 4" in text and "the run shown" in text and "stopped" in text
+    assert "Energy" not in text
     assert "Not beaten" in text
     assert view_compared([], "") == '<p class="quiet">No run has a result yet.</p>'
 

@@ -1,6 +1,5 @@
 """The sentences below the phase, for curves of which it is known what they should say; each with the noise of small
-batches.
-"""
+batches."""
 
 from __future__ import annotations
 

@@ -1,6 +1,5 @@
 """Each place where the engine touches internals of other libraries: they are as we know them, and where they are not,
-what we do is plain or refused in a sentence.
-"""
+what we do is plain or refused in a sentence."""
 
 from __future__ import annotations
 

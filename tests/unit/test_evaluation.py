@@ -117,11 +117,8 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
 
 def test_intervals_where_nothing_varies_and_with_many_labels() -> None:
     always = metrics.compute_metrics([2] * 50, np.tile(np.eye(5)[2], (50, 1)), STARS, True)
-    assert (
-        always.intervals["accuracy"] == (1, 1)
-        and always.quadratic_kappa == 0
-        and always.intervals["quadratic_kappa"] == (0, 0)
-    )
+    assert always.intervals["accuracy"] == (1, 1) and always.quadratic_kappa == 0
+    assert always.intervals["quadratic_kappa"] == (0, 0)
     true, logits = draw(150, 400)
     many = metrics.compute_metrics(true, logits, [str(i) for i in range(150)], False)
     assert many.intervals.keys() == {"accuracy", "macro_f1"} and many.intervals["accuracy"][0] < many.accuracy

@@ -83,12 +83,8 @@ def weight(answer: dict[str, Any]) -> int:
 def test_the_overview(services: Services, job: Job) -> None:
     found = evaluation_report.find_overview(services, {"run": job.id})
     final = (job.report() or {})["final"]
-    assert (
-        found["labels"] == NAMES
-        and found["ordinal"]
-        and found["listed"]
-        and list(found["splits"]) == ["test", "validation"]
-    )
+    assert found["labels"] == NAMES and found["ordinal"] and found["listed"]
+    assert list(found["splits"]) == ["test", "validation"]
     assert counts(found["splits"]["test"]) == final["test"]["confusion"]
     assert "When its confidence is about" in found["reliability"]
     assert weight(found) < 50_000

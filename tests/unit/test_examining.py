@@ -1,6 +1,5 @@
 """The data service: what it counts and keeps; requests changed by the page's fields, and the settings of a run made
-of them.
-"""
+of them."""
 
 from __future__ import annotations
 

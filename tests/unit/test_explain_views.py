@@ -1,6 +1,5 @@
 """What is shown of an explanation: the text as it was typed, marked without colour too, and the deletion test in
-words.
-"""
+words."""
 
 from __future__ import annotations
 

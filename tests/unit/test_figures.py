@@ -1,6 +1,5 @@
 """The figures of a card: PNG files that are small, white, and the same each time; and which are drawn of what there
-is.
-"""
+is."""
 
 from __future__ import annotations
 

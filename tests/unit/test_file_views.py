@@ -127,18 +127,14 @@ def test_the_summary_counts_everything() -> None:
     html = view_summary(report())
     words = plain(html)
     assert "24.2 %" in words and "75.8 %" in words and "width:32.0%" in html and "width:100.0%" in html
-    assert (
-        "10 rows without a prediction: empty." in words
-        and "2 rows left out, because of a NUL character (line 7, 1,009)" in words
-    )
+    assert "10 rows without a prediction: empty." in words
+    assert "2 rows left out, because of a NUL character (line 7, 1,009)" in words
     assert "3 reviews are longer" in words and "A note." in words and "Expected stars" in words and "4.5 to 5" in words
     assert "40–50 %" in words and "30–40 %" not in words, "empty bins below the first are left out"
     assert "Expected stars" not in view_summary(report(expected_stars=[]))
     ended = plain(view_ended("in.csv", "stopped", "", report()))
-    assert (
-        "990 of 1,200 rows classified in 100 s, 9.9 per second." in ended.replace("2 min", "100 s")
-        and "the first 1,000 rows" in ended
-    )
+    assert "990 of 1,200 rows classified in 100 s, 9.9 per second." in ended.replace("2 min", "100 s")
+    assert "the first 1,000 rows" in ended
 
 
 def test_the_files_own_labels_give_metrics_and_a_matrix() -> None:
@@ -148,12 +144,8 @@ def test_the_files_own_labels_give_metrics_and_a_matrix() -> None:
     ]
     metrics = compute_metrics(labels, np.array(logits), LABELS, True).to_dict()
     html = view_metrics(report(final={"test": metrics}, judged="Judged on 100 rows."))
-    assert (
-        "85.0 %" in html
-        and "Quadratic kappa" in html
-        and re.search(r"\d\d\.\d % to \d\d\.\d %", html)
-        and "Calibration error" in html
-    )
+    assert "85.0 %" in html and "Quadratic kappa" in html and re.search(r"\d\d\.\d % to \d\d\.\d %", html)
+    assert "Calibration error" in html
     cells = [int(text) for text in re.findall(r'of 20 reviews">(\d+)<', html)]
     assert cells == [count for line in metrics["confusion"] for count in line]
     assert html.count("judged-cell judged-right") == 5
@@ -201,12 +193,8 @@ def test_rows_are_found_by_label_and_words(tmp_path: Path, layout: Layout) -> No
     assert [page.more for page in pages if page] == [True, True, False, False]
     assert pages[1] and pages[1].rows[0][0] == 21 and pages[1].rows[0][1]["text"] == "Review 20 "
     five, none, found = (find_rows(tmp_path, *asked) for asked in (("5 stars",), (NONE,), (EVERY, " übel ")))
-    assert (
-        five
-        and [at for at, _ in five.rows] == [5, 15, 25, 35, 45]
-        and none
-        and [at for at, _ in none.rows] == [10, 20, 30, 40, 50]
-    )
+    assert five and [at for at, _ in five.rows] == [5, 15, 25, 35, 45] and none
+    assert [at for at, _ in none.rows] == [10, 20, 30, 40, 50]
     assert found and [at for at, _ in found.rows] == [8]
     title = find_rows(tmp_path, "1 star", "ALERT('1')")
     assert title and len(title.rows) == 10, "in the title, too"

@@ -1,7 +1,6 @@
 """A classified file: formula cells, clashes of names, order, windows of bounded size, equal texts once, stop.
 
-The classifier is one of three words.
-"""
+The classifier is one of three words."""
 
 from __future__ import annotations
 
@@ -138,12 +137,8 @@ def test_the_three_files_hold_the_same_and_only_the_csv_is_changed(tmp_path: Pat
         "+1.5",
         "'\tab",
     ]
-    assert (
-        lines == table.to_pylist()
-        and lines[0]["=x"] == "=1+1"
-        and lines[2]["text"] == "-bad!"
-        and lines[3]["=x"] == "\tab"
-    )
+    assert lines == table.to_pylist() and lines[0]["=x"] == "=1+1" and lines[2]["text"] == "-bad!"
+    assert lines[3]["=x"] == "\tab"
     assert (lines[1]["problem"], lines[1]["stars"], lines[0]["problem"], lines[0]["stars"]) == ("empty", None, None, 3)
     assert [str(table.schema.field(name).type) for name in ours] == [
         "string",
@@ -223,10 +218,8 @@ def test_the_order_stays_and_windows_are_bounded(tmp_path: Path, monkeypatch: py
     told = [phase for phase in phases if phase.name == "classify"]
     assert [phase.progress for phase in told] == [0, 128 / 6000, 2176 / 6000, 4224 / 6000, 1]
     assert "4,224 of 6,000 rows" in told[3].detail and told[3].seconds_left is not None
-    assert (
-        report.by_label == {"bad": 2000, "fair": 2000, "good": 2000}
-        and sum(one.rows for one in report.certainty) == 6000
-    )
+    assert report.by_label == {"bad": 2000, "fair": 2000, "good": 2000}
+    assert sum(one.rows for one in report.certainty) == 6000
     assert sum(one.rows for one in report.expected_stars) == 6000 and report.truncated == sum(
         len(text) > 90 for text in texts
     )

@@ -1,7 +1,6 @@
 """The grid of floors and columns holds, module by module: the block `floors` in CONTRIBUTING.md is the rule.
 
-One process tells what importing loads.
-"""
+One process tells what importing loads."""
 
 from __future__ import annotations
 

@@ -1,6 +1,5 @@
 """Adapters of strangers, by name from a local Hub: what is good comes back, what is not is refused in one sentence
-before it is used.
-"""
+before it is used."""
 
 from __future__ import annotations
 

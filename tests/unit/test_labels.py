@@ -48,11 +48,8 @@ def test_numbers_are_stars(values: list[str], names: str, rule: str) -> None:
 )
 def test_words_keep_their_order(ordered: list[str]) -> None:
     scale = find_scale(Counter(sorted(ordered)), "it")
-    assert (
-        list(scale.names) == ordered
-        and scale.ordinal
-        and [scale.index[word] for word in ordered] == list(range(len(ordered)))
-    )
+    assert list(scale.names) == ordered and scale.ordinal
+    assert [scale.index[word] for word in ordered] == list(range(len(ordered)))
     shouted = find_scale(Counter([*ordered, *ordered, *(word.upper().replace(" ", "_") for word in ordered)]), "it")
     assert list(shouted.names) == ordered and len(shouted.index) == 2 * len(ordered)
 

@@ -1,6 +1,5 @@
 """Quantization as the Learn tab shows it: the levels, what each type loses on real and made-up weights, and the sums of
-its bytes. NF4 and FP4 are bitsandbytes' own; no model is loaded.
-"""
+its bytes. NF4 and FP4 are bitsandbytes' own; no model is loaded."""
 
 from __future__ import annotations
 
@@ -26,8 +25,7 @@ def with_outlier(*shape: int) -> nf4.Floats:
 
 def mixed() -> nf4.Floats:
     """Blocks of zeros, of one value, of the smallest numbers, and ordinary ones beside each other, the last one partial
-    and zero.
-    """
+    and zero."""
     blocks = [np.zeros(64), np.full(64, 0.25), np.full(64, -3e-39), np.full(64, 1e-42), normal(64), np.zeros(31)]
     return np.concatenate(blocks)[None].astype(np.float32)
 

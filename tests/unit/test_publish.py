@@ -1,6 +1,5 @@
 """Publishing to a local Hub: one whole model or none, nothing of others' overwritten, and one sentence for all that can
-go wrong.
-"""
+go wrong."""
 
 from __future__ import annotations
 

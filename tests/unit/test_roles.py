@@ -1,6 +1,5 @@
 """What each module of each family is for, and which layer it is in: real modules of every family, and names of some
-more.
-"""
+more."""
 
 from __future__ import annotations
 

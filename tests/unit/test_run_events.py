@@ -1,6 +1,5 @@
 """What a watching page is told: only what is new, thinned where it is much, and nothing of what a resumed run took
-back.
-"""
+back."""
 
 from __future__ import annotations
 

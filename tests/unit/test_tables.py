@@ -1,6 +1,5 @@
 """The reader of rows: every way a table is written gives the same rows, and what cannot be read is counted, never
-lost.
-"""
+lost."""
 
 from __future__ import annotations
 
@@ -262,8 +261,5 @@ def test_columns_that_begin_late_are_told(tmp_path: Path) -> None:
         )
     )
     table = open_table(path)
-    assert (
-        sum(len(chunk.rows) for chunk in table.chunks()) == 70_000
-        and table.columns == ("text",)
-        and table.late == {"late"}
-    )
+    assert sum(len(chunk.rows) for chunk in table.chunks()) == 70_000 and table.columns == ("text",)
+    assert table.late == {"late"}
