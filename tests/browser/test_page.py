@@ -126,7 +126,7 @@ def test_a_queue_of_three_on_a_phone_and_a_stop_keeps_a_usable_adapter(
     first = json.loads((sorted(own_app.home.glob("2*"))[-1] / "state.json").read_text())
     page.wait_for_function(f"{POINTS} >= 2", timeout=120_000)
     waiting = []
-    for place in ("next in the waiting line", "number 2 in the waiting line"):
+    for place in ("next in queue", "number 2 in the queue"):
         page.click("#train-start")  # the device is busy
         wait_for_text(page, ".live-phase", place)
         assert page.inner_text("#train-status") == "queued"
@@ -136,7 +136,7 @@ def test_a_queue_of_three_on_a_phone_and_a_stop_keeps_a_usable_adapter(
     page.click("#train-stop")
     wait_for_state(page, "stopped")
     choose_run(page, waiting[0])
-    wait_for_text(page, ".live-phase", "next in the waiting line")
+    wait_for_text(page, ".live-phase", "next in queue")
     page.click("#train-stop")
     wait_for_state(page, "stopped")
 

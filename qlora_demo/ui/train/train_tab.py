@@ -148,7 +148,7 @@ class TrainTab:
             self.start_from: gr.Button(visible=ended and (job.folder / "adapter").is_dir()),
             self.apply: gr.Button(fitting, visible=True) if fitting else gr.Button(visible=False),
             self.own: gr.Button(visible=False),
-            self.report: view_report(report),
+            self.report: view_report(report) if ended else "",
             self.evaluation: job.id if report and ended else "",
             self._adapters: gr.Dropdown(self._services.classify.adapters()),
         }

@@ -138,7 +138,7 @@ def choose(page: Page, run: str) -> None:
 
 
 def cell(page: Page, label: str, guess: str) -> Any:
-    return page.get_by_role("button", name=f"of {label} ").and_(page.get_by_role("button", name=f"called {guess}"))
+    return page.get_by_role("button", name=f"Actual {label}, predicted {guess}: ")
 
 
 def test_a_click_on_a_cell_lists_its_reviews(page: Page, new: Job) -> None:
@@ -148,7 +148,7 @@ def test_a_click_on_a_cell_lists_its_reviews(page: Page, new: Job) -> None:
     right = confusion[1][1]
     assert right > 20, "this is to be more than two pages"
     chosen = cell(page, "2 stars", "2 stars")
-    assert chosen.get_attribute("aria-label") == f"{right} of 80 reviews of 2 stars were called 2 stars"
+    assert chosen.get_attribute("aria-label") == f"Actual 2 stars, predicted 2 stars: {right} of 80 reviews"
     chosen.click()
     page.wait_for_selector("#train-cell li:nth-child(10)")
     page.get_by_role("button", name=f"Show more ({right - 10} left)").click()
@@ -175,11 +175,11 @@ def test_reviews_are_text_and_nothing_else(page: Page, new: Job) -> None:
 
 def test_other_reviews_and_other_runs(page: Page, new: Job, runs: tuple[Job, Job]) -> None:
     judged, older = ((job.report() or {})["final"] for job in runs)
-    page.get_by_label("Judged on").select_option("validation")
+    page.get_by_label("Evaluated on").select_option("validation")
     page.wait_for_function(
         f"document.querySelector('#train-confusion button').innerText === '{judged['validation']['confusion'][0][0]}'"
     )
-    assert "When it says" in page.inner_text("#train-reliability")
+    assert "When its confidence is about" in page.inner_text("#train-reliability")
     assert page.locator("#train-reliability circle").count() > 10
     # An older run: its matrix is there, its reviews and its curve are not.
     choose(page, runs[1].id)
