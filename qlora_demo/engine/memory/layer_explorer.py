@@ -1,4 +1,4 @@
-"""What the Learn tab looks into: the layers of a model, one layer quantized in numpy, and how well-known shapes shrink.
+"""What the Learn tab shows: the layers of a model, one layer quantized, and how well-known shapes shrink.
 
 Every figure comes from real weights or from the project's own predictor. Returns records; knows no page."""
 
@@ -142,8 +142,8 @@ def error_map(weights: nf4.Floats, restored: nf4.Floats, block_size: int) -> lis
     """
     off = np.abs(weights - restored).reshape(-1) / max(float(weights.std()), 1e-30)
     rows = min(MAP_BLOCKS, off.size // block_size)
-    shown = off[: rows * block_size].reshape(rows, MAP_CELLS, -1) if rows else off.reshape(1, 1, -1)
-    return [[round(float(cell), 4) for cell in row] for row in shown.mean(axis=2)]
+    blocks = off[: rows * block_size].reshape(rows, MAP_CELLS, -1) if rows else off.reshape(1, 1, -1)
+    return [[round(float(cell), 4) for cell in row] for row in blocks.mean(axis=2)]
 
 
 def _worst_block(weights: nf4.Floats, restored: nf4.Floats, block_size: int) -> dict[str, Any]:

@@ -217,18 +217,18 @@ def _constants(module: nn.Module) -> Iterator[torch.Tensor]:
     """The tensors that a quantized layer keeps out of sight of `parameters()` and `buffers()`."""
     weight = getattr(module, "weight", None)
     if isinstance(module, bnb.nn.Linear8bitLt):
-        found = [getattr(weight, "SCB", None), getattr(weight, "CB", None)]
+        tensors = [getattr(weight, "SCB", None), getattr(weight, "CB", None)]
     else:
         state = getattr(weight, "quant_state", None)
         second = getattr(state, "state2", None)
-        found = [
+        tensors = [
             getattr(state, "absmax", None),
             getattr(state, "code", None),
             getattr(state, "offset", None),
             getattr(second, "absmax", None),
             getattr(second, "code", None),
         ]
-    yield from (item for item in found if isinstance(item, torch.Tensor))
+    yield from (item for item in tensors if isinstance(item, torch.Tensor))
 
 
 def _predicted_weights(model: PreTrainedModel, plan: LayerPlan, stage: str) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Block-wise 4-bit quantization for looking into it: NF4, FP4 and double quantization by bitsandbytes' own functions on
+"""Block-wise 4-bit quantization, to be looked at: NF4, FP4 and double quantization by bitsandbytes' own functions on
 the CPU, and Int4, an even grid, beside them.
 
 Not for running a model. Sources: Dettmers et al., QLoRA (arXiv 2305.14314), sections 2 and 3; bitsandbytes,

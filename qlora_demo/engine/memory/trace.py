@@ -94,9 +94,9 @@ class ShadowHeap:
         self._libc.free.argtypes = [ctypes.c_void_p]
         self._libc.posix_memalign.argtypes = [ctypes.POINTER(ctypes.c_void_p), ctypes.c_size_t, ctypes.c_size_t]
         gc.collect()
-        found = self._libc.mallinfo2()
-        self._most = self._standing = found.arena + found.hblkhd
-        self._gaps = found.fordblks
+        heap = self._libc.mallinfo2()
+        self._most = self._standing = heap.arena + heap.hblkhd
+        self._gaps = heap.fordblks
 
     @property
     def peak_bytes(self) -> int:
@@ -115,8 +115,8 @@ class ShadowHeap:
         self._alive += count
         self._most_alive = max(self._most_alive, self._alive)
         if count >= self.SMALL:
-            found = self._libc.mallinfo2()
-            self._most = max(self._most, found.arena + found.hblkhd)
+            heap = self._libc.mallinfo2()
+            self._most = max(self._most, heap.arena + heap.hblkhd)
 
     def give(self, number: int) -> None:
         if number in self._blocks:

@@ -40,8 +40,11 @@ Shapes = dict[str, tuple[int, ...]]
 _MODULE = re.compile(r"[A-Za-z_]\w{0,63}(\.\w{1,64}){0,15}", re.ASCII)
 _LORA = re.compile(rf"{re.escape(PREFIX)}(?P<module>[\w.]+)\.lora_(?P<side>[AB])\.weight", re.ASCII)
 _REVISION = re.compile(r"(?!.*\.\.)[\w./-]{0,100}", re.ASCII)
-_FREE = {"peft_version", "auto_mapping", "base_model_name_or_path", "revision", "inference_mode", "runtime_config", "megatron_core",  # noqa: E501
-         "qalora_group_size"}  # fmt: skip  # the last two mean nothing without settings that are refused
+# Settings that mean nothing for how an adapter is used; the last two nothing without settings that are refused.
+_FREE = {
+    *("peft_version", "auto_mapping", "base_model_name_or_path", "revision", "inference_mode", "runtime_config"),
+    *("megatron_core", "qalora_group_size"),
+}
 _KEPT = (
     "peft_type",
     "task_type",
@@ -62,12 +65,12 @@ _KEPT = (
 def read_object(path: Path, name: str) -> dict[str, Any]:
     """The JSON object in a file."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
+        content = None
+    if not isinstance(content, dict):
         raise AdapterError(f"{name} has a {path.name} that holds no JSON object; choose another adapter.")
-    return found
+    return content
 
 
 def check_settings(config: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -130,20 +133,20 @@ def check_note(note: Mapping[str, Any], settings: Mapping[str, Any], name: str) 
         raise AdapterError(
             f"{name} has a note (qlora_demo.json) that this app has not written so; choose another adapter."
         )
-    found = AdapterNote(**note)
-    _check_labels(len(found.labels), name)
+    checked = AdapterNote(**note)
+    _check_labels(len(checked.labels), name)
     base, revision = settings.get("base_model_name_or_path"), settings.get("revision") or ""
-    if (base, revision) != (found.base_name, found.revision):
+    if (base, revision) != (checked.base_name, checked.revision):
         raise AdapterError(
-            f"{name} names two bases, {shorten(found.base_name, 60)} and {shorten(str(base), 60)}; choose another"
+            f"{name} names two bases, {shorten(checked.base_name, 60)} and {shorten(str(base), 60)}; choose another"
             " adapter."
         )
-    if found.model == "sample" and (found.base_name, found.revision) != (SAMPLE_HUB_ID, SAMPLE_REVISION):
+    if checked.model == "sample" and (checked.base_name, checked.revision) != (SAMPLE_HUB_ID, SAMPLE_REVISION):
         raise AdapterError(
-            f"{name} calls {shorten(found.base_name, 60)} the sample, which it is not; choose another adapter."
+            f"{name} calls {shorten(checked.base_name, 60)} the sample, which it is not; choose another adapter."
         )
-    check_revision(found.revision, name)
-    return found
+    check_revision(checked.revision, name)
+    return checked
 
 
 def check_revision(revision: Any, name: str) -> str:
@@ -181,13 +184,13 @@ def read_shapes(path: Path, name: str) -> Shapes:
 
 def count_labels(shapes: Shapes, name: str) -> int:
     """The labels of an adapter: the rows of its head's last layer."""
-    found = next((shapes[key] for output in OUTPUTS if (key := f"{PREFIX}{output}.weight") in shapes), None)
-    if found is None or len(found) != 2:
+    shape = next((shapes[key] for output in OUTPUTS if (key := f"{PREFIX}{output}.weight") in shapes), None)
+    if shape is None or len(shape) != 2:
         raise AdapterError(
             f"{name} has no trained classification head, so its labels are not known; choose another adapter."
         )
-    _check_labels(found[0], name)
-    return found[0]
+    _check_labels(shape[0], name)
+    return shape[0]
 
 
 def check_fit(shapes: Shapes, settings: Mapping[str, Any], base: PreTrainedModel, base_name: str, name: str) -> Shapes:

@@ -45,9 +45,9 @@ def choose_device(kind: Kind | None = None) -> Device:
     name = torch.cuda.get_device_name(0) if kind == "cuda" else _cpu_name()
     dtype, why = choose_dtype(kind)
     place = (
-        f"A CUDA GPU is there ({name})"
+        f"Running on the GPU ({name})"
         if kind == "cuda"
-        else f"There is no CUDA GPU, so the CPU works ({name}, {_cores()} threads)"
+        else f"No CUDA GPU: running on CPU ({name}, {_cores()} threads)"
     )
     return Device(kind, name, dtype, f"{place}; {why}.", total_memory_bytes(kind), free_memory_bytes(kind))
 
@@ -59,11 +59,11 @@ def choose_dtype(kind: Kind) -> tuple[Literal["bfloat16", "float16", "float32"],
     """
     if kind == "cuda":
         if torch.cuda.is_bf16_supported(including_emulation=False):
-            return "bfloat16", "it multiplies in bfloat16, as this GPU does natively"
-        return "float16", "it multiplies in float16, as this GPU has no native bfloat16"
+            return "bfloat16", "computing in bfloat16, which this GPU does natively"
+        return "float16", "computing in float16, since this GPU has no native bfloat16"
     if cpu_multiplies(torch.bfloat16):
-        return "bfloat16", "it multiplies in bfloat16, as this processor does natively"
-    return "float32", "it multiplies in float32, as this processor has no native bfloat16"
+        return "bfloat16", "computing in bfloat16, which this processor does natively"
+    return "float32", "computing in float32, since this processor has no native bfloat16"
 
 
 def cpu_multiplies(dtype: torch.dtype) -> bool:
@@ -73,8 +73,8 @@ def cpu_multiplies(dtype: torch.dtype) -> bool:
     if dtype not in _HALF_FLAGS:
         return True
     try:
-        found = torch.cpu.get_capabilities()
-        return any(bool(found.get(flag)) for flag in _HALF_FLAGS[dtype])
+        capabilities = torch.cpu.get_capabilities()
+        return any(bool(capabilities.get(flag)) for flag in _HALF_FLAGS[dtype])
     except (AttributeError, RuntimeError):  # torch before 2.10
         return bool(re.search(rf"\b({'|'.join(_HALF_FLAGS[dtype])})\b", _read(Path("/proc/cpuinfo"))))
 
@@ -123,7 +123,7 @@ def _cgroup_memory(root: Path = CGROUPS, own: Path = Path("/proc/self/cgroup")) 
     """(limit, used) in bytes of each cgroup above this process that has a limit; used is without reclaimable file
     cache.
     """
-    found = []
+    limits = []
     for line in _read(own).splitlines():
         _, controllers, path = [*line.split(":", 2), "", ""][:3]
         if controllers == "":
@@ -142,8 +142,8 @@ def _cgroup_memory(root: Path = CGROUPS, own: Path = Path("/proc/self/cgroup")) 
             limit, used = _read(group / limit_name).strip(), _read(group / used_name).strip()
             if limit.isdigit() and int(limit) < NO_LIMIT and used.isdigit():
                 cache = re.search(rf"^{cache_key} (\d+)$", _read(group / "memory.stat"), re.MULTILINE)
-                found.append((int(limit), max(0, int(used) - (int(cache[1]) if cache else 0))))
-    return found
+                limits.append((int(limit), max(0, int(used) - (int(cache[1]) if cache else 0))))
+    return limits
 
 
 def _space_memory() -> int:

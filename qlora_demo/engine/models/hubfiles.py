@@ -1,4 +1,4 @@
-"""Talking to the Hub about a model's files: what there is, what it weighs, fetching it so that it can be stopped.
+"""Talking to the Hub about a model's files: what there is, how large it is, fetching it so that it can be stopped.
 
 Fetches only configuration, tokenizer and safetensors: never code, never pickles. Nothing here waits for a silent Hub
 longer than a few seconds. Knows neither torch nor what is inside the files.
@@ -96,15 +96,15 @@ def inspect_hub(model_id: str, revision: str = "") -> HubSummary:
             f"The Hub is not asked for {model_id}, because offline mode is on (QLORA_DEMO_OFFLINE); use `sample` or a"
             " local folder."
         )
-    info, found = _ask("model", model_id, revision)
-    config = next((file for file in found if file.name == "config.json"), None)
+    info, files = _ask("model", model_id, revision)
+    config = next((file for file in files if file.name == "config.json"), None)
     if config is None:
         raise ModelError(f"{model_id} has no config.json, so it is no transformers model; choose another.")
     if config.size_bytes > CONFIG_LIMIT_BYTES:
         raise ModelError(
             f"{model_id} has a config.json of {config.size_bytes / MIB:,.0f} MiB, which no model needs; choose another."
         )
-    return _summary("model", model_id, info, _needed(found), int(info.safetensors.total) if info.safetensors else None)
+    return _summary("model", model_id, info, _needed(files), int(info.safetensors.total) if info.safetensors else None)
 
 
 def inspect_files(model_id: str, revision: str = "") -> HubSummary:
@@ -114,8 +114,8 @@ def inspect_files(model_id: str, revision: str = "") -> HubSummary:
     check_id(model_id)
     if offline():
         raise HubError(f"The Hub is not asked for {model_id}, because offline mode is on; use what is on this machine.")
-    info, found = _ask("model", model_id, revision)
-    return _summary("model", model_id, info, found, None)
+    info, files = _ask("model", model_id, revision)
+    return _summary("model", model_id, info, files, None)
 
 
 def inspect_dataset(dataset_id: str, revision: str = "", folder: str = "") -> HubSummary:
@@ -123,8 +123,8 @@ def inspect_dataset(dataset_id: str, revision: str = "", folder: str = "") -> Hu
 
     One request. Raises DataError (unknown) or HubError.
     """
-    info, found = _ask("dataset", dataset_id, revision)
-    data = [file for file in found if file.name.endswith(DATA_SUFFIXES)]
+    info, files = _ask("dataset", dataset_id, revision)
+    data = [file for file in files if file.name.endswith(DATA_SUFFIXES)]
     inside = [file for file in data if file.name.startswith(f"{folder}/")] if folder else []
     return _summary("dataset", dataset_id, info, inside or data, None)
 
@@ -285,9 +285,9 @@ class _Bar:
     def __exit__(self, *_: object) -> None: ...
 
 
-def _needed(found: list[HubFile]) -> list[HubFile]:
+def _needed(files: list[HubFile]) -> list[HubFile]:
     """Configuration first, then the tokenizer, then the weights: one file where there is one, else index and shards."""
-    by_name = {file.name: file for file in found}
+    by_name = {file.name: file for file in files}
     weights = (
         ["model.safetensors"]
         if "model.safetensors" in by_name

