@@ -139,18 +139,6 @@ def claim(store: Store, job: Job) -> JobState:
     return state
 
 
-def position(store: Store, job: Job) -> int | None:
-    """1 = next to start; None where the job does not wait."""
-    return store.position(job)
-
-
-def expected_wait(store: Store, job: Job) -> float | None:
-    """Seconds until a waiting job would start, as the runs before it went; None where it does not wait, or nothing is
-    known.
-    """
-    return store.expected_wait(job)
-
-
 def follow(store: Store, job: Job, after: int = 0, *, every_seconds: float = 0.5) -> Iterator[list[dict[str, Any]]]:
     """The job's events from `after` on, in batches as they come, until its end; an empty batch where nothing was new.
 

@@ -6,14 +6,12 @@ Knows how to read and write one job; which job runs when is the queue's, and wha
 
 from __future__ import annotations
 
-import fcntl
 import functools
 import json
 import os
 import re
 import secrets
 import shutil
-import statistics
 import string
 import time
 from collections.abc import Iterator
@@ -23,8 +21,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 
+from filelock import FileLock, Timeout
+
 from ..core.errors import ReportError, RunError, is_disk_full
 from ..core.records import Finished, RunSummary
+from . import waiting
 from .events import EventWriter, last_event, read_events
 from .state import JobState, StateWriter, read_state, to_json, write_state
 
@@ -42,7 +43,6 @@ _LOCK_SECONDS = 10.0
 RESERVE = ".reserve"
 DRAFTS = (RESERVE, ".state.*", ".report.json", "*.draft", "*.old")
 _RESERVE_BYTES = 64 * 1024
-_LAST_RUNS = 5  # tell how long the next one may take
 
 
 class Job:
@@ -75,17 +75,6 @@ class Job:
     def last_event(self) -> dict[str, Any] | None:
         """The newest event, None before there is one; only the end of the file is read."""
         return last_event(self.folder / "events.jsonl")
-
-    def seconds_left(self, state: JobState) -> float | None:
-        """What the active job has last said of the time it has left, less what has passed since; None where it has said
-        nothing.
-        """
-        # What it said before it was last started, as a run that was then resumed, is no longer true.
-        path, began = self.folder / "events.jsonl", state.started or 0.0
-        said = last_event(path, lambda event: event.get("seconds_left") is not None or event["time"] < began)
-        if said is None or said["time"] < began:
-            return None
-        return max(0.0, float(said["seconds_left"]) - (time.time() - said["time"]))
 
     @overload
     def report(self) -> dict[str, Any] | None: ...
@@ -283,40 +272,24 @@ class Store:
         return active[-1] if active else found[0][0] if found else None
 
     def position(self, job: Job) -> int | None:
-        """The job's place in the waiting line: 1 = next; None where it does not wait."""
+        """The job's place in the queue: 1 = next; None where it does not wait."""
         state = read_state(job.folder)
-        if state is None or state.state != "queued" or state.beside:
-            return None
-        line = [other.id for other, its in self.waiting() if not its.beside]
-        return line.index(job.id) + 1 if job.id in line else None
+        return waiting.position(self._by_id(), job.id) if state and state.state == "queued" else None
 
     def expected_wait(self, job: Job) -> float | None:
-        """Seconds until a waiting job would start: what the active job has left, and what runs like those ahead in line
-        took.
-
-        None where it does not wait, and where nothing is known: a kind of which no run has come to its end.
+        """Seconds until a waiting job would start (waiting.expected_wait); None where it does not wait, or nothing is
+        known.
         """
         state = read_state(job.folder)
-        if state is None or state.state != "queued" or state.beside:
-            return None
-        found = self.states()
-        seconds: list[float | None] = []
-        for other, its in found:
-            if its.is_active and not its.beside:
-                left, usual = other.seconds_left(its), _usual_seconds(found, its.kind)
-                if left is None and usual is not None:
-                    left = max(0.0, usual - (time.time() - (its.started or its.created)))
-                seconds.append(left)
-        line = [(other.id, its.kind) for other, its in _in_line(found) if not its.beside]
-        ids = [run_id for run_id, _ in line]
-        ahead = line[: ids.index(job.id)] if job.id in ids else []
-        seconds += [_usual_seconds(found, kind) for _, kind in ahead]
-        known = [value for value in seconds if value is not None]
-        return sum(known) if len(known) == len(seconds) else None
+        return waiting.expected_wait(self.home, self._by_id(), job.id) if state and state.state == "queued" else None
 
     def waiting(self) -> list[tuple[Job, JobState]]:
         """The queued jobs with their states, first come first."""
-        return _in_line(self.states())
+        states = self._by_id()
+        return [(Job(self.home / run), states[run]) for run in waiting.in_line(states)]
+
+    def _by_id(self) -> dict[str, JobState]:
+        return {job.id: state for job, state in self.states()}
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -325,17 +298,18 @@ class Store:
         RunError after 10 s of waiting, and where home cannot be written, in the body too.
         """
         path = self.home / ".cache" / "queue.lock"
+        lock = FileLock(path, timeout=_LOCK_SECONDS, poll_interval=0.01, is_singleton=False)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle = path.open("a")
+            with lock:
+                yield
+        except Timeout:
+            raise RunError(
+                f"Another process has held the queue of runs for {_LOCK_SECONDS:.0f} s; try again, or see who has"
+                f" {path} open."
+            ) from None
         except OSError as error:
             raise self._not_writable(error) from error
-        with handle:
-            _flock(handle.fileno(), path)
-            try:
-                yield
-            except OSError as error:
-                raise self._not_writable(error) from error
 
     def _new_folder(self, created: float) -> Path:
         stamp = datetime.fromtimestamp(created, UTC).strftime("%Y%m%d-%H%M%S")
@@ -355,35 +329,6 @@ class Store:
 
 
 _ELSEWHERE = "set QLORA_DEMO_HOME (or --runs-dir) to a folder that can be written"
-
-
-def _in_line(states: list[tuple[Job, JobState]]) -> list[tuple[Job, JobState]]:
-    queued = [(job, state) for job, state in states if state.state == "queued"]
-    return sorted(queued, key=lambda item: (item[1].waiting_since or item[1].created, item[0].id))
-
-
-def _usual_seconds(states: list[tuple[Job, JobState]], kind: str) -> float | None:
-    """How long the last runs of a kind took that came to their end; None where there is none."""
-    ends = [(its.ended, its.started) for _, its in states if its.kind == kind and its.state in ("done", "stopped")]
-    took = [ended - started for ended, started in sorted((end for end in ends if all(end)), reverse=True)]  # type: ignore[type-var, operator]
-    return statistics.median(took[:_LAST_RUNS]) if took else None
-
-
-def _flock(descriptor: int, path: Path) -> None:
-    deadline = time.monotonic() + _LOCK_SECONDS
-    while True:
-        try:
-            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                sentence = (
-                    f"Another process has held the queue of runs for {_LOCK_SECONDS:.0f} s; try again, or see who has"
-                    f" {path} open."
-                )
-                raise RunError(sentence) from None
-            time.sleep(0.01)
-        except OSError as error:
-            raise RunError(f"{path} cannot be locked: {error.strerror}; {_ELSEWHERE}.") from error
 
 
 @functools.lru_cache(maxsize=500)

@@ -198,9 +198,9 @@ def test_two_processes_submitting_at_once_start_one_job(store: Store) -> None:
     ids = [line for one in done for line in one.stdout.split()]
     states = [job.state().state for job in map(store.job, ids)]
     assert len(set(ids)) == 10 and states.count("queued") == 9
-    line = sorted((queue.position(store, store.job(run_id)) or 0) for run_id in ids)
+    line = sorted((store.position(store.job(run_id)) or 0) for run_id in ids)
     assert line == list(range(10))
-    for run_id in sorted(ids, key=lambda run_id: -(queue.position(store, store.job(run_id)) or 0)):
+    for run_id in sorted(ids, key=lambda run_id: -(store.position(store.job(run_id)) or 0)):
         queue.stop(store, run_id)
     wait_for(lambda: all(store.job(run_id).state().state == "stopped" for run_id in ids))
 

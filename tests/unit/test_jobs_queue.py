@@ -45,7 +45,7 @@ def test_one_job_at_a_time_first_come_first_served(store: Store, launch: Launche
     jobs = [queue.submit(store, "train", {}, launch=launch) for _ in range(3)]
     assert launch.started == [jobs[0].id]
     assert [job.state().state for job in jobs] == ["starting", "queued", "queued"]
-    assert [queue.position(store, job) for job in jobs] == [None, 1, 2]
+    assert [store.position(job) for job in jobs] == [None, 1, 2]
     assert [job.summary().position for job in jobs] == [None, 1, 2]
     for number in range(2):
         with store.lock():
@@ -68,7 +68,7 @@ def test_a_job_beside_starts_at_once_and_holds_nobody_up(store: Store, launch: L
     waiting = queue.submit(store, "memory", {}, launch=launch)
     beside = queue.submit(store, "memory", {}, beside=True, launch=launch)
     assert beside.state().state == "starting" and waiting.state().state == "queued"
-    assert queue.position(store, waiting) == 1
+    assert store.position(waiting) == 1
 
 
 def test_a_device_held_only_by_a_job_beside_is_free(store: Store, launch: Launcher) -> None:
@@ -81,7 +81,7 @@ def test_stopping_a_waiting_job_ends_it_at_once(store: Store, launch: Launcher) 
     queue.stop(store, second.id, launch=launch)
     assert second.state().state == "stopped" and second.state().ended
     assert [event["state"] for event in second.events()] == ["stopped"]
-    assert queue.position(store, third) == 1
+    assert store.position(third) == 1
     assert first.state().state == "starting" and not first.stop_requested()
 
 
@@ -135,20 +135,20 @@ def test_the_wait_is_what_the_active_run_has_left_and_what_runs_ahead_usually_ta
     active, first, second = (queue.submit(store, "train", {}, launch=launch) for _ in range(3))
     measured = queue.submit(store, "memory", {}, launch=launch)
     beside = queue.submit(store, "memory", {}, beside=True, launch=launch)
-    assert [queue.expected_wait(store, job) for job in (active, first, second, measured, beside)] == [None] * 5, (
+    assert [store.expected_wait(job) for job in (active, first, second, measured, beside)] == [None] * 5, (
         "nothing is known yet"
     )
 
     EventWriter(active.folder).write(Phase("training", "step 1 of 9", 0.1, seconds_left=40.0))
     EventWriter(active.folder).write(Phase("evaluating", "says nothing of the time"))
-    assert queue.expected_wait(store, first) == pytest.approx(40, abs=1)
-    assert queue.expected_wait(store, second) is None, "no run has told how long the one ahead may take"
+    assert store.expected_wait(first) == pytest.approx(40, abs=1)
+    assert store.expected_wait(second) is None, "no run has told how long the one ahead may take"
 
     for seconds in (1000, 100, 300, 200, 100, 200):  # the first is too long ago
         ended(store, "train", seconds)
     ended(store, "train", 5, "failed")
     ended(store, "memory", 7)
-    assert queue.expected_wait(store, second) == pytest.approx(40 + 200, abs=1)
+    assert store.expected_wait(second) == pytest.approx(40 + 200, abs=1)
     assert measured.summary().wait_seconds == pytest.approx(40 + 2 * 200, abs=1)
     assert (active.summary().wait_seconds, active.summary().position) == (None, None)
 
@@ -158,16 +158,16 @@ def test_before_training_has_begun_the_active_run_is_taken_for_a_usual_one(store
     ended(store, "train", 100)
     state = active.state()
     write_state(active.folder, replace(state, started=time.time() - 30))
-    assert queue.expected_wait(store, waiting) == pytest.approx(70, abs=1)
+    assert store.expected_wait(waiting) == pytest.approx(70, abs=1)
     # What it said before it was resumed is no longer true.
     EventWriter(active.folder).write(Phase("training", "", 0.1, seconds_left=9.0))
     write_state(active.folder, replace(state, started=time.time() + 1))
-    assert queue.expected_wait(store, waiting) == pytest.approx(101, abs=1)
+    assert store.expected_wait(waiting) == pytest.approx(101, abs=1)
     write_state(active.folder, replace(state, started=time.time() - 300))
-    assert queue.expected_wait(store, waiting) == pytest.approx(9, abs=1)
+    assert store.expected_wait(waiting) == pytest.approx(9, abs=1)
     with store.lock():
         active.finish(active.state(), "stopped")
-    assert queue.expected_wait(store, waiting) == 0
+    assert store.expected_wait(waiting) == 0
 
 
 def test_advance_takes_no_lock_while_there_is_nothing_to_do(store: Store, launch: Launcher) -> None:

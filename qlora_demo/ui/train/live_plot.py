@@ -15,7 +15,6 @@ import gradio as gr
 from ...core.errors import DemoError
 from ...core.format import duration
 from ...host.redaction import without_paths
-from ...jobs import queue
 from ...jobs.store import Job
 from ...services.app import Services
 from ..queries import number_of, text_of
@@ -66,8 +65,8 @@ def news(services: Services, query: Any) -> dict[str, Any]:
         answer = _events_for(services, job, state.created, after, born, key, may_see)
         answer |= services.host.redact(job, key, {"problem": state.error})
         waits = state.state == "queued"
-        wait = queue.expected_wait(services.store, job) if waits else None
-        position = queue.position(services.store, job) if waits else None
+        wait = services.store.expected_wait(job) if waits else None
+        position = services.store.position(job) if waits else None
     except DemoError as error:
         return {"error": without_paths(str(error))}
     left = answer.pop("seconds_left")
