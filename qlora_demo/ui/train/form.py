@@ -16,6 +16,7 @@ from gradio.components import Component
 from ...core.config import RunConfig
 from ...core.presets import PRESETS
 from ..fields import CHOICES
+from ..handlers import PRIVATE
 
 FIRST = ("epochs", "max_steps", "rank", "learning_rate", "batch_size", "max_length")
 STORED = "qlora-demo-form"
@@ -42,7 +43,7 @@ def build_fields(names: Iterable[str]) -> dict[str, Component]:
 def form_values(config: RunConfig, fields: Mapping[str, Component]) -> dict[Component, Any]:
     """What the form shows for these settings."""
     settings = config.to_dict()
-    return {component: _shown(settings[name]) for name, component in fields.items()}
+    return {component: _text_of(settings[name]) for name, component in fields.items()}
 
 
 def preset_values(fields: Mapping[str, Component]) -> str:
@@ -76,18 +77,19 @@ def keep_in_browser(page: gr.Blocks, fields: Mapping[str, Component]) -> None:
     }}"""
     restore = f"""(...values) => {{
       let kept = {{}};
-      try {{ kept = JSON.parse(localStorage.getItem("{STORED}")) ?? {{}}; }} catch {{ /* not ours: the form stays as it is */ }}
+      try {{ kept = JSON.parse(localStorage.getItem("{STORED}")) ?? {{}}; }} catch {{ /* it stays as it is */ }}
       setTimeout(() => {{ window.qloraForm = true; }}, 500);
       return {names}.map((name, i) => kept[name] ?? values[i]);
-    }}"""  # noqa: E501
-    gr.on([field.change for field in components], None, components, None, js=write, api_visibility="private")  # type: ignore[attr-defined]
-    page.load(None, components, components, js=restore, api_visibility="private")
+    }}"""
+    changes = [field.change for field in components]  # type: ignore[attr-defined]
+    gr.on(changes, None, components, None, js=write, **PRIVATE)
+    page.load(None, components, components, js=restore, **PRIVATE)
 
 
 def _build_field(name: str) -> Component:
     field = RunConfig.model_fields[name]
     common: dict[str, Any] = {
-        "value": _shown(field.default),
+        "value": _text_of(field.default),
         "label": field.title,
         "info": " ".join(filter(None, [field.description, _span(name)])),
         "elem_id": f"train-{name.replace('_', '-')}",
@@ -104,8 +106,8 @@ def _build_field(name: str) -> Component:
     return gr.Textbox(max_lines=1, **common) if field.annotation is str else gr.Number(**common)
 
 
-def _shown(value: Any) -> Any:
-    """Several values are shown one a line."""
+def _text_of(value: Any) -> Any:
+    """Several values are shown one per line."""
     return "\n".join(value) if isinstance(value, list | tuple) else value
 
 
