@@ -93,15 +93,15 @@ class RowsPanel:
 
     def changes(self, folder: Path, label: str = EVERY, words: str = "", page: int = 0) -> Changes:
         """A page of the rows; {} before there are any."""
-        found = find_rows(folder, label, words, page)
-        if found is None or (not found.rows and label == EVERY and not words and not page):
+        rows_page = find_rows(folder, label, words, page)
+        if rows_page is None or (not rows_page.rows and label == EVERY and not words and not page):
             return {}
         return {
             self.panel: gr.Column(visible=True),
-            self.label: gr.Dropdown([EVERY, *found.layout.labels, NONE], value=label),
-            self.rows: view_rows(found.layout, found.rows, not page, label),
+            self.label: gr.Dropdown([EVERY, *rows_page.layout.labels, NONE], value=label),
+            self.rows: view_rows(rows_page.layout, rows_page.rows, not page, label),
             self.previous: gr.Button(interactive=page > 0),
-            self.next: gr.Button(interactive=found.more),
+            self.next: gr.Button(interactive=rows_page.more),
             self.page: page,
         }
 

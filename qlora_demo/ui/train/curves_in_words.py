@@ -1,7 +1,7 @@
 """The curves of a run in plain words: what they say so far, and what to try. Pure.
 
-Losses are nats. Every loss of a step is a mean over few reviews, so it jumps about: only means of many are compared, by
-their standard errors. Knows neither events nor pages."""
+Losses are nats. The loss of a step is a mean over few reviews, so it is noisy: only means of many are compared, by
+their standard errors."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import numpy as np
 Step = tuple[int, float]  # (step, train loss)
 Evaluation = tuple[int, float, float | None]  # (step, validation loss, accuracy)
 
-FEW = 5  # steps: of fewer no scatter can be told
-# standard errors: the curves are looked at after every step, and three are passed by chance once in a few hundred looks
+FEW = 5  # steps: fewer have no measurable scatter
+# standard errors: the curves are read after every step, and three are exceeded by chance once in a few hundred times
 SURE = 4
 VISIBLE = 0.02  # nats: the right label 2 % likelier; less is not worth a word, however sure
 LESS = 0.1  # nats below chance: the right label a tenth likelier than by guessing
-STEADY = 0.01  # nats: validation losses are taken to be uncertain by that much, where too few are there to tell
+STEADY = 0.01  # nats: validation losses are taken to be uncertain by that much, where there are too few to measure it
 SIX_DIFFERENCES = 1.4826 / math.sqrt(6)  # median of |a - 2 b + c| to the scatter of a, b and c
 
 
@@ -38,11 +38,11 @@ def read_curves(
     if not steps:
         return ""
     if len(steps) < FEW:
-        return "Too early to tell: the first steps are only just there."
+        return "Too early to tell."
     chance = math.log(labels)
     judged = [evaluation for evaluation in evaluations if evaluation[0] > 0]
     trend = (
-        _jumping(steps, chance)
+        _unstable(steps, chance)
         or _overfitting(steps, judged)
         or _guessing(steps, judged, chance, steps_total, ended)
         or _levelled(evaluations, steps[-1][0])
@@ -52,10 +52,8 @@ def read_curves(
     return " ".join(filter(None, [trend, _against_word_counts(judged, word_counts, ended)]))
 
 
-def _jumping(steps: Sequence[Step], chance: float) -> str:
-    """The steps are too wide: losses that only a network can have which is sure and wrong, or what was learned is
-    lost.
-    """
+def _unstable(steps: Sequence[Step], chance: float) -> str:
+    """The steps are too wide: losses so high that the network is confidently wrong, or what was learned is lost."""
     losses = [loss for _, loss in steps]
     scatter = _scatter(losses)
     now, error = _mean(_recent(losses), scatter)
@@ -67,8 +65,8 @@ def _jumping(steps: Sequence[Step], chance: float) -> str:
     lost = now - best > SURE * (error + best_error) + 5 * VISIBLE  # the best of ten windows is low by luck, too
     if now < chance - VISIBLE or not (wild >= 3 or lost):
         return ""
-    found = f"the loss was {best:.2f} and is {now:.2f} now" if lost else f"losses far above chance ({chance:.3f})"
-    return f"Jumping: {found}. Lower the learning rate."
+    words = f"the loss was {best:.2f} and is {now:.2f} now" if lost else f"losses far above chance ({chance:.3f})"
+    return f"Unstable: {words}. Lower the learning rate."
 
 
 def _overfitting(steps: Sequence[Step], evaluations: Sequence[Evaluation]) -> str:
@@ -86,7 +84,7 @@ def _overfitting(steps: Sequence[Step], evaluations: Sequence[Evaluation]) -> st
     before = [loss for step, loss in steps if step <= since]
     after = [loss for step, loss in steps if step > since]
     if _fell(_recent(before), _recent(after), _scatter([loss for _, loss in steps])):
-        return f"Over-fitting since step {since}: the training loss falls, {risen}."
+        return f"Overfitting since step {since}: the training loss falls, {risen}."
     return f"Past its best since step {since}: {risen}."
 
 
@@ -101,10 +99,10 @@ def _guessing(
     if now < chance - max(VISIBLE, min(SURE * error, LESS)) or (evaluations and evaluations[-1][1] < chance - LESS):
         return ""
     half = len(losses) // 2
-    # A learning rate that still warms up moves nothing yet: a quarter of the run, and thirty losses, are patience
+    # A learning rate that still warms up moves nothing yet: a quarter of the run, and thirty losses, are long
     # enough.
-    patient = ended or (len(losses) >= 30 and steps[-1][0] >= 0.25 * (steps_total or 0))
-    if patient and not _fell(losses[:half], losses[half:], scatter):
+    is_late = ended or (len(losses) >= 30 and steps[-1][0] >= 0.25 * (steps_total or 0))
+    if is_late and not _fell(losses[:half], losses[half:], scatter):
         return (
             f"Not moving: after {steps[-1][0]} steps the loss is no better than chance ({chance:.3f}): raise the"
             " learning rate."
