@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+Shape = dict[str, Any]  # fields of a configuration, as in config.json
 # Old short names that the Hub still forwards.
 ALIASES = {
     "gpt2": "openai-community/gpt2",
@@ -20,7 +21,7 @@ ALIASES = {
 }
 
 
-def _gpt2(width: int, heads: int, layers: int) -> dict[str, Any]:
+def _gpt2(width: int, heads: int, layers: int) -> Shape:
     return {
         "model_type": "gpt2",
         "vocab_size": 50257,
@@ -31,7 +32,7 @@ def _gpt2(width: int, heads: int, layers: int) -> dict[str, Any]:
     }
 
 
-def _qwen3(width: int, inner: int, layers: int, heads: int, tied: bool) -> dict[str, Any]:
+def _qwen3(width: int, inner: int, layers: int, heads: int, tied: bool) -> Shape:
     return {
         "model_type": "qwen3",
         "vocab_size": 151936,
@@ -46,7 +47,7 @@ def _qwen3(width: int, inner: int, layers: int, heads: int, tied: bool) -> dict[
     }
 
 
-def _llama(width: int, inner: int, layers: int, heads: int) -> dict[str, Any]:
+def _llama(width: int, inner: int, layers: int, heads: int) -> Shape:
     return {
         "model_type": "llama",
         "vocab_size": 128256,
@@ -60,7 +61,7 @@ def _llama(width: int, inner: int, layers: int, heads: int) -> dict[str, Any]:
     }
 
 
-def _bert(width: int, inner: int, layers: int, heads: int) -> dict[str, Any]:
+def _bert(width: int, inner: int, layers: int, heads: int) -> Shape:
     return {
         "model_type": "bert",
         "vocab_size": 30522,
@@ -73,7 +74,7 @@ def _bert(width: int, inner: int, layers: int, heads: int) -> dict[str, Any]:
     }
 
 
-SHAPES: dict[str, dict[str, Any]] = {
+SHAPES: dict[str, Shape] = {
     "openai-community/gpt2": _gpt2(768, 12, 12),
     "openai-community/gpt2-medium": _gpt2(1024, 16, 24),
     "openai-community/gpt2-large": _gpt2(1280, 20, 36),
@@ -120,7 +121,7 @@ def canonical(model_id: str) -> str:
     return ALIASES.get(model_id, model_id)
 
 
-def shape_of(model_id: str) -> dict[str, Any] | None:
+def shape_of(model_id: str) -> Shape | None:
     """The configuration of a well-known model, ready for `AutoConfig.for_model`; None where the app carries none."""
     shape = SHAPES.get(canonical(model_id))
     return dict(shape) if shape is not None else None
