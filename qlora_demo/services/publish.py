@@ -204,7 +204,7 @@ class PublishService:
         job = self._host.store.job(run)
         data = load_data(RunConfig.read(job.settings()), lambda event: None, never)
         report = job.report(RunReport)
-        if report is not None and report.data.sha256 not in ("", data.describe()["sha256"]):
+        if report is not None and report.data.sha256 not in ("", data.describe().sha256):
             raise DataError(f"The reviews have changed since {run} was trained on them; restore them, and try again.")
         try:
             with path.open("w", encoding="utf-8") as lines:

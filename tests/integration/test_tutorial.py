@@ -173,7 +173,7 @@ LOAD = """
 import json
 from qlora_demo.core.errors import DemoError
 from qlora_demo.engine.data import dataset, hub
-try: print(json.dumps({**dataset.load("amazon-reviews", rows=10).describe(), "asked": hub.inspect_reviews("amazon-reviews").id}))
+try: print(json.dumps({**dataset.load("amazon-reviews", rows=10).describe().to_dict(), "asked": hub.inspect_reviews("amazon-reviews").id}))
 except DemoError as error: print(json.dumps(str(error)))
 """  # noqa: E501
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from qlora_demo.core.data_report import Contradiction
-from qlora_demo.engine.data import audit, dataset
+from qlora_demo.engine.data import audit, dataset, preview
 from qlora_demo.engine.data.columns import Columns
-from qlora_demo.engine.data.packed_texts import PackedTexts
+from qlora_demo.engine.data.packed_texts import PackedTexts, pack
 from qlora_demo.engine.models.modeling import load_tokenizer
 from qlora_demo.engine.models.sources import resolve
 
@@ -60,7 +60,7 @@ def test_doubles_contradictions_and_leaks(tmp_path: Path) -> None:
         ("validation", "test", 1, ("new",)),
     ]
     assert report.balance["test"] == {"1": 0, "2": 0, "3": 1, "4": 1, "5": 1}
-    assert any("1 reviews of test stand in train too" in warning for warning in report.warnings)
+    assert any("1 reviews of test are in train too" in warning for warning in report.warnings)
 
 
 def test_a_file_has_one_split_and_no_leaks(tmp_path: Path) -> None:
@@ -123,22 +123,22 @@ def test_the_preview_searches_texts_and_labels(tmp_path: Path) -> None:
         for i in range(30)
     ]
     found = dataset.read_all(write(tmp_path / "a.jsonl", rows))
-    shown, total = audit.preview(found, "shade", start=2, count=3)
+    shown, total = preview.search(found, "shade", start=2, count=3)
     assert total == 10 and [(row.row, row.text, row.label) for row in shown] == [
         (7, "SHADE 6", "awful"),
         (10, "SHADE 9", "great"),
         (13, "SHADE 12", "awful"),
     ]
-    assert audit.preview(found, "GREAT")[1] == 15 and audit.preview(found)[1] == 30
-    assert audit.preview(found, "none such") == ([], 0)
+    assert preview.search(found, "GREAT")[1] == 15 and preview.search(found)[1] == 30
+    assert preview.search(found, "none such") == ([], 0)
 
 
 def test_a_review_as_the_model_sees_it(tokenizer: Any) -> None:
     text = "It shines on and on, and then the <b>bulb</b> 👍 broke."
-    whole = audit.as_model_sees(text, tokenizer, 200, 40)
+    whole = preview.as_model_sees(text, tokenizer, 200, 40)
     assert whole.mask == (1,) * sum(whole.mask) + (0,) * whole.padding and len(whole.ids) == len(whole.tokens) == 40
     assert whole.cut_tokens == 0 and whole.cut_text == "" and whole.ids[-1] == tokenizer.pad_token_id
-    cut = audit.as_model_sees(text, tokenizer, 8)
+    cut = preview.as_model_sees(text, tokenizer, 8)
     assert len(cut.ids) == 8 and cut.padding == 0 and cut.cut_tokens == sum(whole.mask) - 8
     assert text.endswith(cut.cut_text) and len(cut.cut_text) > 10
     assert list(cut.ids) == tokenizer(text, truncation=True, max_length=8)["input_ids"], "as training cuts it"
@@ -146,10 +146,10 @@ def test_a_review_as_the_model_sees_it(tokenizer: Any) -> None:
 
 def test_packed_texts_read_like_a_list() -> None:
     texts = ["", "plain", "café", "👍🏽", "日本"] * 300
-    packed = PackedTexts(texts[:700])
-    packed.extend(texts[700:])
+    packed = PackedTexts([pack(texts[:700]), pack(texts[700:])])
     assert list(packed) == texts and len(packed) == 1500 and packed[-1] == "日本" and packed[3] == "👍🏽"
     assert packed[2:1400:7] == texts[2:1400:7] and list(packed.take([4, 0, 2])) == ["日本", "", "café"]
+    assert len(PackedTexts([])) == 0 and packed.nbytes < 20 * 1500
     with pytest.raises(IndexError):
         packed[1500]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections import Counter
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from qlora_demo.core.errors import DataError, HubError
 from qlora_demo.engine.data import dataset, labels
+from qlora_demo.engine.data.splitting import stratified
 
 
 def write(path: Path, rows: list[dict]) -> str:
@@ -27,8 +29,8 @@ def test_the_sample_is_whole_and_shuffled() -> None:
     assert sample.labels == ("1 star", "2 stars", "3 stars", "4 stars", "5 stars") and sample.ordinal
     texts = [set(sample.splits[name].texts) for name in dataset.SPLITS]
     assert not (texts[0] & texts[1] or texts[0] & texts[2] or texts[1] & texts[2])
-    assert dataset.load("sample").describe()["sha256"] == sample.describe()["sha256"]
-    assert dataset.load("sample", seed=1).describe()["sha256"] != sample.describe()["sha256"]
+    assert dataset.load("sample").describe().sha256 == sample.describe().sha256
+    assert dataset.load("sample", seed=1).describe().sha256 != sample.describe().sha256
 
 
 def test_a_subset_of_a_sorted_file_has_every_class(tmp_path: Path) -> None:
@@ -37,6 +39,29 @@ def test_a_subset_of_a_sorted_file_has_every_class(tmp_path: Path) -> None:
     train = dataset.load(str(tmp_path), rows=23).splits["train"]
     assert len(train) == 23 and set(Counter(train.labels).values()) <= {4, 5} and len(set(train.labels)) == 5
     assert train.labels != sorted(train.labels), "still sorted by star"
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_a_subset_has_exactly_the_rows_asked_for_and_its_shares(seed: int) -> None:
+    draw = random.Random(seed)
+    classes, size = draw.randint(1, 8), draw.randint(1, 400)
+    skew = [draw.random() ** draw.choice((1, 4, 9)) for _ in range(classes)]
+    labels = draw.choices(range(classes), skew, k=size)
+    rows = draw.choice((1, classes, draw.randint(1, size), size, size + 5))
+    chosen = stratified(labels, rows, seed)
+    assert len(chosen) == len(set(chosen)) == min(rows, size) and chosen == stratified(labels, rows, seed)
+    counts, whole = Counter(labels[i] for i in chosen), Counter(labels)
+    if rows >= len(whole):
+        assert counts.keys() == whole.keys(), "one of each class where there is room for it"
+    for label, of in whole.items():
+        share = len(chosen) * of / size
+        assert counts[label] <= max(1, share + 1) and counts[label] >= share - len(whole)
+
+
+def test_a_subset_of_skewed_labels_is_no_larger_than_asked() -> None:
+    labels = [0] * 960 + [1] * 10 + [2] * 10 + [3] * 10 + [4] * 10
+    assert [len(stratified(labels, rows, 42)) for rows in (3, 5, 10, 50)] == [3, 5, 10, 50]
+    assert Counter(labels[i] for i in stratified(labels, 10, 42)) == {0: 6, 1: 1, 2: 1, 3: 1, 4: 1}
 
 
 def test_a_file_is_divided_without_leaks(tmp_path: Path) -> None:

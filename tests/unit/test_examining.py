@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import csv
 import gzip
+import threading
+import time
+import weakref
 from collections import Counter
 from pathlib import Path
 
@@ -17,7 +20,8 @@ from qlora_demo.engine.data import dataset
 from qlora_demo.engine.data.columns import Columns
 from qlora_demo.host.host import Host
 from qlora_demo.jobs.store import Store
-from qlora_demo.services.data import KEPT, DataService
+from qlora_demo.services import data
+from qlora_demo.services.data import DataService
 from tests.reviews import first_reviews
 
 
@@ -57,9 +61,9 @@ def test_a_model_that_is_not_here_has_its_tokens_counted_by_the_sample(examiner:
 
 
 def test_the_subset_is_what_a_run_trains_on(examiner: DataService, file: Path) -> None:
-    request = DataRequest(str(file), title="-")
-    for rows in (0, 20):
-        train = dataset.load(str(file), columns=Columns(title="-"), rows=rows).splits["train"]
+    for title, rows in (("-", 0), ("-", 20), ("", 20)):
+        request = DataRequest(str(file), title=title)
+        train = dataset.load(str(file), columns=Columns(title=title), rows=rows).splits["train"]
         found = examiner.subset(request, rows)
         counts = Counter(train.labels)
         assert found.rows == len(train) and [chosen for _, chosen in found.balance.values()] == [
@@ -84,16 +88,34 @@ def test_reviews_are_searched_and_shown_as_the_model_gets_them(examiner: DataSer
         examiner.as_model_sees(request, "all", 999, 8)
 
 
-def test_few_data_sets_are_kept_and_unused_ones_let_go(file: Path) -> None:
-    examiner = DataService(Host(Store(Path("nowhere"))))
-    for title in ("", "-", "title", "note"):
-        examiner.preview(DataRequest(str(file), title=title))
-    assert len(examiner._kept) == KEPT
-    examiner.let_go(unused_seconds=60)
-    assert len(examiner._kept) == KEPT
-    examiner.let_go(unused_seconds=0)
-    assert not examiner._kept
-    assert examiner.preview(DataRequest(str(file)))[1] == 63, "what was let go is read again"
+def test_the_cache_is_bounded_by_bytes_and_lets_go_what_is_unused(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sets = [dataset.read_all(str(file), columns=Columns(title=title)) for title in ("", "-", "title")]
+    monkeypatch.setattr(data, "CACHE_BYTES", int(2.5 * sets[0].splits["all"].nbytes))
+    cache = data.ReviewCache(seconds=0.3)
+    for i in range(3):
+        cache.put(i, sets[i])
+    assert cache.get(0) is None and cache.get(2) is sets[2], "the oldest makes room"
+    monkeypatch.setattr(data, "CACHE_BYTES", 100)
+    alone = data.ReviewCache()
+    alone.put(0, sets[0])
+    alone.put(1, sets[1])
+    assert alone.get(0) is None and alone.get(1) is sets[1], "what is too large is cached alone"
+    kept = weakref.ref(sets.pop())
+    assert kept() is not None
+    deadline = time.monotonic() + 10
+    while kept() is not None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert kept() is None, "the memory is freed though nobody asks any more"
+
+
+def test_forty_reads_leave_one_timer(examiner: DataService, file: Path) -> None:
+    before = threading.active_count()
+    for _ in range(40):
+        examiner.preview(DataRequest(str(file)))
+    deadline = time.monotonic() + 5
+    while threading.active_count() > before + 1 and time.monotonic() < deadline:  # cancelled ones end at once
+        time.sleep(0.01)
+    assert threading.active_count() <= before + 1
 
 
 def test_a_file_that_changed_is_read_again_and_one_that_went_is_told(examiner: DataService, file: Path) -> None:

@@ -48,6 +48,7 @@ def test_delimiters_and_encodings(tmp_path: Path, delimiter: str, encoding: str)
     [
         ("cp1252", "Très bon hôtel, l'accueil est chaleureux et le petit déjeuner était délicieux"),
         ("cp850", "Très bon hôtel, l'accueil est chaleureux et le petit déjeuner était délicieux"),
+        ("mac_roman", "Die Größe fällt sehr klein aus, schöne Verpackung, völlig enttäuschend"),
         ("cp1251", "Очень хорошая гостиница, завтрак вкусный, персонал приветливый"),
         ("shift_jis", "とても良いホテルでした。朝食も美味しかったです。"),
         ("gb18030", "酒店非常好，早餐很好吃，服务员很热情。"),

@@ -7,11 +7,11 @@ Knows neither scales nor splits.
 from __future__ import annotations
 
 import gc
-from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,11 @@ from ...core.errors import DataError
 from ...core.format import size
 from ...core.records import NO_COLUMN, Columns
 from .labels import MOST_LABELS, find_scale, label_text, stars_of
-from .packed_texts import PackedTexts
+from .packed_texts import PackedTexts, pack
 from .reading.chunks import SHOWN_LINES, Chunk, Tally
 from .reading.dialects import LABEL_NAMES, TEXT_NAMES, TITLE_NAMES, Asked
 from .reading.tables import Rows, Table, open_table
-from .repair import mend as mended
+from .repair import repair
 
 MAX_HELD_BYTES = 1 << 30
 _MOST_VALUES = 100_000
@@ -46,31 +46,30 @@ class Places:
 
 
 class LabelValues:
-    """Each label value met gets a number; with how often and on which first lines it stands. One for all splits."""
+    """Each label value met gets a number (a code); with its first lines. One for all splits.
+
+    values: the label by code, None where the cell says nothing; lines: its first lines, by code."""
 
     def __init__(self) -> None:
         self.values: list[str | None] = []
         self.lines: list[list[int]] = []
         self._codes: dict[Any, int] = {}
-        self._open: set[int] = set()
+        self._open: set[int] = set()  # codes with fewer first lines than are wanted
 
     def codes(self, cells: Sequence[Any], lines: Sequence[int], where: str) -> list[int]:
-        known = self._codes
+        """The codes of `cells`, which stand on these lines of the file `where`. Raises DataError for too many."""
         keys = [cell if cell.__class__ is str else (cell.__class__, str(cell)) for cell in cells]
-        try:
-            found = [known[key] for key in keys]
-        except KeyError:
-            for key, cell in zip(keys, cells, strict=True):
-                if key not in known:
-                    self._add(key, label_text(cell), where)
-            found = [known[key] for key in keys]
-        if self._open and not self._open.isdisjoint(found):
-            for code, line in zip(found, lines, strict=True):
+        for key, cell in dict(zip(keys, cells, strict=True)).items():
+            if key not in self._codes:
+                self._add(key, label_text(cell), where)
+        codes = [self._codes[key] for key in keys]
+        if not self._open.isdisjoint(codes):
+            for code, line in zip(codes, lines, strict=True):
                 if code in self._open:
                     self.lines[code].append(line)
                     if len(self.lines[code]) == SHOWN_LINES:
                         self._open.remove(code)
-        return found
+        return codes
 
     def _add(self, key: Any, label: str | None, where: str) -> None:
         if len(self.values) >= _MOST_VALUES:
@@ -84,19 +83,16 @@ class LabelValues:
         self.lines.append([])
 
 
-@dataclass
+@dataclass(frozen=True)
 class Gathered:
-    """Side by side: the texts, the numbers of their label values (-1 without a label column), and a hash of each text
+    """Side by side: the texts, the codes of their label values (-1 without a label column), and a hash of each text
     without its title.
     """
 
-    texts: PackedTexts = field(default_factory=PackedTexts)
-    codes: array[int] = field(default_factory=lambda: array("i"))
-    hashes: array[int] = field(default_factory=lambda: array("q"))
-    tally: Tally = field(default_factory=Tally)
-
-    def keys(self) -> NDArray[np.int64]:
-        return np.frombuffer(self.hashes, np.int64) if self.hashes else np.empty(0, np.int64)
+    texts: PackedTexts
+    codes: NDArray[np.int32]
+    hashes: NDArray[np.int64]
+    tally: Tally
 
 
 @contextmanager
@@ -116,32 +112,33 @@ def _without_collector() -> Iterator[None]:
 @_without_collector()
 def gather(table: Table | Rows, places: Places, values: LabelValues, *, mend: bool = False) -> Gathered:
     """All texts of `table`. Raises DataError, also where they would take more memory than MAX_HELD_BYTES."""
-    found = Gathered()
-    text = table.columns.index(places.text)
-    title = table.columns.index(places.title) if places.title else -1
-    label = table.columns.index(places.label) if places.label else -1
+    text, title, label = (
+        table.columns.index(name) if name else -1 for name in (places.text, places.title, places.label)
+    )
+    tally, held_bytes = Tally(), 0
+    packed: list[Any] = []
+    codes, hashes = [np.empty(0, np.int32)], [np.empty(0, np.int64)]
     for chunk in table.chunks():
         rows, lines = chunk.rows, chunk.lines
-        bodies, whole = read_texts(rows, text, title, mend)
-        if not all(whole):
-            kept = [i for i, body in enumerate(whole) if body]
-            for i, body in enumerate(whole):
-                if not body:
-                    found.tally.add("empty text", lines[i])
-            rows, lines = [rows[i] for i in kept], [lines[i] for i in kept]
-            bodies, whole = [bodies[i] for i in kept], [whole[i] for i in kept]
-        if found.texts.held_bytes > MAX_HELD_BYTES:
+        bodies, texts = read_texts(rows, text, title, mend)
+        if not all(texts):
+            for line, whole in zip(lines, texts, strict=True):
+                if not whole:
+                    tally.add("empty text", line)
+            rows, lines = list(compress(rows, texts)), list(compress(lines, texts))
+            bodies, texts = list(compress(bodies, texts)), list(filter(None, texts))
+        if held_bytes > MAX_HELD_BYTES:
             raise DataError(
                 f"{table.name} holds more than {size(MAX_HELD_BYTES)} of reviews; give a part of it, such as its first "
-                f"{len(found.texts):,} rows."
+                f"{sum(map(len, packed)):,} rows."
             )
-        found.texts.extend(whole)
-        found.hashes.extend(map(hash, bodies))
-        found.codes.extend(
-            values.codes([row[label] for row in rows], lines, table.name) if label >= 0 else [-1] * len(rows)
-        )
-    found.tally.add_all(table.tally)
-    return found
+        packed.append(pack(texts))
+        held_bytes += packed[-1].nbytes
+        hashes.append(np.fromiter(map(hash, bodies), np.int64, len(bodies)))
+        found = values.codes([row[label] for row in rows], lines, table.name) if label >= 0 else [-1] * len(rows)
+        codes.append(np.array(found, np.int32))
+    tally.add_all(table.tally)
+    return Gathered(PackedTexts(packed), np.concatenate(codes), np.concatenate(hashes), tally)
 
 
 def read_texts(rows: list[list[Any]], text: int, title: int, mend: bool) -> tuple[list[str], list[str]]:
@@ -163,7 +160,7 @@ def _texts(rows: list[list[Any]], column: int, mend: bool) -> list[str]:
             raise AttributeError
     except AttributeError:
         texts = [_as_text(row[column]) for row in rows]
-    return [mended(text).strip() for text in texts] if mend else texts
+    return [repair(text).strip() for text in texts] if mend else texts
 
 
 def _as_text(value: Any) -> str:

@@ -24,6 +24,7 @@ from ..models.hubfiles import (
     hub_reachable,
     inspect_dataset,
 )
+from .reviews import SPLITS
 
 Rows = dict[str, list[dict[str, Any]]]
 
@@ -31,7 +32,6 @@ Rows = dict[str, list[dict[str, Any]]]
 AMAZON = "mteb/amazon_reviews_multi"
 AMAZON_REVISION = "1399c76144fd37290681b995c656ef9b2e06e26d"
 AMAZON_FALLBACKS = (("SetFit/amazon_reviews_multi_en", None), ("mteb/AmazonReviewsClassification", "en"))
-SPLITS = ("train", "validation", "test")
 
 
 def inspect_reviews(data: str, config: str = "", revision: str = "") -> HubSummary:

@@ -1,53 +1,38 @@
-"""Texts that came through the wrong hands: HTML entities (`&quot;`) and mojibake (`cafÃ©`), found and mended.
+"""Repair of texts that were escaped or decoded wrongly on their way: HTML entities (`&quot;`) and mojibake (`cafÃ©`).
 
-Changes nothing else: quotes stay as curly as they were.
+Nothing else is changed: curly quotes stay curly.
 """
 
 from __future__ import annotations
 
-import html
-import re
-from functools import cache
-from typing import Any
+from ftfy import TextFixerConfig, fix_encoding, fix_text
+from ftfy.badness import is_bad
+from ftfy.fixes import unescape_html
 
-_ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z][a-zA-Z0-9]{1,30});")
+_SETTINGS = TextFixerConfig(
+    unescape_html=True,
+    remove_terminal_escapes=False,
+    fix_latin_ligatures=False,
+    fix_character_width=False,
+    uncurl_quotes=False,
+    fix_line_breaks=False,
+    fix_surrogates=False,
+    remove_control_chars=False,
+    normalization=None,
+    explain=False,
+)
 
 
 def has_entities(text: str) -> bool:
-    return "&" in text and any(html.unescape(found) != found for found in _ENTITY.findall(text))
+    """Whether HTML entities stand in the text."""
+    return "&" in text and unescape_html(text) != text
 
 
-def is_garbled(text: str) -> bool:
-    """Whether the text was decoded by a wrong encoding once, and can be brought back."""
-    if text.isascii():
-        return False
-    from ftfy.badness import is_bad
-
-    return bool(is_bad(text)) and _fixed(text) != text
+def has_mojibake(text: str) -> bool:
+    """Whether the text was decoded by a wrong encoding once, and can be restored."""
+    return not text.isascii() and bool(is_bad(text)) and fix_encoding(text, _SETTINGS) != text
 
 
-def mend(text: str) -> str:
-    """Entities, also those that were escaped twice, to characters; mojibake to what it was."""
-    if "&" in text:
-        for _ in range(2):
-            text = html.unescape(text)
-    return text if text.isascii() else _fixed(text)
-
-
-def _fixed(text: str) -> str:
-    from ftfy import fix_encoding
-
-    return fix_encoding(text, _settings())
-
-
-@cache
-def _settings() -> Any:
-    from ftfy import TextFixerConfig
-
-    return TextFixerConfig(
-        unescape_html=False,
-        uncurl_quotes=False,
-        fix_latin_ligatures=False,
-        fix_character_width=False,
-        normalization=None,
-    )
+def repair(text: str) -> str:
+    """The text with entities, also those escaped several times, as characters, and mojibake as it was."""
+    return text if "&" not in text and text.isascii() else fix_text(text, _SETTINGS)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from .hub import SPLITS
+from .reviews import SPLITS
 
 
 def divide(labels: Sequence[int], keys: NDArray[np.int64], names: Sequence[str], seed: int) -> dict[str, list[int]]:
@@ -40,30 +40,37 @@ def divide(labels: Sequence[int], keys: NDArray[np.int64], names: Sequence[str],
 
 
 def stratified(labels: Sequence[int], rows: int, seed: int) -> list[int]:
-    """Indices of a shuffled subset with the classes' shares of the whole, every class at least once.
+    """Indices of a shuffled subset of exactly `rows` (or all, where there are fewer) with the classes' shares of the
+    whole; each class at least once where there are at least as many rows as classes.
 
     Files are often sorted by star: the first N rows would be one class (the tutorial's fifth mistake).
     """
-    if rows >= len(labels):
-        rows = len(labels)
-    every = np.asarray(labels, np.int64)
-    order = np.argsort(every, kind="stable")
-    found, starts = np.unique(every[order], return_index=True)
-    members = dict(zip(found.tolist(), np.split(order, starts[1:]), strict=True)) if len(every) else {}
-    # Classes in the order met, which settles ties of the remainders.
-    by_class = dict(sorted(members.items(), key=lambda item: int(item[1][0])))
+    _, first, sizes = np.unique(np.asarray(labels, np.int64), return_index=True, return_counts=True)
+    counts = _apportioned(sizes, first, min(rows, len(labels)))
+    members = np.split(np.argsort(np.asarray(labels, np.int64), kind="stable"), np.cumsum(sizes)[:-1])
     generator = random.Random(seed)
-    # Largest remainder: shares add up to exactly `rows`.
-    shares = {label: rows * len(members) / len(labels) for label, members in by_class.items()}
-    counts = {label: max(1, int(share)) for label, share in shares.items()}
-    for label in sorted(shares, key=lambda item: shares[item] - int(shares[item]), reverse=True):
-        if sum(counts.values()) < rows and counts[label] < len(by_class[label]):
-            counts[label] += 1
-    chosen = [i for label in sorted(by_class) for i in _drawn(by_class[label], counts[label], generator)]
+    chosen: list[int] = []
+    for indices, count in zip(members, counts, strict=True):
+        chosen += indices[generator.sample(range(len(indices)), count)].tolist()
     generator.shuffle(chosen)
     return chosen
 
 
-def _drawn(members: NDArray[np.int64], count: int, generator: random.Random) -> list[int]:
-    found: list[int] = members[generator.sample(range(len(members)), count)].tolist()
-    return found
+def _apportioned(sizes: NDArray[np.int64], first: NDArray[np.int64], rows: int) -> list[int]:
+    """`rows` among classes of these sizes by the largest remainder; `first` (their first rows) settles ties."""
+    if not len(sizes):
+        return []
+    shares = rows * sizes / sizes.sum()
+    counts = np.floor(shares).astype(int)
+    if rows >= len(sizes):
+        counts = np.maximum(counts, 1)
+    order = np.argsort(first)
+    while (missing := rows - counts.sum()) != 0:
+        if missing > 0:
+            open_ = order[counts[order] < sizes[order]]
+            counts[open_[np.argmax((shares - counts)[open_])]] += 1
+        else:  # the classes that got their one row beyond their share
+            open_ = order[counts[order] > 1]
+            counts[open_[np.argmin((shares - counts)[open_])]] -= 1
+    result: list[int] = counts.tolist()
+    return result

@@ -19,7 +19,7 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-# Those that files of reviews are met in, the likeliest first: it wins where the guess cannot tell them apart.
+# The encodings that files of reviews come in, the commonest first: it wins where they cannot be told apart.
 _LIKELY = (
     "cp1252",
     "cp1251",
@@ -42,7 +42,6 @@ _LIKELY = (
     "tis_620",
 )
 _EVIDENCE_BYTES = 1 << 18
-_HANDICAP = {"mac_roman": 0.07}  # the old Macintosh's is rare by now: only where it is clearly cleaner than all others
 _MOSTLY = 0.9  # of the lines with other than ASCII characters: so many valid ones make a file UTF-8 with damaged lines
 
 
@@ -122,16 +121,14 @@ def _is_utf8(data: bytes) -> bool:
 
 
 def _guess(evidence: bytes) -> str:
-    """charset-normalizer's best of the likely ones: of those that read about equally well, the likeliest."""
+    """The likely encoding that charset-normalizer finds cleanest; of equal ones that of a known language, then the
+    commonest."""
     from charset_normalizer import from_bytes
 
-    found = from_bytes(evidence, cp_isolation=list(_LIKELY), threshold=1.0)
-    if not len(found):
-        return "cp1252"
-    chaos = {match.encoding: match.chaos + _HANDICAP.get(match.encoding, 0.0) for match in found}
-    least = min(chaos.values())
-    clean = [match for match in found if chaos[match.encoding] <= least + 0.01]
-    most = max(match.coherence for match in clean)
-    best = [match for match in clean if match.coherence >= most - 0.1]
-    names = {name for match in best for name in (match.encoding, *(same.encoding for same in match.submatch))}
-    return min(names, key=lambda name: _LIKELY.index(name) if name in _LIKELY else len(_LIKELY))
+    ranks = {
+        name: (round(match.chaos, 2), match.coherence == 0, _LIKELY.index(name))
+        for match in from_bytes(evidence, cp_isolation=list(_LIKELY), threshold=1.0)
+        for name in match.could_be_from_charset
+        if name in _LIKELY
+    }
+    return min(ranks, key=lambda name: ranks[name], default="cp1252")
