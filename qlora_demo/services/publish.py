@@ -199,7 +199,7 @@ class PublishService:
         Training reviews come in the order of the training. Returns their number. Raises DataError where the source no
         longer has the reviews that the run was trained on, SettingsError where the file cannot be written."""
         engine.load()
-        from ..engine.train.run import load_data
+        from ..engine.train.reviews import load_data
 
         job = self._host.store.job(run)
         data = load_data(RunConfig.read(job.settings()), lambda event: None, never)

@@ -14,7 +14,7 @@ from datetime import date
 from datetime import time as clock
 from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...core.errors import DataError
 from ...core.file_report import FileReport, SkippedRows
@@ -24,10 +24,8 @@ from ...storage.result_files import ROWS, Layout, name_added, to_line
 from ..data.columns import Places, find_places, nothing_in, open_as, read_texts
 from ..data.reading.dialects import name_columns
 from ..data.reading.tables import Table
+from .classifier import MAX_CHARACTERS, Classifier
 from .file_report import Sums, Truth
-
-if TYPE_CHECKING:
-    from .classifier import Classifier
 
 FIRST_ROWS, MOST_ROWS = 128, 2_048  # of a window: the first answer comes soon, then batches of like length pay
 WINDOW_SECONDS = 5.0  # what a stop may lose
@@ -82,11 +80,9 @@ def classify_file(
     on_predictions: Callable[[Sequence[Prediction]], None] = lambda found: None,
     adapter: str = "",
 ) -> FileReport:
-    """Classifies every row of `path` into `folder` (see results.py) and gives the report; `base`, `calibrated`: see
-    Classifier.
+    """Classifies every row of `path` into `folder` (storage/result_files.py); `base`, `calibrated`: see Classifier.
 
-    A stop keeps the rows written so far, the first ones of the file. Rows that the reader leaves out are counted, with
-    their first lines. Raises DataError, OSError.
+    A stop keeps the rows written so far, the first ones of the file. Raises DataError, OSError.
     """
     table, places = open_reviews(path, columns)
     emit(Phase("read", f"counting the rows of {table.name}"))
@@ -141,11 +137,9 @@ def join_texts(rows: list[list[Any]], columns: Sequence[str], places: Places) ->
 
 def problem_of(text: str) -> str:
     """Why a text cannot be classified; "" where it can."""
-    from . import classifier as inference
-
     if not text.strip():
         return "empty"
-    return f"longer than {inference.MAX_CHARACTERS:,} characters" if len(text) > inference.MAX_CHARACTERS else ""
+    return f"longer than {MAX_CHARACTERS:,} characters" if len(text) > MAX_CHARACTERS else ""
 
 
 def _answers(

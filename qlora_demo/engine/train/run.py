@@ -20,7 +20,7 @@ from transformers import set_seed
 
 from ...core.cancellation import Call, ShouldStop, call_here
 from ...core.config import RunConfig
-from ...core.errors import DemoError, ModelError, TrainingError, is_out_of_memory
+from ...core.errors import DemoError, ModelError, is_out_of_memory
 from ...core.format import size
 from ...core.memory_report import Budget
 from ...core.records import Baseline, MemoryReading, Notice, Phase, Resumed
@@ -39,10 +39,10 @@ from .callback import Meter
 from .checkpoints import best_step, drop_half_written, last_checkpoint, last_loss, step_of
 from .context import Emit, Run
 from .gpu import GpuWatch
+from .reviews import EVALUATED, load_data
 from .trainer import build_trainer
 
 PROOF_TEXTS = 16
-EVALUATED = ("validation", "test")
 WriteCard = Callable[[dict[str, Any], str], str]
 log = logging.getLogger("qlora_demo.worker")
 
@@ -97,51 +97,6 @@ def train(
     if device.kind == "cuda":
         torch.cuda.empty_cache()
     raise memory_limit.shortage(run.limit, config, run.base, len(run.data.labels))
-
-
-def load_data(config: RunConfig, emit: Emit, should_stop: ShouldStop) -> dataset.DataSet:
-    """The reviews of a run in three splits, the training split in the order of the training. Raises DemoErrors."""
-    emit(Phase("loading the reviews", Path(config.data).name if Path(config.data).is_absolute() else config.data))
-    columns = dataset.Columns(
-        text=config.text_column,
-        title=config.title_column,
-        label=config.label_column,
-        encoding=config.encoding,
-        delimiter=config.delimiter,
-        header={"yes": True, "no": False}.get(config.header),
-        labels=config.labels,
-        mend=config.mend,
-    )
-    data = dataset.load(
-        config.data,
-        config=config.data_config,
-        revision=config.data_revision,
-        columns=columns,
-        rows=config.rows,
-        seed=config.seed,
-        on_progress=lambda text, done: emit(Phase("fetching the reviews", text, done)),
-        should_stop=should_stop,
-    )
-    train = data.splits["train"]
-    if len(set(train.labels)) < 2:
-        raise TrainingError(
-            f"The training reviews have {len(set(train.labels))} different labels; give reviews of at least two."
-        )
-    for split in EVALUATED:
-        if not len(data.splits[split]):
-            raise TrainingError(
-                f"There are no {split} reviews ({len(train)} for training); give at least 30 reviews, some of each"
-                " label."
-            )
-    notes = [*data.notes, *(f"{rows:,} rows were left out: {reason}." for reason, rows in data.skipped.items())]
-    if len(train) < config.batch_size:
-        notes.append(
-            f"There are {len(train)} training reviews, fewer than one batch of {config.batch_size}: every step sees"
-            " all of them."
-        )
-    for note in notes:
-        emit(Notice(note))
-    return data
 
 
 def _prepare(config: RunConfig, folder: Path, emit: Emit, should_stop: ShouldStop, call: Call) -> Run:
