@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from filelock import FileLock, Timeout
 
@@ -76,17 +76,11 @@ class Job:
         """The newest event, None before there is one; only the end of the file is read."""
         return last_event(self.folder / "events.jsonl")
 
-    @overload
-    def report(self) -> dict[str, Any] | None: ...
-    @overload
-    def report(self, kind: type[AnyReport]) -> AnyReport | None: ...
-    def report(self, kind: type[AnyReport] | None = None) -> dict[str, Any] | AnyReport | None:
+    def report(self, kind: type[AnyReport]) -> AnyReport | None:
         """report.json as the job's kind of report, None before there is one. Raises ReportError where it is none.
 
         Pages ask for the reports of all runs again and again: each version of a file is parsed once."""
         path = self.folder / "report.json"
-        if kind is None:
-            return _read_json(path)
         try:
             file = path.stat()
             return cast(AnyReport, _parse_once(kind, path, file.st_ino, file.st_mtime_ns, file.st_size))

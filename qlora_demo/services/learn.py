@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from .. import engine
 from ..core.errors import DemoError, ModelError
+from ..core.memory_report import MemoryReport
 from ..core.names import SAMPLE
 from ..core.records import LayerStudy, OptimizerState, ShapeStudy
 from ..host.host import Host
@@ -33,10 +34,10 @@ class LearnService:
         from ..engine.models import sources
 
         job = self._store.latest("memory")
-        if job is None or job.report() is None:
-            return SAMPLE
-        model = str(job.settings()["model"])
         try:
+            if job is None or job.report(MemoryReport) is None:
+                return SAMPLE
+            model = str(job.settings()["model"])
             return model if sources.resolve(model, download=False).has_weights else SAMPLE
         except DemoError:
             return SAMPLE

@@ -67,7 +67,7 @@ def train(home: Path, base: Path, reviews: Path, **settings: Any) -> Trained:
     assert run.train(config, job.folder, EventWriter(job.folder).write, lambda: False, write_card) == "done"
     job.finish(job.state(), "done")
     put_state(job, "done", 1, 1)
-    report = job.report()
+    report = json.loads((job.folder / "report.json").read_text())
     assert report is not None
     return Trained(job.folder, report, base, reviews)
 

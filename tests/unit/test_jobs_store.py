@@ -15,6 +15,7 @@ import pytest
 
 from qlora_demo.core.errors import RunError
 from qlora_demo.core.records import Finished, Step
+from qlora_demo.core.run_report import RunReport
 from qlora_demo.jobs.state import JobState, process_marks, read_state, this_host, write_state
 from qlora_demo.jobs.store import Job, Store, to_json
 
@@ -44,7 +45,7 @@ def test_a_new_job_is_queued_and_keeps_its_settings(store: Store) -> None:
         "abc",
         False,
     )
-    assert job.events() == [] and job.report() is None and not job.stop_requested()
+    assert job.events() == [] and job.report(RunReport) is None and not job.stop_requested()
     assert not list(job.folder.glob(".state*")), "the draft of state.json was left behind"
 
 

@@ -17,6 +17,7 @@ from starlette.responses import FileResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route
 
 from ...core.errors import DemoError
+from ...core.file_report import FileReport
 from ...jobs.store import Job, Store
 from ...storage.corrections import FILE, Feedback
 from ...storage.packs import find_pack
@@ -82,7 +83,7 @@ def files_route(store: Store) -> Route:
 
 
 def _answer(job: Job, kind: str, name: str) -> Response:
-    if kind == "jsonl" and job.report() is None:
+    if kind == "jsonl" and job.report(FileReport) is None:
         # Its worker still writes, or was killed in the middle of a line: the length is not known beforehand.
         attached = f'attachment; filename="{re.sub("[^ -~]", "_", name)}"'
         headers = {**_HEADERS, "Content-Disposition": attached}
