@@ -219,10 +219,10 @@ def explain(
 
 
 def _train(job: Job, recorder: Recorder) -> str:
-    engine.load()
-    from .engine.train import run
-    from .engine.train.checkpoints import last_checkpoint
-    from .hub.card import write_card
+    with engine.importing():  # what a run needs, and nothing else: the worker itself needs no torch
+        from .engine.train import run
+        from .engine.train.checkpoints import last_checkpoint
+        from .hub.card import write_card
 
     if last_checkpoint(job.folder) is None and any(event["event"] == "step" for event in job.events()):
         recorder.emit(Resumed(0))  # a start of which nothing but its events is left
