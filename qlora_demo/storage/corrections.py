@@ -16,7 +16,7 @@ from typing import Any
 from ..core.errors import DataError
 
 FILE = "feedback.jsonl"
-MAX_FILE_BYTES = 64 * 1024**2  # a public host's strangers must not fill its disk
+MAX_FILE_BYTES = 64 * 1024**2  # visitors of a public host must not fill its disk
 LONGEST_TEXT = 50_000  # characters; as the classifier takes
 
 
@@ -34,20 +34,20 @@ class Feedback:
             raise DataError(f"{label} is what was answered; choose the label that would be right.")
         # Half a letter, as a browser may send it, is no UTF-8.
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        told = {"time": round(time.time(), 3), "adapter": adapter, "text": text, "label": label, "answered": answered}
-        line = json.dumps(told, ensure_ascii=False).encode() + b"\n"
+        row = {"time": round(time.time(), 3), "adapter": adapter, "text": text, "label": label, "answered": answered}
+        line = json.dumps(row, ensure_ascii=False).encode() + b"\n"
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("ab") as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
                 if file.tell() + len(line) > MAX_FILE_BYTES:
                     raise DataError(
-                        f"There are {MAX_FILE_BYTES // 1024**2} MiB of marked reviews; export and delete them first."
+                        f"There are {MAX_FILE_BYTES // 1024**2} MiB of corrections; export and delete them first."
                     )
                 file.write(line)
         except OSError as error:
             raise DataError(
-                f"The mark could not be kept: {error.strerror or 'input or output error'}; try again."
+                f"The correction could not be saved: {error.strerror or 'input or output error'}; try again."
             ) from None
         return sum(1 for _ in self.read())
 
@@ -57,10 +57,10 @@ class Feedback:
             with self.path.open(encoding="utf-8") as file:
                 for line in file:
                     try:
-                        told = json.loads(line)
+                        correction = json.loads(line)
                     except ValueError:
                         continue
-                    if isinstance(told, dict) and {"text", "label"} <= told.keys():
-                        yield told
+                    if isinstance(correction, dict) and {"text", "label"} <= correction.keys():
+                        yield correction
         except FileNotFoundError:
             return

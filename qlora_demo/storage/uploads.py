@@ -32,13 +32,9 @@ def keep(sent: str | Path, home: Path, *, most_bytes: int | None = None, room_by
         size, most = source.stat().st_size, most_bytes or MAX_UPLOAD_BYTES
         if size > most:
             raise DataError(f"The file has {size / 1024**2:,.0f} MiB; give one of at most {most // 1024**2} MiB.")
-        if (
-            room_bytes is not None
-            and size + sum(file.stat().st_size for file in _folder(home).glob("*/*")) > room_bytes
-        ):
-            raise DataError(
-                "Others' files fill the room that there is for uploads; they go after a day, so try again later."
-            )
+        kept_bytes = sum(file.stat().st_size for file in _folder(home).glob("*/*"))
+        if room_bytes is not None and size + kept_bytes > room_bytes:
+            raise DataError("The space for uploads is full; files are deleted after a day, so try again later.")
         folder = _folder(home) / secrets.token_hex(16)
         folder.mkdir(parents=True)
         return Path(shutil.copyfile(source, folder / safe_name(source.name)))
@@ -58,8 +54,8 @@ def name_of(path: str, home: Path) -> str:
     """What a kept file is called in settings: `upload:` and what nobody can guess, never where it lies; any other path
     as it is.
     """
-    found = Path(path)
-    return f"{_PREFIX}{found.parent.name}/{found.name}" if is_upload(path, home) else path
+    file = Path(path)
+    return f"{_PREFIX}{file.parent.name}/{file.name}" if is_upload(path, home) else path
 
 
 def locate(name: str, home: Path) -> str:
@@ -76,8 +72,8 @@ def locate(name: str, home: Path) -> str:
 
 def is_upload(path: str | Path, home: Path) -> bool:
     """Whether `path` is a file that was kept here."""
-    found = Path(path)
-    return found.is_file() and found.resolve().parent.parent == _folder(home).resolve()
+    file = Path(path)
+    return file.is_file() and file.resolve().parent.parent == _folder(home).resolve()
 
 
 def was_upload(path: str | Path, home: Path) -> bool:
@@ -86,7 +82,7 @@ def was_upload(path: str | Path, home: Path) -> bool:
 
 
 def sweep(home: Path, now: float | None = None) -> int:
-    """Deletes uploads older than a day that no run which may still start or be resumed names; how many."""
+    """Deletes uploads older than a day that no run which may still start or be resumed needs. Returns their number."""
     deleted, before = 0, (time.time() if now is None else now) - KEPT_SECONDS
     wanted = _named_by_runs(home)
     for folder in _folder(home).glob("*"):

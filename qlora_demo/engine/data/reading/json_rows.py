@@ -190,7 +190,7 @@ class _Text:
 
     def broken(self, why: str) -> DataError:
         return DataError(
-            f"{self._name} is not a readable .json file: {why} at line {self.line:,}; mend it, or give JSON lines."
+            f"{self._name} is not a readable .json file: {why} at line {self.line:,}; fix it, or give JSON Lines."
         )
 
     def _passed(self, found: Any, end: int) -> tuple[Any, str]:
