@@ -92,11 +92,11 @@ def classify_file(
     skipped, notes = _skipped(table), (*places.notes, *_late(table))
     layout = _lay_out(table, places, tuple(classifier.labels))
     layout.write(folder)
-    pace, sums, truth = _Pace(total, emit), Sums(layout.labels), Truth(table.name, table.columns, places)
+    progress, sums, truth = _Progress(total, emit), Sums(layout.labels), Truth(table.name, table.columns, places)
     stopped = False
     # What is half a character, deep in a cell of JSON, becomes a question mark.
     with (folder / ROWS).open("w", encoding="utf-8", errors="replace") as file:
-        for rows, lines in _windows(table, pace.window):
+        for rows, lines in _windows(table, progress.window):
             texts = join_texts(rows, table.columns, places)
             problems = [problem_of(one) for one in texts]
             answers = _answers(classifier, texts, problems, base, calibrated, should_stop)
@@ -108,22 +108,22 @@ def classify_file(
             sums.add(answers, problems)
             truth.add(rows, lines, answers)
             on_predictions([prediction for prediction in answers if prediction])
-            pace.add(len(rows))
+            progress.add(len(rows))
     return FileReport(
         adapter=adapter,
         file=table.name,
         rows=total,
         skipped=skipped,
         notes=notes,
-        done=pace.done,
+        done=progress.done,
         stopped=stopped,
         columns=layout.places,
         added=layout.added,
         labels=layout.labels,
         base=base,
         calibrated=calibrated,
-        seconds=round(pace.seconds(), 3),
-        reviews_per_second=round(pace.rate(), 1),
+        seconds=round(progress.seconds(), 3),
+        reviews_per_second=round(progress.rate(), 1),
         **sums.report(),
         **truth.report(layout.labels, classifier.ordinal),
     )
@@ -237,16 +237,16 @@ def _late(table: Table) -> list[str]:
     )
 
 
-class _Pace:
+class _Progress:
     """How far it is and how fast it goes; sizes the windows so that each takes a few seconds."""
 
     def __init__(self, total: int, emit: Callable[[Event], None]):
         self.done, self._total, self._emit, self._began = 0, total, emit, time.monotonic()
-        self._tell()
+        self._emit_progress()
 
     def add(self, rows: int) -> None:
         self.done += rows
-        self._tell()
+        self._emit_progress()
 
     def window(self) -> int:
         return min(MOST_ROWS, max(FIRST_ROWS, int(self.rate() * WINDOW_SECONDS)))
@@ -257,7 +257,7 @@ class _Pace:
     def rate(self) -> float:
         return self.done / max(self.seconds(), 1e-9)
 
-    def _tell(self) -> None:
+    def _emit_progress(self) -> None:
         left = (self._total - self.done) / self.rate() if self.done else None
         words = f", about {duration(left)} left" if left else ""
         self._emit(

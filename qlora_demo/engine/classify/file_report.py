@@ -97,11 +97,11 @@ class Truth:
         try:
             if self._problem:
                 raise DataError(self._problem)
-            return self._judge(labels, ordinal)
+            return self._evaluate(labels, ordinal)
         except DataError as error:
             return {"final": {}, "judged": f"The predictions were not judged by the column {self._label!r}: {error}"}
 
-    def _judge(self, labels: Sequence[str], ordinal: bool) -> dict[str, Any]:
+    def _evaluate(self, labels: Sequence[str], ordinal: bool) -> dict[str, Any]:
         counts = Counter(label for code in self._codes if (label := self._values.values[code]) is not None)
         scale = find_scale(counts, f"The column {self._label!r}")
         places = np.array([-1 if label is None else scale.index.get(label, -1) for label in self._values.values], int)
