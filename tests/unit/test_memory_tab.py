@@ -42,8 +42,8 @@ class Job:
     def events(self) -> list[dict[str, Any]]:
         return self._events
 
-    def summary(self) -> dict[str, Any]:
-        return {"position": self._position}
+    def summary(self) -> Any:
+        return SimpleNamespace(position=self._position)
 
     def report(self, kind: type) -> MemoryReport | None:
         return REPORT if self._state.state == "done" else None
