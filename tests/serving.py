@@ -69,7 +69,7 @@ def start_here(root: Path, home: Path, log: Path, env: dict[str, str], through: 
             [*through, sys.executable, "app.py"], cwd=root, env=env, stdout=output, stderr=output, text=True
         )
     url = f"http://127.0.0.1:{port}/"
-    while time.monotonic() - began < 60:
+    while time.monotonic() - began < 180:  # a machine may be busy
         if process.poll() is not None:
             break
         try:
