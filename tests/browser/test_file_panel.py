@@ -35,7 +35,7 @@ def test_a_messy_file_is_shown_as_typed_and_downloaded(app: App, open_page: Open
     send(page, write_messy(tmp_path / "my <b>reviews.csv"))
     found = page.inner_text("#classify-file-found")
     # Gradio and we leave no markup in a name.
-    assert "columns between semicolons" in found and "my breviews.csv" in found
+    assert "columns separated by semicolons" in found and "my breviews.csv" in found
     chosen = {"text": "Review", "title": "none", "label": "stars"}  # the last: a known name, and the wrong one
     assert {field: page.input_value(f"#classify-file-{field} input") for field in chosen} == chosen
     choose(page, "classify-file-label", "rating")
