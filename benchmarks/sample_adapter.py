@@ -23,7 +23,7 @@ from qlora_demo.core.config import RunConfig
 from qlora_demo.core.errors import DemoError
 from qlora_demo.core.paths import ASSETS
 from qlora_demo.core.records import Evaluation, Event, Step
-from qlora_demo.core.run_report import Metrics
+from qlora_demo.core.run_report import Metrics, RunReport
 from qlora_demo.engine import quiet
 from qlora_demo.engine.classify.classifier import Classifier
 from qlora_demo.engine.classify.metrics import compute_metrics, fit_baselines
@@ -80,7 +80,8 @@ def finish(adapter: Path, real_reviews: Path | None) -> None:
     report["measured"] = {name: measure(classifier, source) for name, source in sources.items()}
     (adapter / "report.json").write_text(json.dumps(report, indent=2, allow_nan=False) + "\n")
     note = classifier.note
-    (adapter / "README.md").write_text(write_card(report, note.base_name, licence="apache-2.0", revision=note.revision))
+    card = write_card(RunReport.model_validate(report), note.base_name, licence="apache-2.0", revision=note.revision)
+    (adapter / "README.md").write_text(card)
     refuse_paths(adapter)
 
 

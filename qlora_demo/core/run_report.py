@@ -110,8 +110,8 @@ class ReloadProof(Record):
     """The largest logit differences between the adapter as saved and as a fresh process loads it."""
 
     max_logit_difference: float
-    max_base_logit_difference: float
-    texts: int
+    max_base_logit_difference: float | None = None
+    texts: int = 0
 
 
 class Training(Record):

@@ -14,6 +14,7 @@ from typing import Any
 
 from ..core.format import cut
 from ..core.names import BASELINES
+from ..core.run_report import ReliabilityBin, RunReport
 from .markdown import one_line
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"  # of Okabe and Ito's palette
@@ -30,11 +31,11 @@ class Drawing:
     alt: str
 
 
-def draw_figures(report: Mapping[str, Any], events: Sequence[Mapping[str, Any]], folder: Path) -> tuple[Drawing, ...]:
+def draw_figures(report: RunReport, events: Sequence[Mapping[str, Any]], folder: Path) -> tuple[Drawing, ...]:
     """Draws into `folder` what report and events have numbers for; the drawings in the order in which a card shows
     them.
     """
-    test = report["final"]["test"]
+    test = report.final["test"]
     losses = [(event["step"], event["loss"]) for event in events if event.get("event") == "step"]
     judged = [event for event in events if event.get("event") == "evaluation" and event.get("split") == "validation"]
     drawn = []
@@ -46,21 +47,19 @@ def draw_figures(report: Mapping[str, Any], events: Sequence[Mapping[str, Any]],
             f" {losses[-1][1]:.2f}; the best validation accuracy is {best:.3f}."
         )
         drawn.append(Drawing(CURVES, alt))
-    labels, confusion = test.get("labels") or report["data"].get("labels") or [], test.get("confusion") or []
+    labels, confusion = test.labels or report.data.labels, test.confusion
     if confusion and len(labels) == len(confusion) <= MOST_LABELS:
         side = 2.2 + 0.5 * len(labels)
-        ordinal = bool(report["data"].get("ordinal"))
+        ordinal = report.data.ordinal
         _draw(folder / CONFUSION, (side + 0.6, side), lambda figure: _confusion(figure, labels, confusion, ordinal))
         right = sum(confusion[i][i] for i in range(len(labels)))
         drawn.append(
-            Drawing(CONFUSION, f"Confusion matrix of {test['rows']:,} test reviews: {right:,} have the right label.")
+            Drawing(CONFUSION, f"Confusion matrix of {test.rows:,} test reviews: {right:,} have the right label.")
         )
-    if bins := (test.get("calibration") or {}).get("bins"):
-        scaled = (report.get("calibration") or {}).get("bins_after") or []
+    if test.calibration and (bins := test.calibration.bins):
+        scaled = report.calibration.bins_after if report.calibration else ()
         _draw(folder / RELIABILITY, (4.2, 4.0), lambda figure: _reliability(figure, bins, scaled))
-        alt = (
-            f"Reliability over {test['rows']:,} test reviews: the share that is right against how sure the adapter is."
-        )
+        alt = f"Reliability over {test.rows:,} test reviews: the share that is right against how sure the adapter is."
         drawn.append(Drawing(RELIABILITY, alt))
     return tuple(drawn)
 
@@ -144,15 +143,15 @@ def _confusion(figure: Any, labels: Sequence[str], confusion: Sequence[Sequence[
         side.set_visible(False)
 
 
-def _reliability(figure: Any, bins: Sequence[Mapping[str, Any]], scaled: Sequence[Mapping[str, Any]]) -> None:
+def _reliability(figure: Any, bins: Sequence[ReliabilityBin], scaled: Sequence[ReliabilityBin]) -> None:
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1, label="as sure as right")
-    most = max(found["rows"] for found in bins)
+    most = max(each.rows for each in bins)
     for found, colour, filled, name in ((bins, BLUE, True, "as it is"), (scaled, GREEN, False, "with temperature")):
         if found:
-            where = [item["confidence"] for item in found], [item["accuracy"] for item in found]
+            where = [each.confidence for each in found], [each.accuracy for each in found]
             axes.plot(*where, color=colour, linewidth=1, linestyle="-" if filled else ":")
-            areas = [12 + 150 * item["rows"] / most for item in found]
+            areas = [12 + 150 * each.rows / most for each in found]
             axes.scatter(*where, s=areas, color=colour if filled else "none", edgecolors=colour, alpha=0.8, label=name)
     axes.set(xlim=(0, 1.03), ylim=(-0.03, 1.03), xlabel="how sure it is (area: reviews)", ylabel="share that is right")
     axes.grid(color="#e6e6e6", linewidth=0.6)

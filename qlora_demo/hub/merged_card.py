@@ -1,7 +1,6 @@
 """The card of a merged model: what it is, how far it is from the adapter that it came from, and how it is loaded.
 
-Text only. The adapter's own card says how good that is; nothing here was measured on the merged model but the
-differences."""
+The adapter's own card says how good that is; nothing here was measured on the merged model but the differences."""
 
 from __future__ import annotations
 
@@ -9,8 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..core.format import size
-from .markdown import code_block, plain, table
+from .markdown import table
 from .metadata import check_licence, hub_base
+from .templating import render
 
 
 def write_merged_card(merging: Mapping[str, Any], note: Mapping[str, Any], *, licence: str = "") -> str:
@@ -38,26 +38,7 @@ def write_merged_card(merging: Mapping[str, Any], note: Mapping[str, Any], *, li
         ("parameters", f"{merging['parameters']:,}"),
         ("weights on disk", size(merging["bytes"])),
     )
-    code = f"""from transformers import pipeline
-
-classify = pipeline("text-classification", "PATH/OR/NAME", top_k=None, truncation=True, max_length={int(note["max_length"])})
-print(classify("I love this product"))"""  # noqa: E501
-    return f"""---
-{head.to_yaml(line_break=chr(10))}
----
-
-# {plain(", ".join(map(str, note["labels"])))}: a merged classifier
-
-{plain(base) or "A local model"} at FP16 with a LoRA adapter added to its weights. It needs neither PEFT nor bitsandbytes.
-
-**It is not the adapter.** That was trained on the base at {plain(merging["trained_at"])}; here it rests on the dense base, whose
-weights are others, and is rounded to FP16. How far the two differ, measured on the model as it is read back from this folder:
-
-{table(("", "measured"), rows)}
-
-How good the adapter itself is says its own card; the merged model was not judged anew.
-
-## How to load it
-
-{code_block(code, "python")}
-"""  # noqa: E501
+    differences, metadata = table(("", "measured"), rows), head.to_yaml(line_break="\n")
+    return render(
+        "merged_card.md.jinja", metadata=metadata, note=note, merging=merging, base=base, differences=differences
+    )

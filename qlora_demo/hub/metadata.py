@@ -11,6 +11,7 @@ from typing import Any
 
 from ..core.errors import HubError
 from ..core.paths import is_data_file
+from ..core.run_report import RunReport
 from ..storage.packs import LICENCES
 from .markdown import one_line
 
@@ -44,23 +45,23 @@ def public_name(setting: str, value: str) -> str:
     return name if setting == "data" and is_data_file(name) else f"./{name}"
 
 
-def hub_data(report: dict[str, Any]) -> str:
+def hub_data(report: RunReport) -> str:
     """The id of the data set on the Hub; "" for the sample, for a file and for a folder."""
-    asked, name = str(report["config"]["data"]), str(report["data"]["name"])
+    asked, name = report.config.data, report.data.name
     local = (
         asked in SAMPLES or is_data_file(asked) or asked.startswith((".", "/", "~")) or PurePath(asked).is_absolute()
     )
     return name if not local and _ID.fullmatch(name) else ""
 
 
-def language(report: dict[str, Any]) -> str:
+def language(report: RunReport) -> str:
     """The reviews' language where it is known, as the Hub writes it; "" where it is not."""
-    if report["config"]["data"] in SAMPLES:
+    if report.config.data in SAMPLES:
         return "en"
-    return (report["config"].get("data_config") or "en") if hub_data(report) in AMAZON else ""
+    return (report.config.data_config or "en") if hub_data(report) in AMAZON else ""
 
 
-def write_metadata(report: dict[str, Any], base_name: str, *, title: str, licence: str = "", revision: str = "") -> str:
+def write_metadata(report: RunReport, base_name: str, *, title: str, licence: str = "", revision: str = "") -> str:
     """The YAML between the lines of three dashes, those included. Raises HubError for a licence that is none."""
     from huggingface_hub import ModelCardData
 
@@ -79,26 +80,22 @@ def write_metadata(report: dict[str, Any], base_name: str, *, title: str, licenc
         model_name=one_line(title),
         eval_results=results,
         pipeline_tag="text-classification",
-        tags=[
-            *(["qlora"] if str(report["config"]["precision"]).startswith("nf4") else []),
-            "lora",
-            "text-classification",
-        ],
+        tags=[*(["qlora"] if report.config.precision.startswith("nf4") else []), "lora", "text-classification"],
         **extra,
     )
     return f"---\n{card.to_yaml(line_break=chr(10))}\n---"
 
 
-def _results(report: dict[str, Any]) -> list[Any]:
+def _results(report: RunReport) -> list[Any]:
     """The test metrics of the report, as the model-index has them; those that mean nothing for these labels are left
     out.
     """
     from huggingface_hub import EvalResult
 
-    test, data, config = report["final"]["test"], hub_data(report), report["config"]
+    test, data, config = report.final["test"], hub_data(report), report.config
     # What shows a card may show its head as Markdown, too, which knows no escapes that YAML would not take for the
     # name.
-    name = re.sub(r"[<>`$]", "_", one_line(str(report["data"]["name"]))) or "reviews"
+    name = re.sub(r"[<>`$]", "_", one_line(report.data.name)) or "reviews"
     metrics: tuple[tuple[str, str, str, dict[str, Any] | None], ...] = (
         ("accuracy", "accuracy", "Accuracy", None),
         ("macro_f1", "f1", "Macro F1", {"average": "macro"}),
@@ -109,18 +106,18 @@ def _results(report: dict[str, Any]) -> list[Any]:
     return [
         EvalResult(
             task_type="text-classification",
-            task_name="Star rating" if report["data"].get("ordinal") else "Text classification",
+            task_name="Star rating" if report.data.ordinal else "Text classification",
             # The Hub wants an id here; what is not on it gets a word that is none.
             dataset_type=data or "reviews",
             dataset_name=name,
-            dataset_config=(config.get("data_config") or None) if data else None,
-            dataset_revision=(report["data"].get("revision") or None) if data else None,
+            dataset_config=(config.data_config or None) if data else None,
+            dataset_revision=(report.data.revision or None) if data else None,
             dataset_split="test",
             metric_type=kind,
             metric_name=shown,
             metric_args=arguments,
-            metric_value=test[key],
+            metric_value=getattr(test, key),
         )
         for key, kind, shown, arguments in metrics
-        if test.get(key) is not None
+        if getattr(test, key) is not None
     ]

@@ -69,12 +69,10 @@ def prepare(adapter: Path, run: Path | None, into: Path, *, repo: str = "", lice
         _empty(into)
         told = _copy(adapter, run, into, note, report)
         events = read_history(into / LOG)
-        public = _read(into / REPORT)
+        public = RunReport.parse((into / REPORT).read_bytes(), f"The adapter's {REPORT}")
         figures = draw_figures(public, events, into)
         base, revision = public_name("model", str(note["base_name"])), str(note.get("revision") or "")
-        (into / SCRIPT).write_text(
-            write_script(RunReport.model_validate(public), note, _read(adapter / CONFIG)), encoding="utf-8"
-        )
+        (into / SCRIPT).write_text(write_script(public, note, _read(adapter / CONFIG)), encoding="utf-8")
         card = write_card(
             public,
             base,
@@ -82,7 +80,7 @@ def prepare(adapter: Path, run: Path | None, into: Path, *, repo: str = "", lice
             repo=repo,
             revision=revision,
             max_length=int(note.get("max_length") or 0),
-            pinned=pinned_reviews(events, public["training"].get("best_step")),
+            pinned=pinned_reviews(events, public.training.best_step if public.training else None),
             figures=figures,
             script=SCRIPT,
         )

@@ -9,7 +9,8 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from .markdown import code_block, literal, one_line, plain, table
+from ..core.format import number
+from .markdown import code_block, literal, one_line, plain
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -29,8 +30,8 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
         auto_reload=False,
     )
-    environment.filters |= {function.__name__: function for function in (code_block, one_line, plain, table)}
-    environment.filters["source"] = literal
+    environment.filters |= {function.__name__: function for function in (code_block, number, one_line, plain)}
+    environment.filters |= {"source": literal, "count": "{:,}".format}
     return environment
 
 

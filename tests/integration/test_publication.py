@@ -171,7 +171,7 @@ def test_the_log_is_the_runs(published: Publication, local: Trained) -> None:
 
 def test_the_card_of_a_run(published: Publication, local: Trained) -> None:
     card = published.card
-    assert "license: mit" in card and "Reviews watched as it learnt" in card and "<script" not in card.split("```")[0]
+    assert "license: mit" in card and "Pinned reviews during training" in card and "<script" not in card.split("```")[0]
     for probe in map(json.loads, (local.folder / "events.jsonl").read_text().splitlines()):
         if probe["event"] == "probe" and probe["step"] in (0, local.report["training"]["best_step"]):
             assert " | ".join(f"{share:.3f}" for share in probe["probabilities"].values()) in card
@@ -205,7 +205,7 @@ def test_the_shipped_adapter_by_its_name_on_the_hub(tmp_path: Path) -> None:
 
 
 def test_the_shipped_card_is_what_the_report_makes() -> None:
-    report = json.loads((ROOT / "assets" / "adapter" / "report.json").read_text())
+    report = RunReport.parse((ROOT / "assets" / "adapter" / "report.json").read_bytes())
     card = write_card(report, SAMPLE_HUB_ID, licence="apache-2.0", revision=SAMPLE_REVISION)
     assert (ROOT / "assets" / "adapter" / "README.md").read_text() == card
 
@@ -230,7 +230,7 @@ def test_the_script_repeats_a_run_that_began_with_an_adapter(local: Trained, tmp
     with pytest.raises(AssertionError, match="required: --start-from"):
         run_script(trained, tmp_path)
     publication = prepare(trained.folder / "adapter", trained.folder, tmp_path / "publication")
-    assert "the adapter it started from" in publication.card and str(local.folder) not in publication.card
+    assert "The adapter it started from" in publication.card and str(local.folder) not in publication.card
     assert json.loads((publication.folder / "report.json").read_text())["config"]["start_from"] == "./adapter"
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from qlora_demo.core.run_report import RunReport
 from qlora_demo.hub.figures import draw_figures
 from tests.drawn_runs import HOSTILE, story
 from tests.serving import ROOT
@@ -26,9 +27,9 @@ def told(steps: int, evaluations: int) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("steps", [30, 4000])
 def test_figures_are_small_white_and_the_same_each_time(tmp_path: Path, steps: int) -> None:
     (tmp_path / "again").mkdir()
-    drawn = draw_figures(REPORT, told(steps, 4), tmp_path)
+    drawn = draw_figures(RunReport.model_validate(REPORT), told(steps, 4), tmp_path)
     assert [figure.name for figure in drawn] == ["curves.png", "confusion.png", "reliability.png"]
-    assert drawn == draw_figures(REPORT, told(steps, 4), tmp_path / "again")
+    assert drawn == draw_figures(RunReport.model_validate(REPORT), told(steps, 4), tmp_path / "again")
     for figure in drawn:
         path = tmp_path / figure.name
         assert path.stat().st_size < MOST_BYTES and path.read_bytes() == (tmp_path / "again" / figure.name).read_bytes()
@@ -40,7 +41,7 @@ def test_figures_are_small_white_and_the_same_each_time(tmp_path: Path, steps: i
 
 
 def test_an_alt_text_says_the_reports_numbers(tmp_path: Path) -> None:
-    curves, confusion, _ = draw_figures(REPORT, told(40, 4), tmp_path)
+    curves, confusion, _ = draw_figures(RunReport.model_validate(REPORT), told(40, 4), tmp_path)
     test = REPORT["final"]["test"]
     assert f"{sum(test['confusion'][i][i] for i in range(5))} have the right label" in confusion.alt
     losses = [event["loss"] for event in told(40, 4) if event["event"] == "step"]
@@ -50,13 +51,13 @@ def test_an_alt_text_says_the_reports_numbers(tmp_path: Path) -> None:
 def test_only_what_there_are_numbers_for_is_drawn(tmp_path: Path) -> None:
     old = copy.deepcopy(REPORT)
     del old["final"]["test"]["calibration"], old["calibration"]
-    assert [figure.name for figure in draw_figures(old, [], tmp_path)] == ["confusion.png"]
+    assert [figure.name for figure in draw_figures(RunReport.model_validate(old), [], tmp_path)] == ["confusion.png"]
     old["final"]["test"]["labels"] = old["final"]["test"]["labels"][:3]
-    assert draw_figures(old, told(40, 4)[:5], tmp_path) == ()
+    assert draw_figures(RunReport.model_validate(old), told(40, 4)[:5], tmp_path) == ()
 
 
 @pytest.mark.parametrize("label", [HOSTILE, "$x^2$ and $\\frac{1}{2}$", "$", "\u202eevil\n\x00", "好评 🙂", ""])
 def test_labels_are_text(tmp_path: Path, label: str) -> None:
     report = copy.deepcopy(REPORT)
     report["final"]["test"]["labels"] = [f"{label} {i}" for i in range(5)]
-    assert (tmp_path / draw_figures(report, [], tmp_path)[0].name).stat().st_size > 1000
+    assert (tmp_path / draw_figures(RunReport.model_validate(report), [], tmp_path)[0].name).stat().st_size > 1000

@@ -34,18 +34,15 @@ def prove(
         again = call(reload, request)
     except DemoError as error:
         raise AdapterError(f"The saved adapter could not be loaded again: {error}") from None
-    result = ReloadProof(
-        max_logit_difference=float(np.abs(np.array(again["tuned"]) - tuned).max()),
-        max_base_logit_difference=float(np.abs(np.array(again["base"]) - base).max()),
-        texts=len(texts),
-    )
+    worst = float(np.abs(np.array(again["tuned"]) - tuned).max())
+    worst_of_base = float(np.abs(np.array(again["base"]) - base).max())
     limit = TOLERANCE[compute_dtype]
-    if not max(result.max_logit_difference, result.max_base_logit_difference) <= limit:  # also true of NaN
+    if not max(worst, worst_of_base) <= limit:  # also true of NaN
         raise AdapterError(
-            f"The saved adapter does not come back the same: logits differ by {result.max_logit_difference:.3g} "
-            f"(untrained head by {result.max_base_logit_difference:.3g}; allowed {limit:g}), so it is not kept."
+            f"The saved adapter does not come back the same: logits differ by {worst:.3g} "
+            f"(untrained head by {worst_of_base:.3g}; allowed {limit:g}), so it is not kept."
         )
-    return result
+    return ReloadProof(max_logit_difference=worst, max_base_logit_difference=worst_of_base, texts=len(texts))
 
 
 def reload(request: dict[str, Any], on_progress: OnProgress) -> dict[str, list[list[float]]]:

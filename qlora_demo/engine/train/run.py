@@ -43,7 +43,7 @@ from .reviews import EVALUATED, load_data
 from .trainer import build_trainer
 
 PROOF_TEXTS = 16
-WriteCard = Callable[[dict[str, Any], str], str]
+WriteCard = Callable[[RunReport, str], str]
 log = logging.getLogger("qlora_demo.worker")
 
 
@@ -295,7 +295,7 @@ def _keep(run: Run, report: RunReport, logits: dict[str, Floats], write_card: Wr
     draft = run.folder / "adapter.draft"
     (draft / "report.json").write_text(report.to_json())
     if write_card:
-        (draft / "README.md").write_text(write_card(report.to_dict(), run.base.source.base_name))
+        (draft / "README.md").write_text(write_card(report, run.base.source.base_name))
     write_answers(
         run.folder / "answers.jsonl.draft", {split: (run.data.splits[split], rows) for split, rows in logits.items()}
     )
