@@ -1,5 +1,7 @@
 """The structure of the code in figures: `python -m tests.house` prints them; test_floors.py holds their limits.
 
+`python -m tests.house modules` prints each module with the first sentence of its docstring.
+
 What counts as an import, a room or a repetition is defined here. Reads syntax trees; runs nothing of the app."""
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ import ast
 import io
 import re
 import statistics
+import sys
 import tokenize
 from collections import defaultdict
 from collections.abc import Iterator
@@ -121,8 +124,15 @@ def repetitions() -> list[str]:
     return sorted(pairs)
 
 
-def main() -> None:
-    """Print the figures."""
+def print_modules() -> None:
+    """Each module with what it says of itself first."""
+    for file in FILES:
+        docstring = ast.get_docstring(TREES[file]) or ""
+        print(f"{file}: {' '.join(docstring.partition(chr(10) * 2)[0].split())}")
+
+
+def print_figures() -> None:
+    """The figures of all modules, and places that repeat each other."""
     sizes = {file: source.count("\n") for file, source in SOURCES.items()}
     tests = sum(path.read_text(encoding="utf-8").count("\n") for path in (ROOT / "tests").rglob("*.py"))
     print(f"code: {sum(sizes.values()):,} lines in {len(FILES)} modules; tests: {tests:,} lines")
@@ -138,4 +148,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    print_modules() if sys.argv[1:] == ["modules"] else print_figures()
