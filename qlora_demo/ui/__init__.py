@@ -5,7 +5,7 @@ A header that says what this is and where it runs, then a tab for each thing one
 
 from __future__ import annotations
 
-from .server import compat  # noqa: F401 - it imports Gradio the fast way, before anything else does
+from . import compat  # noqa: F401 - it imports Gradio the fast way, before anything else does
 
 # isort: split
 import gradio as gr

@@ -16,7 +16,7 @@ import gradio as gr
 from ..core.errors import DemoError
 from ..host.environment import on_space
 from ..host.redaction import without_paths
-from .server.compat import current_request
+from .compat import current_request
 
 # Requests for slow work that a public host takes at once: those beyond its limits get a sentence, which must not wait
 # in the queue.

@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .compat import upload_folder
+from ..compat import upload_folder
 
 MOST_BYTES = 2 * 1024**2  # of one request that is no upload
 FRAME_BYTES = 1024**2  # what stands around an upload's files

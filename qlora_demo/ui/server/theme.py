@@ -14,9 +14,9 @@ from starlette.staticfiles import StaticFiles
 from ...host.environment import Address, is_public
 from ...host.limits import ALL_UPLOADS_BYTES, UPLOAD_BYTES
 from ...storage.uploads import MAX_UPLOAD_BYTES
+from ..compat import calm_queue, hide_tools, refuse_addresses
 from .allow_list import AllowList
 from .api import NO_TOOLS
-from .compat import calm_queue, hide_tools, refuse_addresses
 
 HERE = Path(__file__).parent
 PLOTLY = Path(plotly.__file__).parent / "package_data"

@@ -14,7 +14,7 @@ import pytest
 from gradio import context, processing_utils, utils
 
 from qlora_demo.core.errors import DemoError
-from qlora_demo.ui.server import compat
+from qlora_demo.ui import compat
 
 
 def test_the_queue_polls_less_often_and_one_without_the_setting_stays_as_it_is() -> None:
@@ -71,7 +71,7 @@ def test_the_folder_of_uploads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 def test_importing_writes_no_stubs_and_puts_inspect_back() -> None:
     """In a fresh process: the page's import is the first one of Gradio."""
     code = (
-        "import builtins, inspect, qlora_demo.ui.server.compat as compat;"
+        "import builtins, inspect, qlora_demo.ui.compat as compat;"
         "assert inspect.getfile is compat._getfile and compat.gr.Textbox"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -12,7 +12,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from ...core.errors import DemoError
+from ..core.errors import DemoError
 
 QUEUE_POLL_SECONDS = 0.01  # how long an event waits at most until the queue sees it
 FETCH = "async_ssrf_protected_get"  # by which Gradio fetches whatever is to be fetched
