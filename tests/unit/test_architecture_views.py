@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +21,10 @@ from qlora_demo.engine.memory import ledger
 from qlora_demo.engine.models.blueprint import read_blueprint
 from qlora_demo.engine.models.shapes import SHAPES, shape_of
 from qlora_demo.engine.models.sources import ModelSource
-from qlora_demo.ui.memory.architecture_views import ROLES, view_modules, view_roles
-from qlora_demo.ui.memory.memory_tab import FILTER_JS
+from qlora_demo.ui.memory.architecture_views import view_modules, view_roles
 from qlora_demo.ui.memory.treemap import treemap
+from tests.serving import ROOT
 
-ROOT = Path(__file__).parents[2]
 EVIL = ModuleMemory(
     name="<img src=x onerror=alert(1)>",
     group='<img src=x onerror="alert(1)">',
@@ -88,34 +85,6 @@ def test_the_sums_of_roles_are_the_sums_of_rows(gpt2: list[ModuleMemory], llama:
     assert "Other" in cells(view_roles([*gpt2, EVIL]))
 
 
-def test_what_a_layer_weighs(gpt2: list[ModuleMemory]) -> None:
-    one = [row for row in gpt2 if row.layer == 11]
-    assert f"Each of the 12 layers: {size(total(one, 'before'))} → {size(total(one, 'after'))}." in view_roles(gpt2)
-    assert "The one layer: " in view_roles(one) and "layer" not in view_roles(
-        [row for row in gpt2 if row.layer is None]
-    )
-    heavier = replace(gpt2[2], name="transformer.h.0.more", bytes_before=10 * 1024**2, bytes_after=1024**2)
-    assert "13.52 MiB to 23.52 MiB → 3.51 MiB to 4.51 MiB." in view_roles([*gpt2, heavier])
-
-
-def test_nothing_to_show_is_shown() -> None:
-    assert "Total" in view_roles([]) and "0 of 0" in view_modules([])
-    assert len(treemap([], "after").data[0].ids) == 1
-
-
-def test_equal_layers_are_one_line_that_can_be_found(gpt2: list[ModuleMemory]) -> None:
-    html = view_modules(gpt2)
-    found = re.findall(r'<tr class="(\w*)" data-find="([^"]*)">', html)
-    assert len(found) == len({row.group for row in gpt2}) == 10 and "10 of 10" in html
-    assert (
-        next(words for changed, words in found if changed)
-        == "transformer.h.*.attn.c_attn conv1d linear4bit float16 nf4 attention"
-    )
-    assert html.count("12 ×") == 6 and 'class="plain architecture-table"' in html
-    for row in gpt2:
-        assert any(row.group in words and ROLES[row.role].lower() in words for _, words in found)
-
-
 def test_names_are_escaped(gpt2: list[ModuleMemory]) -> None:
     figure = treemap([*gpt2, EVIL], "after")
     texts = [*figure.data[0].labels, *figure.data[0].hovertext, figure.layout.annotations[0].text]
@@ -161,13 +130,6 @@ def test_equal_layers_are_folded_in_a_large_model(llama: list[ModuleMemory]) -> 
     )
 
 
-def test_layers_that_differ_share_a_tile_and_add_up(llama: list[ModuleMemory]) -> None:
-    every = [replace(row, bytes_before=row.bytes_before + (row.layer or 0)) for row in llama]
-    figure = treemap(every, "before")
-    check_sums(figure, total(every, "before"))
-    assert "layers.0–79" in figure.data[0].labels and len(figure.to_json()) < 150_000
-
-
 def test_a_module_with_tensors_beside_children_adds_up() -> None:
     rows = rows_of("google-bert/bert-base-uncased")
     figure = treemap(rows, "before")
@@ -199,29 +161,6 @@ def contrast(one: str, other: str) -> float:
 
     low, high = sorted((luminance(one), luminance(other)))
     return (high + 0.05) / (low + 0.05)
-
-
-def test_the_filter_hides_what_lacks_a_word(gpt2: list[ModuleMemory]) -> None:
-    """In node, on the few things of a page that the filter touches."""
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("there is no node; the browser tests use the filter, too")
-    finds = re.findall(r'data-find="([^"]*)"', view_modules(gpt2))
-    script = f"""
-      const rows = {json.dumps(finds)}.map((find) => ({{ dataset: {{ find }}, hidden: false }}));
-      const told = {{}};
-      globalThis.document = {{ querySelectorAll: () => [{{ querySelectorAll: () => rows, querySelector: () => told }}] }};
-      const filter = {FILTER_JS};
-      const texts = ["", " NF4  Mlp", "no such thing", null];
-      console.log(JSON.stringify(texts.map((text) => [filter(text), told.textContent, rows.filter((row) => !row.hidden).length])));
-    """  # noqa: E501
-    done = subprocess.run([node, "-e", script], capture_output=True, text=True, timeout=60, check=True)
-    assert json.loads(done.stdout) == [
-        [[], "10 of 10", 10],
-        [[], "2 of 10", 2],
-        [[], "0 of 10", 0],
-        [[], "10 of 10", 10],
-    ]
 
 
 def test_importing_the_views_does_not_load_plotlys_graph_objects() -> None:

@@ -63,13 +63,6 @@ def test_doubles_contradictions_and_leaks(tmp_path: Path) -> None:
     assert any("1 reviews of test are in train too" in warning for warning in report.warnings)
 
 
-def test_a_file_has_one_split_and_no_leaks(tmp_path: Path) -> None:
-    report = audit.examine(
-        dataset.read_all(write(tmp_path / "a.jsonl", [{"text": "same", "label": i % 2} for i in range(10)]))
-    )
-    assert report.splits == {"all": 10} and report.leaks == () and report.duplicates == 9 and report.contradicting == 10
-
-
 def test_many_reviews_are_counted_on_a_sample_that_says_so(
     tmp_path: Path, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,7 +3,6 @@ interpreted."""
 
 from __future__ import annotations
 
-import copy
 import json
 import re
 import shlex
@@ -24,7 +23,7 @@ from qlora_demo.hub.history import PinnedReview, pinned_reviews, read_history
 from qlora_demo.hub.markdown import literal, one_line, plain, shell_word
 from qlora_demo.hub.metadata import LICENCES, hub_base, hub_data
 from qlora_demo.hub.script import write_command
-from tests.serving import ROOT
+from tests.reviews import shipped_report
 
 BASE = "sentence-transformers/all-MiniLM-L6-v2"
 HOSTILE = (
@@ -61,8 +60,7 @@ def write_card(report: dict[str, Any], base_name: str, **options: Any) -> str:
 
 @pytest.fixture
 def report() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((ROOT / "assets" / "adapter" / "report.json").read_text())
-    return found
+    return shipped_report()
 
 
 def card_tables(card: str) -> list[str]:
@@ -216,19 +214,6 @@ def test_the_command_names_what_is_not_usual(report: dict[str, Any]) -> None:
         **{k: v for k, v in changed.items() if k in type(asked).model_fields},
     }
     assert write_command({"rank": 99999}) == "python -m qlora_demo train"
-
-
-def test_old_reports_have_a_card(report: dict[str, Any]) -> None:
-    old = copy.deepcopy(report)
-    for name in ("calibration", "measured", "energy", "doubts", "stopped"):
-        old.pop(name, None)
-    old["memory"] = {}
-    for found in (old["base"], old["final"]["test"], *old["baselines"].values()):
-        found.pop("intervals"), found.pop("calibration")
-    old["reload"] = {"max_logit_difference": 0.0}
-    old["data"] = {"name": "old.csv", "rows": {"train": 3, "validation": 1, "test": 1}}
-    card = write_card(old, BASE)
-    assert "calibration" not in card and "\n## Memory\n" not in card and "How to reproduce it" in card
 
 
 def test_a_resumed_runs_log_is_told_once(tmp_path: Path) -> None:

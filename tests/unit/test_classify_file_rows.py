@@ -294,12 +294,6 @@ def test_without_labels_that_fit_there_is_a_sentence(tmp_path: Path, label: str,
     assert report.final == {} and words in report.judged and report.judged.count(".") >= 1
 
 
-def test_the_base_is_asked_where_it_is_wanted(tmp_path: Path) -> None:
-    path = tmp_path / "in.csv"
-    path.write_text("text\ngood\n")
-    assert classify(path, base=True)[0].by_label["fair"] == 1
-
-
 def test_a_preview_tells_the_columns_and_shows_the_first_rows(tmp_path: Path) -> None:
     path = tmp_path / "in.csv"
     path.write_text("a\tReview\trating\n" + "".join(f"{i}\tgood {'x' * 300}\t{i % 5 + 1}\n" for i in range(20)))

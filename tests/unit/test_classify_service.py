@@ -19,7 +19,7 @@ from qlora_demo.jobs.store import Store
 from qlora_demo.services import batching, loaded
 from qlora_demo.services.batching import Batcher
 from qlora_demo.services.classify import ClassifyService
-from qlora_demo.services.loaded import Adapters, Question
+from qlora_demo.services.loaded import Adapters
 
 TIMEOUT = 20.0
 
@@ -231,10 +231,6 @@ def test_a_precision_is_a_classifier_of_its_own(classifiers: ClassifyService, ad
     for precision in ("", "fp32", "", "fp32"):
         classifiers.classify("good", "a", precision=precision)
     assert adapters.calls == [("a", ""), ("a", "fp32")]  # type: ignore[attr-defined]
-
-
-def test_a_question_is_known_by_all_that_changes_its_answer() -> None:
-    assert len({Question("a"), Question("a", base=True), Question("a", scale=0.5), Question("b"), Question("a")}) == 4
 
 
 def test_two_explanations_run_at_once_and_a_third_is_refused_on_a_public_host(

@@ -7,46 +7,28 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from qlora_demo.__main__ import build_parser, main
-from qlora_demo.cli import lines
+from qlora_demo.__main__ import build_parser
 from qlora_demo.cli.events import EventLines
 from qlora_demo.cli.train import read_config
 from qlora_demo.core.config import RunConfig
 from qlora_demo.core.errors import DemoError
-from qlora_demo.core.memory_report import MemoryReport, MemoryStage
 from qlora_demo.core.presets import PRESETS
 from qlora_demo.core.records import Baseline, Evaluation, Event, GpuReading, Prediction
 from qlora_demo.core.run_report import Metrics
 from qlora_demo.jobs.store import Store
-
-ROOT = Path(__file__).parents[2]
+from tests.conftest import Cli
+from tests.serving import ROOT
 
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("QLORA_DEMO_HOME", str(tmp_path / "home"))
     return tmp_path / "home"
-
-
-@pytest.fixture
-def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Run a command in this process: (exit status, standard output, standard error)."""
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        status = main(list(arguments))
-        captured = capfd.readouterr()
-        return status, captured.out, captured.err
-
-    return call
-
-
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.mark.parametrize(
@@ -82,8 +64,8 @@ Run = Callable[..., tuple[int, str, str]]
         (["evaluate", "--adapter", "sample"], "--data"),
     ],
 )
-def test_a_mistake_is_one_sentence_and_exit_two(run: Run, home: Path, arguments: list[str], words: str) -> None:
-    status, out, err = run(*arguments)
+def test_a_mistake_is_one_sentence_and_exit_two(cli: Cli, home: Path, arguments: list[str], words: str) -> None:
+    status, out, err = cli(*arguments)
     assert (status, out) == (2, "")
     assert words in err and "Traceback" not in err and "usage:" not in err and err.count("\n") == 1
     assert err.rstrip().endswith(".")
@@ -91,10 +73,10 @@ def test_a_mistake_is_one_sentence_and_exit_two(run: Run, home: Path, arguments:
 
 
 @pytest.mark.parametrize("arguments", [["train", "--max-steps", "1"], ["runs", "--json"]])
-def test_an_impossible_home_is_one_sentence(run: Run, tmp_path: Path, arguments: list[str]) -> None:
+def test_an_impossible_home_is_one_sentence(cli: Cli, tmp_path: Path, arguments: list[str]) -> None:
     (tmp_path / "file").write_text("in the way")
     for place in (tmp_path / "file", tmp_path / "file" / "below"):
-        status, out, err = run(*arguments, "--runs-dir", str(place))
+        status, out, err = cli(*arguments, "--runs-dir", str(place))
         assert (status, out) == (2, "") and str(place) in err and "QLORA_DEMO_HOME" in err and err.count("\n") == 1
 
 
@@ -104,16 +86,6 @@ def test_listing_runs_needs_no_home_and_no_torch(home: Path) -> None:
     script += "sys.exit(f'imported {heavy}' if heavy else status)"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "") and not home.exists()
-
-
-def test_jobs_know_neither_torch_nor_gradio_nor_the_engine() -> None:
-    script = "import sys, qlora_demo.jobs.queue, qlora_demo.jobs.launch\n"
-    script += (
-        "print([name for name in sys.modules if name in ('torch', 'gradio', 'pydantic') or"
-        " name.startswith('qlora_demo.engine')])"
-    )
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert done.stdout == "[]\n", done.stderr
 
 
 def test_help_names_bounds_and_defaults(capsys: pytest.CaptureFixture[str]) -> None:
@@ -193,20 +165,20 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(classifier, "MAX_CHARACTERS", 50)
 
 
-def test_classify_prints_one_json_line(run: Run, engine: None) -> None:
-    status, out, err = run("classify", "--adapter", "sample", "fine", "good\nand more than twenty letters", "--json")
+def test_classify_prints_one_json_line(cli: Cli, engine: None) -> None:
+    status, out, err = cli("classify", "--adapter", "sample", "fine", "good\nand more than twenty letters", "--json")
     assert status == 0 and out.count("\n") == 1 and "noise" not in out
     first, second = json.loads(out)
     assert (first["text"], first["stars"], first["truncated"], second["truncated"]) == ("fine", 3, False, True)
-    status, out, err = run("classify", "--adapter", "sample", "fine")
+    status, out, err = cli("classify", "--adapter", "sample", "fine")
     assert "3 of 3 stars (2.9 expected)" in out and "90.0 %" in out
-    status, out, err = run("classify", "--adapter", "none", "fine", "--json")
+    status, out, err = cli("classify", "--adapter", "none", "fine", "--json")
     assert (status, out) == (2, "") and err.startswith("There is no adapter 'none'; give `sample`")
-    status, out, err = run("classify", "--adapter", "none", "x" * 51)
+    status, out, err = cli("classify", "--adapter", "none", "x" * 51)
     assert (status, out) == (2, "") and "51 characters" in err
 
 
-def test_evaluate_prints_one_json_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_evaluate_prints_one_json_line(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     from qlora_demo.engine.classify import classifier
 
     def evaluate(adapter: str, data: str, **options: Any) -> Metrics:
@@ -214,14 +186,14 @@ def test_evaluate_prints_one_json_line(run: Run, monkeypatch: pytest.MonkeyPatch
         return Metrics(rows=2, loss=float("nan"), accuracy=0.5, macro_f1=0.5, labels=("1", "2"))
 
     monkeypatch.setattr(classifier, "evaluate", evaluate)
-    status, out, _ = run("evaluate", "--adapter", "sample", "--data", "sample", "--base", "--split", "test", "--json")
+    status, out, _ = cli("evaluate", "--adapter", "sample", "--data", "sample", "--base", "--split", "test", "--json")
     assert status == 0 and json.loads(out)["accuracy"] == 0.5 and json.loads(out)["loss"] is None
-    assert "50.0 %" in run("evaluate", "--adapter", "sample", "--data", "sample", "--base", "--split", "test")[1]
+    assert "50.0 %" in cli("evaluate", "--adapter", "sample", "--data", "sample", "--base", "--split", "test")[1]
 
 
-def classify_file(run: Run, tmp_path: Path, content: bytes, *options: str) -> tuple[int, str, str]:
+def classify_file(cli: Cli, tmp_path: Path, content: bytes, *options: str) -> tuple[int, str, str]:
     (tmp_path / "in.csv").write_bytes(content)
-    return run(
+    return cli(
         "classify",
         "--adapter",
         "sample",
@@ -233,9 +205,9 @@ def classify_file(run: Run, tmp_path: Path, content: bytes, *options: str) -> tu
     )
 
 
-def test_a_file_keeps_its_columns_and_gains_the_predictions(run: Run, engine: None, tmp_path: Path) -> None:
+def test_a_file_keeps_its_columns_and_gains_the_predictions(cli: Cli, engine: None, tmp_path: Path) -> None:
     content = '\ufeffid;Review;label\n1;"good; really\ngood";5\n\n2;;1\n3;{};1\n4;ok\n'.format("x" * 51).encode()
-    status, out, err = classify_file(run, tmp_path, content)
+    status, out, err = classify_file(cli, tmp_path, content)
     assert status == 0 and "Wrote 3 rows" in out
     assert "2 of 3 rows have no prediction: 1 empty, 1 longer than 50 characters." in err
     assert "Rows left out: 1, because of fewer cells than the 3 columns (line 7)" in err
@@ -243,28 +215,23 @@ def test_a_file_keeps_its_columns_and_gains_the_predictions(run: Run, engine: No
         (tmp_path / "out.csv").read_text()
         == f'id;Review;label;predicted_label;stars;expected_stars;probability_1 star;probability_2 stars;probability_3 stars;truncated;problem\n1;"good; really\ngood";5;3 stars;3;2.9000;0.000000;0.100000;0.900000;false;\n2;;1;;;;;;;;empty\n3;{"x" * 51};1;;;;;;;;longer than 50 characters\n'  # noqa: E501
     )
-    assert [item["text"] for item in json.loads(classify_file(run, tmp_path, content, "--json")[1])] == [
+    assert [item["text"] for item in json.loads(classify_file(cli, tmp_path, content, "--json")[1])] == [
         "good; really\ngood"
     ]
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
 @pytest.mark.parametrize("kind", ["tsv", "jsonl", "parquet"])
-def test_a_file_is_written_as_its_name_says(run: Run, engine: None, tmp_path: Path, kind: str) -> None:
+def test_a_file_is_written_as_its_name_says(cli: Cli, engine: None, tmp_path: Path, kind: str) -> None:
     (tmp_path / "in.csv").write_text("text\ngood\n")
     output = tmp_path / f"out.{kind.upper()}"
-    assert run("classify", "--adapter", "sample", "--file", str(tmp_path / "in.csv"), "--output", str(output))[0] == 0
+    assert cli("classify", "--adapter", "sample", "--file", str(tmp_path / "in.csv"), "--output", str(output))[0] == 0
     starts = {
         "tsv": b"text\tlabel\tstars",
         "jsonl": b'{"text": "good", "label": "3 stars", "stars": 3',
         "parquet": b"PAR1",
     }
     assert output.read_bytes().startswith(starts[kind])
-
-
-def test_a_long_file_is_classified_in_batches(run: Run, engine: None, tmp_path: Path) -> None:
-    status, _, _ = classify_file(run, tmp_path, b"text\n" + b"good\n" * 1000)
-    assert status == 0 and (tmp_path / "out.csv").read_text().count("3 stars,3,2.9") == 1000
 
 
 @pytest.mark.parametrize(
@@ -282,60 +249,52 @@ def test_a_long_file_is_classified_in_batches(run: Run, engine: None, tmp_path: 
     ],
 )
 def test_a_bad_file_is_one_sentence_and_leaves_no_output(
-    run: Run, engine: None, tmp_path: Path, content: bytes, options: list[str], words: str
+    cli: Cli, engine: None, tmp_path: Path, content: bytes, options: list[str], words: str
 ) -> None:
-    status, out, err = classify_file(run, tmp_path, content, *options)
+    status, out, err = classify_file(cli, tmp_path, content, *options)
     assert (status, out) == (2, "") and words in err and "Traceback" not in err
     assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
 
 
-def test_a_file_is_never_written_over_itself(run: Run, engine: None, tmp_path: Path) -> None:
+def test_a_file_is_never_written_over_itself(cli: Cli, engine: None, tmp_path: Path) -> None:
     file = tmp_path / "in.csv"
     file.write_text("text\ngood\n")
     for target in (file, tmp_path / "." / "in.csv", tmp_path, tmp_path / "out.xlsx"):
-        assert run("classify", "--adapter", "sample", "--file", str(file), "--output", str(target))[0] == 2
+        assert cli("classify", "--adapter", "sample", "--file", str(file), "--output", str(target))[0] == 2
     assert file.read_text() == "text\ngood\n"
-    status, _, err = run(
+    status, _, err = cli(
         "classify", "--adapter", "sample", "--file", str(tmp_path / "no.csv"), "--output", str(tmp_path / "out.csv")
     )
     assert status == 2 and "no.csv" in err and "No such file" in err
-    status, _, err = run(
+    status, _, err = cli(
         "classify", "--adapter", "sample", "--file", str(file), "--output", str(tmp_path / "nowhere" / "out.csv")
     )
     assert status == 2 and "cannot be written" in err and err.count("\n") == 2  # the library's noise, and ours
 
 
 def test_the_unexpected_is_exit_one_and_prints_no_result(
-    run: Run, engine: None, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, engine: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(self: FakeClassifier, texts: list[str], base: bool = False, scale: float = 1.0) -> list[str]:
         raise MemoryError if texts == ["big"] else KeyError("logits")
 
     monkeypatch.setattr(FakeClassifier, "score", broken)
-    status, out, err = run("classify", "--adapter", "sample", "odd", "--json")
+    status, out, err = cli("classify", "--adapter", "sample", "odd", "--json")
     assert (status, out) == (1, "") and "Unexpected: KeyError: 'logits'" in err and "worker.log" not in err
-    status, out, err = run("classify", "--adapter", "sample", "big", "--json")
+    status, out, err = cli("classify", "--adapter", "sample", "big", "--json")
     assert (status, out) == (1, "") and "Memory ran out" in err and "Traceback" not in err
 
 
-def test_runs_and_show_speak_to_people_and_machines(run: Run, home: Path) -> None:
+def test_runs_and_show_speak_to_people_and_machines(cli: Cli, home: Path) -> None:
     store = Store(home)
     jobs = [store.create("train", {"model": "sample", "data": "sample"}) for _ in range(2)]
     for job in jobs:
         job.finish(job.state(), "stopped")
-    shown = json.loads(run("runs", "--json")[1])
+    shown = json.loads(cli("runs", "--json")[1])
     assert [item["run"] for item in shown] == [job.id for job in reversed(jobs)]
     wanted = {"run", "state", "model", "data", "steps_done", "steps_total", "metrics", "position"}
-    assert wanted <= set(shown[0]) and json.loads(run("show", jobs[0].id, "--json")[1])["state"] == "stopped"
-    assert jobs[0].id in run("runs")[1] and "stopped" in run("show", jobs[0].id)[1]
-
-
-def test_numbers_for_people_carry_their_units() -> None:
-    assert (lines.size(None), lines.size(1024**2), lines.size(3 * 1024**3)) == ("-", "1.00 MiB", "3.00 GiB")
-    predicted = MemoryStage("nf4", "predicted", 2**20, 0, 0, 0, 3, 2)
-    measured = MemoryStage("nf4", "measured", 2**21, 0, 0, 0, 3, 2)
-    text = lines.memory_table(MemoryReport(model="m", parameters=12345, stages=(predicted, measured)))
-    assert "m: 12,345 parameters" in text and "1.00 MiB" in text and "2.00 MiB" in text and "3/5" in text
+    assert wanted <= set(shown[0]) and json.loads(cli("show", jobs[0].id, "--json")[1])["state"] == "stopped"
+    assert jobs[0].id in cli("runs")[1] and "stopped" in cli("show", jobs[0].id)[1]
 
 
 @pytest.mark.parametrize(

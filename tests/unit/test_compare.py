@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,10 @@ from qlora_demo.jobs.store import Job, Store
 from qlora_demo.services.app import Services
 from qlora_demo.services.compare import COMPARED, Compared, compare
 from qlora_demo.ui.train.compare_views import view_compared
+from tests.pages import Page, words_of
+from tests.reviews import shipped_report
 
-SHIPPED: dict[str, Any] = json.loads((Path(__file__).parents[2] / "assets" / "adapter" / "report.json").read_text())
+SHIPPED = shipped_report()
 
 
 def add_run(
@@ -136,46 +137,21 @@ def test_listing_runs_and_adapters_parses_each_report_once(tmp_path: Path, monke
     assert services.train.summary(jobs[0].id).metrics["accuracy"] == 0.5, "a new report is read"
 
 
-class _Read(HTMLParser):
-    """Text and elements of a page's part."""
-
-    def __init__(self, page: str):
-        super().__init__()
-        self.elements: list[str] = []
-        self.words: list[str] = []
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: Any) -> None:
-        self.elements.append(tag)
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data)
-
-
 def test_the_table_and_the_picture(tmp_path: Path) -> None:
     store = Store(tmp_path)
     shown = add_run(store, 0.8, 90, 2**30, name="<script>bad</script>")
     add_run(store, 0.5, 5400, 3 * 2**30, rank=4, state="stopped")
     add_run(store, 0.6, 1, 2**20, test="others")
     page = view_compared(compare(store.states("train"), shown), shown.id)
-    seen = _Read(page)
-    text = " ".join(" ".join(seen.words).split())
-    assert "script" not in seen.elements and "<script>bad</script>" in text
-    assert seen.elements.count("circle") == 2, "those judged on the same reviews"
+    seen, text = Page(page), words_of(page)
+    assert "script" not in seen.tags and "<script>bad</script>" in seen.text
+    assert seen.tags.count("circle") == 2, "those judged on the same reviews"
     assert "80.0 %" in text and "77–83" in text and "1.5 h" in text and "3.00 GiB" in text
     assert "on 400 other reviews" in text
     assert "differs in: LoRA rank r 4" in text and "the run shown" in text and "stopped" in text
     assert "Energy" not in text
     assert "Not beaten" in text
     assert view_compared([], "") == '<p class="quiet">No run has a result yet.</p>'
-
-
-def test_energy_is_told_where_one_run_knows_it(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    shown = add_run(store)
-    [one] = compare(store.states("train"), shown)
-    text = " ".join(_Read(view_compared([replace(one, joules=7200.0), replace(one, run="other")], shown.id)).words)
-    assert "Energy" in text and "2.00 Wh" in text and "- Wh" not in text
 
 
 def test_the_command_says_the_same(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from qlora_demo.core.errors import DataError, HubError
-from qlora_demo.engine.data import dataset, labels
+from qlora_demo.engine.data import dataset
 from qlora_demo.engine.data.splitting import stratified
 
 
@@ -58,12 +58,6 @@ def test_a_subset_has_exactly_the_rows_asked_for_and_its_shares(seed: int) -> No
         assert counts[label] <= max(1, share + 1) and counts[label] >= share - len(whole)
 
 
-def test_a_subset_of_skewed_labels_is_no_larger_than_asked() -> None:
-    labels = [0] * 960 + [1] * 10 + [2] * 10 + [3] * 10 + [4] * 10
-    assert [len(stratified(labels, rows, 42)) for rows in (3, 5, 10, 50)] == [3, 5, 10, 50]
-    assert Counter(labels[i] for i in stratified(labels, 10, 42)) == {0: 6, 1: 1, 2: 1, 3: 1, 4: 1}
-
-
 def test_a_file_is_divided_without_leaks(tmp_path: Path) -> None:
     rows = [{"text": f"review {i // 2}", "stars": 1 + i // 2 % 5} for i in range(200)]
     found = dataset.load(write(tmp_path / "reviews.jsonl", rows))
@@ -71,24 +65,6 @@ def test_a_file_is_divided_without_leaks(tmp_path: Path) -> None:
     assert sum(sizes.values()) == 200 and sizes["validation"] == sizes["test"] == 20
     texts = [set(found.splits[name].texts) for name in dataset.SPLITS]
     assert not (texts[0] & texts[1] or texts[0] & texts[2] or texts[1] & texts[2])
-
-
-@pytest.mark.parametrize(
-    ("values", "names", "indices", "ordinal"),
-    [
-        ([0, 4, 2], "01234", [0, 4, 2], True),
-        ([1, 5, 3], "12345", [0, 4, 2], True),
-        (["1.0", "5.0"], "12345", [0, 4], True),
-        (["4 stars", "1 star"], "12345", [3, 0], True),
-        (["b", "a", None, "b"], "ab", [1, 0, -1, 1], False),
-        ([3.0, float("nan")], "12345", [2, -1], True),
-    ],
-)
-def test_labels(values, names, indices, ordinal) -> None:
-    clean = [labels.label_text(value) for value in values]
-    scale = labels.find_scale(Counter(label for label in clean if label is not None), "it")
-    assert (scale.names, scale.ordinal) == (tuple(names), ordinal)
-    assert [scale.index.get(label, -1) for label in clean] == indices
 
 
 def test_titles_are_joined_and_gaps_counted(tmp_path: Path) -> None:

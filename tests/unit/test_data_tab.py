@@ -97,13 +97,6 @@ def test_the_amount_to_train_on(tab: DataTab) -> None:
     assert set(changes) == {tab.subset.problem}
 
 
-def test_pages_turn_within_the_list(tab: DataTab) -> None:
-    first = tab.reviews._turn(-8)(ANALYSIS, "", 0, None)
-    assert first[tab.reviews.start] == 0 and not first[tab.reviews.previous].interactive
-    last = tab.reviews._turn(8)(ANALYSIS, "", 8, None)
-    assert last[tab.reviews.start] == 16 and not last[tab.reviews.next].interactive
-
-
 def test_training_needs_labels(tab: DataTab) -> None:
     changes = tab.on_train(None, "all", None, 64, "sample")
     assert set(changes) == {tab.subset.problem} and "choose the label column" in changes[tab.subset.problem]

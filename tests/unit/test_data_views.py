@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from qlora_demo.ui.data.review_views import (
     view_subset,
     view_tokens,
 )
+from tests.pages import Page
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -33,35 +33,6 @@ HOSTILE = (
     "שלום \u202eabc\u202c \u200f!",
     "👩‍👩‍👧 \"'><img src=x onerror=alert(1)> &amp; &lt;b&gt;",
 )
-VOID = {"line", "rect"}
-
-
-class Page(HTMLParser):
-    """Tags, attributes and text of a piece of HTML; tags must be closed in order."""
-
-    def __init__(self, source: str):
-        super().__init__(convert_charrefs=True)
-        self.tags: set[str] = set()
-        self.attributes: set[str] = set()
-        self.text = ""
-        self._open: list[str] = []
-        self.feed(str(source))
-        self.close()
-        assert not self._open, f"not closed: {self._open}"
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.add(tag)
-        self.attributes |= {name for name, _ in attrs}
-        self._open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        assert tag in VOID
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self._open.pop() == tag
-
-    def handle_data(self, text: str) -> None:
-        self.text += text
 
 
 class Words:
@@ -76,11 +47,6 @@ def report_of(path: Path, **more: Any) -> DataReport:
     assert report.tokens
     tokens = report.tokens.model_copy(update={"counts": {3: 10, 20: 5, 200: 5}})
     return report.model_copy(update={"tokens": tokens, **more})
-
-
-def with_counts(report: DataReport, counts: dict[int, int]) -> DataReport:
-    assert report.tokens
-    return report.model_copy(update={"tokens": report.tokens.model_copy(update={"counts": counts})})
 
 
 def every_view(report: DataReport) -> str:
@@ -100,7 +66,7 @@ def hostile(tmp_path: Path) -> DataReport:
 
 def test_no_text_of_a_file_becomes_markup(hostile: DataReport) -> None:
     page = Page(every_view(hostile))
-    assert not page.tags & {"script", "img", "a", "em"}
+    assert not {"script", "img", "a", "em"} & {*page.tags}
     assert not {name for name in page.attributes if name.startswith("on") or name == "href"}
     assert "a <b>&c.csv" in page.text
     for text in HOSTILE[:2]:
@@ -113,7 +79,7 @@ def test_a_review_stays_as_typed(text: str) -> None:
     rows = [PreviewRow(split="all", row=1, label=text, text=text)]
     for query in ("", text[:3], "<", "&", "s"):
         page = Page(view_reviews(rows, 1, 0, query, None))
-        assert text in page.text and not page.tags & {"script", "img"}
+        assert text in page.text and not {"script", "img"} & {*page.tags}
     seen = TokenizedReview(
         text="",
         tokens=(text, "[PAD]"),
@@ -125,9 +91,9 @@ def test_a_review_stays_as_typed(text: str) -> None:
         unread_characters=0,
     )
     page = Page(view_tokens(seen, 2))
-    assert page.text.count(text) == 2 and not page.tags & {"script", "img"}
+    assert page.text.count(text) == 2 and not {"script", "img"} & {*page.tags}
     subset = Page(view_subset(Subset(available=4, rows=2, balance={text: (4, 2)})))
-    assert not subset.tags & {"script", "img"}
+    assert not {"script", "img"} & {*subset.tags}
 
 
 def test_a_search_marks_what_it_found_and_the_list_says_where_it_is() -> None:
@@ -183,22 +149,6 @@ def test_the_slider_says_what_would_be_truncated(hostile: DataReport) -> None:
         drawing = view_lengths(hostile, length)
         Page(drawing)
         assert all(0 <= float(x) <= 480 for x in re.findall(r'x[12]?="([\d.]+)"', drawing))
-
-
-def test_lengths_of_few_and_of_equal_reviews_can_be_drawn(hostile: DataReport) -> None:
-    for lengths in ({1: 1}, {0: 2}, {512: 3}, {100_000: 1, 3: 1}):
-        Page(view_lengths(with_counts(hostile, lengths), 128))
-    assert view_lengths(with_counts(hostile, {}), 128) == ""
-
-
-def test_splits_are_distinguished(tmp_path: Path) -> None:
-    report = audit.examine(dataset.read_all("sample"))
-    found = view_part("balance", report)
-    for split, rows in (("train", "3,197"), ("validation", "400"), ("test", "400")):
-        assert f"{split} ({rows})" in found
-    assert found.count('class="data-row"') == 5 and "Share per split" in found
-    assert "No text is in two splits" in view_part("conflicts", report)
-    assert "English" in view_languages(report)
 
 
 def analysed(tmp_path: Path, **asked: Any) -> Analysis:

@@ -16,21 +16,20 @@ from qlora_demo.core.run_report import ReliabilityBin, RunReport
 from qlora_demo.engine.classify import calibration
 from qlora_demo.engine.classify import metrics as evaluation
 from qlora_demo.engine.data import dataset
-from qlora_demo.hub.card import write_card
 from qlora_demo.jobs.store import Job, Store
 from qlora_demo.services.app import Services
 from qlora_demo.ui.train import evaluation_report
-from qlora_demo.ui.train.evaluation_views import describe_fullest, view_reliability
+from qlora_demo.ui.train.evaluation_views import describe_fullest
 from qlora_demo.ui.train.run_views import view_report
+from tests.reviews import shipped_report
 
-ASSETS = Path(__file__).parents[2] / "assets"
 NAMES = ["1 star", "2 stars", "3 stars", "4 stars", "5 stars"]
 
 
 @pytest.fixture(scope="module")
 def reports() -> tuple[dict[str, Any], dict[str, Any]]:
     """A report of today and one of before there were intervals, of the same run."""
-    report = json.loads((ASSETS / "adapter" / "report.json").read_text())
+    report = shipped_report()
     report.pop("calibration", None)
     old = deepcopy(report)
     for metrics in (*old["final"].values(), old["base"], *old["baselines"].values()):
@@ -181,15 +180,6 @@ def test_the_report_has_intervals_where_there_are_any(reports: tuple[dict[str, A
     assert "The adapter it started from" in started and "The adapter it started from" not in new
 
 
-def test_the_card_has_intervals_where_there_are_any(reports: tuple[dict[str, Any], dict[str, Any]]) -> None:
-    new, old = (write_card(RunReport.model_validate(report), "org/base") for report in reports)
-    test = reports[0]["final"]["test"]
-    low, high = test["intervals"]["quadratic_kappa"]
-    assert f"{test['quadratic_kappa']:.3f} ({low:.3f} to {high:.3f})" in new
-    assert f"Expected calibration error (15 bins): {test['calibration']['ece']:.3f};" in new
-    assert "calibration" not in old and " to " not in old.split("## Training")[0].split("## Evaluation")[1]
-
-
 def test_the_command_line_has_them_too() -> None:
     metrics = evaluation.compute_metrics(*draw(1), NAMES, True)
     printed = lines.metrics(metrics).splitlines()
@@ -215,14 +205,3 @@ def test_what_a_bin_means() -> None:
     assert describe_fullest(bins(0.9, 0.88), 203).endswith("well calibrated, within chance.")
     assert describe_fullest(bins(0.9, 0.7, 5), 8).endswith("well calibrated, within chance."), "five reviews say little"
     assert describe_fullest(bins(1.0, 0.99), 203).endswith("it is overconfident.")
-
-
-def test_the_curve(reports: tuple[dict[str, Any], dict[str, Any]]) -> None:
-    report = RunReport.model_validate(reports[0])
-    test, scaled = report.final["test"], report.calibration
-    assert test.calibration and scaled
-    both, alone = view_reliability(test, scaled), view_reliability(test, None)
-    assert both.count("<circle") == len(test.calibration.bins) + len(scaled.bins_after)
-    assert alone.count("<circle") == len(test.calibration.bins) and "temperature" not in alone
-    assert f"temperature {scaled.temperature:.2f}" in both and "“Calibrated probabilities”" in both
-    assert "it does not help" in view_reliability(test, scaled.model_copy(update={"ece_after": 0.9}))

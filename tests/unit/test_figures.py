@@ -4,7 +4,6 @@ is."""
 from __future__ import annotations
 
 import copy
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,9 @@ from PIL import Image
 from qlora_demo.core.run_report import RunReport
 from qlora_demo.hub.figures import draw_figures
 from tests.drawn_runs import HOSTILE, story
-from tests.serving import ROOT
+from tests.reviews import shipped_report
 
-REPORT: dict[str, Any] = json.loads((ROOT / "assets" / "adapter" / "report.json").read_text())
+REPORT = shipped_report()
 MOST_BYTES = 60_000
 
 

@@ -17,7 +17,6 @@ from qlora_demo.ui.classify.file_rows import EVERY, NONE, PAGE_ROWS, find_rows
 from qlora_demo.ui.classify.file_views import (
     SHOWN_CHARACTERS,
     view_ended,
-    view_links,
     view_metrics,
     view_preview,
     view_progress,
@@ -88,13 +87,6 @@ def test_a_row_shows_its_number_stars_and_all_probabilities(layout: Layout) -> N
     assert "x" * (SHOWN_CHARACTERS - 1) + "…" in long and "x" * SHOWN_CHARACTERS not in long
     assert view_rows(layout, [], True, "5 stars") == '<p class="quiet">5 stars: none.</p>'
     assert "no more" in view_rows(layout, [], False) and "★★★★<" in html and ">☆<" in html
-
-
-def test_classes_that_are_no_stars_show_their_names(layout: Layout) -> None:
-    other = {**row(layout, "Fine."), layout.added["stars"]: None, layout.added["expected_stars"]: None}
-    assert "4 stars</bdi></b>" in view_rows(layout, [(1, other)], True) and "★" not in view_rows(
-        layout, [(1, other)], True
-    )
 
 
 def report(**changes: Any) -> FileReport:
@@ -173,11 +165,6 @@ def test_progress_is_a_sentence_and_a_bar(
     html = view_progress("in.csv", state, told, position)
     share = 50 if told and told["progress"] else 0
     assert words in plain(html) and f'aria-valuenow="{share}"' in html and f'data-state="{state}"' in html
-
-
-def test_links_are_there_for_what_there_is() -> None:
-    assert view_links({}) == "" and view_links({"csv": "files/a/b/csv"}).count("<a ") == 1
-    assert 'href="files/a/b/csv?x&amp;y"' in view_links({"csv": "files/a/b/csv?x&y"})
 
 
 def test_rows_are_found_by_label_and_words(tmp_path: Path, layout: Layout) -> None:

@@ -23,8 +23,8 @@ from qlora_demo.engine.models.device import choose_device
 from qlora_demo.engine.models.hubadapters import fetch_adapter, is_hub_name
 from qlora_demo.engine.models.sources import resolve
 from tests.families import FAMILIES, make_family
+from tests.hub_access import point_to
 from tests.hub_server import HubServer
-from tests.unit.test_sources import point_to
 
 SHIPPED = Path(__file__).parents[2] / "assets" / "adapter"
 NAME = "stranger/stars"

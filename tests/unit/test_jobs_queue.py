@@ -200,18 +200,3 @@ def test_following_a_job_whose_worker_dies_ends_with_its_finished_event(store: S
     job = queue.submit(store, "train", {}, launch=launch)
     kill(job)
     assert [event["state"] for batch in queue.follow(store, job, every_seconds=0) for event in batch] == ["interrupted"]
-
-
-def test_a_poll_of_a_hundred_finished_runs_is_cheap(store: Store, launch: Launcher) -> None:
-    for _ in range(100):
-        job = store.create("train", {})
-        job.finish(job.state(), "done")
-    fastest = min(_timed(lambda: queue.advance(store, launch=launch)) for _ in range(10))
-    print(f"{1000 * fastest:.1f} ms")
-    assert fastest < 0.1
-
-
-def _timed(call: object) -> float:
-    begin = time.perf_counter()
-    call()  # type: ignore[operator]
-    return time.perf_counter() - begin

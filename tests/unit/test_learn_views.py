@@ -6,20 +6,17 @@ Weights are the embedded sample model's; nothing is asked of the Hub.
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from huggingface_hub import constants
 from safetensors.torch import save_file
 from transformers import GPT2Config
 
 from qlora_demo.core.errors import AdapterError, ModelError, SettingsError
+from qlora_demo.core.paths import ASSETS
 from qlora_demo.core.records import ShapeStudy
 from qlora_demo.core.requests import MemoryRequest
 from qlora_demo.engine.memory import layer_explorer, nf4
@@ -37,17 +34,10 @@ from qlora_demo.ui.learn.learn_views import (
     view_optimizer,
     view_shapes,
 )
+from tests.pages import words_of
+from tests.reviews import shipped_report
 
-ASSETS = Path(__file__).parents[2] / "assets"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _no_hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Nothing is asked of the Hub, and nothing was fetched before."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("QLORA_DEMO_OFFLINE", "1")
-        patch.setattr(constants, "HF_HUB_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
+pytestmark = pytest.mark.usefixtures("no_hub")
 
 
 @pytest.fixture(scope="module")
@@ -60,15 +50,11 @@ def query(layers: dict[str, layer_explorer.Layer]) -> nf4.Floats:
     return layer_explorer.read_weights(sources.resolve("sample"), layers["bert.encoder.layer.0.attention.self.query"])
 
 
-def text(html: str) -> str:
-    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html))
-
-
 # --- LoRA -------------------------------------------------------------------------------------------------------------
 
 
 def test_the_recipes_example() -> None:
-    shown = text(view_lora(10_000, 10_000, 5, 10))
+    shown = words_of(view_lora(10_000, 10_000, 5, 10))
     for piece in (
         "100,000,000",
         "100,000",
@@ -83,31 +69,10 @@ def test_the_recipes_example() -> None:
 
 
 def test_a_small_matrix_saves_little_and_a_large_rank_nothing() -> None:
-    assert "LoRA trains 150 numbers instead of 200" in text(view_lora(20, 10, 5, 10))
-    assert "No saving" in text(view_lora(20, 10, 7, 10)) and "Below rank 6.667" in text(view_lora(20, 10, 7, 10))
-
-
-@pytest.mark.parametrize(
-    "sizes", [(1, 1, 1), (16_384, 1, 256), (1, 16_384, 256), (8, 8, 256), (16_384, 16_384, 1), (20, 10, 5)]
-)
-def test_nothing_is_drawn_outside_the_picture(sizes: tuple[int, int, int]) -> None:
-    for drawing in re.findall(r"<svg.*?</svg>", view_lora(*sizes, 16)):
-        left, top, width, height = map(float, re.search(r'viewBox="([^"]+)"', drawing)[1].split())  # type: ignore[index]
-        rects = re.findall(r'<rect class="[^"]+" x="([^"]+)" y="([^"]+)" width="([^"]+)" height="([^"]+)"', drawing)
-        assert len(rects) in (2, 4)
-        for x, y, wide, high in (map(float, rect) for rect in rects):
-            assert left <= x and x + wide <= left + width and top <= y and y + high <= top + height
-            assert wide >= 2 and high >= 2
-        for x, y in re.findall(r'<text class="[^"]*" x="([^"]+)" y="([^"]+)"', drawing):
-            assert left <= float(x) <= left + width and top + 8 <= float(y) <= top + height
-
-
-def test_the_drawing_is_to_scale() -> None:
-    drawn = re.findall(
-        r'<rect class="learn-frozen" x="[^"]+" y="[^"]+" width="([^"]+)" height="([^"]+)"',
-        view_lora(4096, 1024, 64, 16),
+    assert "LoRA trains 150 numbers instead of 200" in words_of(view_lora(20, 10, 5, 10))
+    assert "No saving" in words_of(view_lora(20, 10, 7, 10)) and "Below rank 6.667" in words_of(
+        view_lora(20, 10, 7, 10)
     )
-    assert float(drawn[0][1]) / float(drawn[0][0]) == pytest.approx(4, rel=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -168,12 +133,12 @@ def test_every_choice_is_drawn(query: nf4.Floats, kind: nf4.Kind, which: str) ->
             html = view_microscope(found, "weights")
             assert "nan" not in html and "inf" not in html
             assert len(html) < 40_000
-            assert f"{found.bits:.4g}" in text(html)
+            assert f"{found.bits:.4g}" in words_of(html)
 
 
 def test_bits_bytes_and_the_best_type_on_real_weights(query: nf4.Floats) -> None:
     plain, double = (
-        text(view_microscope(layer_explorer.examine(query, "nf4", 64, which), "query")) for which in (False, True)
+        words_of(view_microscope(layer_explorer.examine(query, "nf4", 64, which), "query")) for which in (False, True)
     )
     assert (
         "Bits per weight 4.5 4 + 0.5 of constants" in plain and "Bits per weight 4.127 4 + 0.127 of constants" in double
@@ -191,25 +156,6 @@ def test_bits_bytes_and_the_best_type_on_real_weights(query: nf4.Floats) -> None
     assert found.error.mean_absolute == np.abs(query - nf4.quantize(query, "int4").restored).astype(np.float64).mean()
 
 
-def test_an_outlier_spoils_its_block_alone(query: nf4.Floats) -> None:
-    normal = layer_explorer.examine(layer_explorer.choose_weights(query, "normal"), "nf4", 64, False)
-    spoilt = layer_explorer.examine(layer_explorer.choose_weights(query, "outlier"), "nf4", 64, False)
-    assert spoilt.worst_block == layer_explorer.OUTLIER_AT // 64
-    assert spoilt.worst_block_error > 5 * spoilt.median_block_error
-    assert normal.worst_block_error < 3 * normal.median_block_error
-    rows = [sum(row) for row in spoilt.map]
-    assert rows.index(max(rows)) == layer_explorer.OUTLIER_AT // 64
-    assert spoilt.absmax.index(max(spoilt.absmax)) == layer_explorer.OUTLIER_AT // 64
-    larger = layer_explorer.examine(layer_explorer.choose_weights(query, "outlier"), "nf4", 4096, False)
-    assert larger.error.mean_absolute > spoilt.error.mean_absolute
-
-
-def test_small_and_constant_matrices_are_drawn_too() -> None:
-    for weights in (np.zeros((3, 5), np.float32), np.ones((40, 40), np.float32), np.float32([[-2.0]])):
-        html = view_microscope(layer_explorer.examine(weights, "nf4", 4096, True), "few")
-        assert "nan" not in html and "inf" not in html
-
-
 @pytest.mark.parametrize("choice", [("nf5", 64, "own"), ("nf4", 63, "own"), ("nf4", 64, "other"), (None, [], {})])
 def test_choices_that_there_are_not(choice: tuple[object, object, object]) -> None:
     with pytest.raises(SettingsError, match="is not offered"):
@@ -225,11 +171,13 @@ def test_the_pages_choices_are_the_engines() -> None:
 
 
 def test_double_quantization_in_bits_and_bytes() -> None:
-    shown = text(view_constants(WEIGHTS, 64, *LearnService.bits_of_constants(64)))
+    shown = words_of(view_constants(WEIGHTS, 64, *LearnService.bits_of_constants(64)))
     assert "0.5 bits per weight become 0.127, which saves 0.373 bits per weight" in shown
     assert "8B 0.50 GB 4.00 billion bits 0.13 GB 1.02 billion bits 2.98 billion bits 0.37 GB 355.77 MiB" in shown
     assert "26.11 billion bits 3.26 GB 3.04 GiB" in shown
-    assert "1 bits per weight become 0.254" in text(view_constants(WEIGHTS, 32, *LearnService.bits_of_constants(32)))
+    assert "1 bits per weight become 0.254" in words_of(
+        view_constants(WEIGHTS, 32, *LearnService.bits_of_constants(32))
+    )
 
 
 @pytest.fixture(scope="module")
@@ -258,7 +206,7 @@ def test_larger_models_shrink_more(shapes: list[ShapeStudy]) -> None:
     ratios = [shape.fp16_bytes / shape.nf4_bytes for shape in shapes]
     assert ratios[:4] == sorted(ratios[:4]) and ratios[4:] == sorted(ratios[4:])
     assert ratios[0] == pytest.approx(2.03, abs=0.01) and 3.7 < ratios[-1] < 4
-    shown = text(view_shapes(shapes, "meta-llama/Llama-3.1-70B", SHAPES))
+    shown = words_of(view_shapes(shapes, "meta-llama/Llama-3.1-70B", SHAPES))
     assert "GPT-2 small 124M 31.6 % 2.03 ×" in shown and "Llama 3.1 70B 69.50B 1.5 % 3.72 ×" in shown
     assert "The whole model shrinks by a factor of 3.72" in shown
 
@@ -273,19 +221,19 @@ def test_a_shape_that_is_not_carried() -> None:
 
 
 def test_the_shipped_runs_optimizer() -> None:
-    report = json.loads((ASSETS / "adapter" / "report.json").read_text())
+    report = shipped_report()
     trained, peak = report["parameters"]["trainable"], report["memory"]["peak_bytes"]
     state = layer_explorer.optimizer_of_run(ASSETS / "adapter")
     assert (state.trained, state.state_bytes) == (trained, 8 * trained)
     assert state.state_8bit_bytes == optimizer_bytes([trained], "adamw_8bit") > 2 * trained, "as a step is predicted"
-    shown = text(view_optimizer(state))
+    shown = words_of(view_optimizer(state))
     assert (
         shown.count(f"{8 * trained:,} bytes") == 2
         and f"{state.state_8bit_bytes:,} bytes" in shown
         and f"{peak:,} bytes" in shown
     )
     assert f"{100 * 8 * trained / peak:.2f} % of the run's peak" in shown.replace("&#x27;", "'")
-    assert "peak" not in text(view_optimizer(layer_explorer.optimizer_state(7_000_000_000)))
+    assert "peak" not in words_of(view_optimizer(layer_explorer.optimizer_state(7_000_000_000)))
 
 
 def test_torchs_adamw_keeps_8_bytes_a_parameter() -> None:

@@ -6,13 +6,10 @@ tests/integration."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import bitsandbytes as bnb
 import pytest
 import torch
 from bitsandbytes import functional
-from huggingface_hub import constants
 
 from qlora_demo.core.errors import ModelError
 from qlora_demo.core.memory_report import MemoryStage
@@ -20,20 +17,12 @@ from qlora_demo.engine.memory import ledger
 from qlora_demo.engine.models import sources
 from qlora_demo.engine.models.blueprint import read_blueprint
 
+pytestmark = pytest.mark.usefixtures("no_hub")
 PARAMETERS, QUANTIZABLE, MATRICES = 124_443_648, 84_934_656, 48
 # 48 layers keep one code book of 16 float32 each; with double quantization also one of 256 and an offset.
 CONSTANTS = {"nf4": 5_308_416 + MATRICES * 64, "nf4-dq": 1_347_840 + MATRICES * (64 + 1024 + 4)}
 WEIGHTS = {"fp32": 497_774_592, "fp16": 248_887_296, "nf4": 121_485_312, "nf4-dq": 121_485_312, "prepared": 200_503_296}
 ODD = [(1, 1), (5, 7), (1, 65), (36, 50), (96, 171), (128, 129), (333, 257), (64, 64)]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _no_hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Nothing is asked of the Hub, and nothing was fetched before."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("QLORA_DEMO_OFFLINE", "1")
-        patch.setattr(constants, "HF_HUB_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -60,11 +60,6 @@ def test_the_bars_are_a_waterfall() -> None:
     assert f"{BUDGET.total_bytes / MiB:.2f} MiB" in view_step(step())
 
 
-def test_what_is_freed_before_the_peak_is_subtracted() -> None:
-    budget = replace(BUDGET, workspace_bytes=10 * MiB, overlap_bytes=40 * MiB)
-    assert "− 30.00 MiB" in view_step(step(predicted=budget))
-
-
 def test_a_measured_step_has_an_error() -> None:
     html = view_step(step(measured=READING, error=-0.0275))
     assert "-2.8 %" in html and "1.37 GiB" in html and "500 ms" in html

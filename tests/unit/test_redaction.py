@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from qlora_demo.host.redaction import clean, without_paths
-
-ROOT = Path(__file__).parents[2]
+from tests.serving import ROOT
 
 
 @pytest.mark.parametrize(

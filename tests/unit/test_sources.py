@@ -8,7 +8,6 @@ import sys
 import time
 
 import pytest
-from huggingface_hub import constants
 
 from qlora_demo.core.errors import HubError, ModelError
 from qlora_demo.engine.models import hubfiles, sources
@@ -22,6 +21,7 @@ from qlora_demo.engine.models.sources import (
     read_header,
     resolve,
 )
+from tests.hub_access import point_to
 from tests.hub_server import TOKEN, USER, HubServer
 
 CONFIG = {"model_type": "gpt2", "n_embd": 8, "n_layer": 1, "n_head": 1, "vocab_size": 16, "n_positions": 8}
@@ -62,19 +62,8 @@ def hub(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def no_hub(tmp_path, monkeypatch):
+def nobody(tmp_path, monkeypatch):
     point_to("http://127.0.0.1:9", tmp_path, monkeypatch)  # discard: nothing listens there
-
-
-def point_to(url, tmp_path, monkeypatch):
-    monkeypatch.setattr(constants, "ENDPOINT", url)
-    # Made of the endpoint at import; a test changes it later.
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}")
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
-    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "QLORA_DEMO_OFFLINE", "QLORA_DEMO_SAMPLE_MODEL"):
-        monkeypatch.delenv(name, raising=False)
 
 
 def cached_files(tmp_path):
@@ -204,7 +193,7 @@ class TestSample:
         monkeypatch.setattr(sources, "SAMPLE_SHA256", sources._sha256(tmp_path / "other" / "model.safetensors", 0, 0))
         assert "came from the Hub" in resolve("sample").note
 
-    def test_without_package_and_hub_one_sentence(self, no_hub, monkeypatch):
+    def test_without_package_and_hub_one_sentence(self, nobody, monkeypatch):
         monkeypatch.setattr(sources, "SAMPLE_PACKAGE", "no_such_package_here")
         with pytest.raises(HubError, match="cannot be reached"):
             resolve("sample")
@@ -267,12 +256,6 @@ class TestHub:
         source = resolve("some/model", config_only=True)
         assert [path.name for path in source.folder.iterdir()] == ["config.json"]
         assert not source.has_weights
-
-    def test_remote_code_is_refused_before_the_weights(self, hub, tmp_path):
-        hub.add_model("some/model", make_model(tmp_path / "m", {**CONFIG, "auto_map": {"AutoModel": "x.Y"}}))
-        with pytest.raises(ModelError, match="some/model brings its own Python code"):
-            resolve("some/model")
-        assert not any("safetensors" in path for path in hub.paths())
 
     def test_pickles_only_is_refused_before_any_download(self, hub, tmp_path):
         hub.add_model("some/model", make_model(tmp_path / "m", weights=False, pytorch_model__bin=b"x"))
@@ -385,7 +368,7 @@ class TestWithoutHub:
         with pytest.raises(HubError, match="cannot be reached"):
             resolve("some/model")
 
-    def test_well_known_shapes_are_carried(self, no_hub):
+    def test_well_known_shapes_are_carried(self, nobody):
         for name in ("gpt2", "openai-community/gpt2"):
             source = resolve(name, config_only=True)
             assert source.shape == shape_of("openai-community/gpt2")
@@ -414,7 +397,7 @@ class TestWithoutHub:
             resolve("some/model", download=False)
         assert hub.requests == []
 
-    def test_nobody_there(self, no_hub):
+    def test_nobody_there(self, nobody):
         assert not hub_reachable()
 
     def test_a_silent_host_is_given_up_in_time(self, hub):

@@ -3,7 +3,6 @@ shape."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -129,29 +128,11 @@ def test_the_states_of_a_real_optimizer_are_as_large(name: str) -> None:
     )
 
 
-def test_memory_grows_with_batch_length_and_rank() -> None:
-    def total(**changes: int) -> int:
-        return predict_budget(small(), **{"batch_size": 2, "length": 16, "rank": 4, **changes}).total_bytes  # type: ignore[arg-type]
-
-    assert total() < total(batch_size=4) < total(batch_size=8)
-    assert total() < total(length=32) < total(length=64)
-    assert total() < total(rank=8) < total(rank=16)
-
-
 def test_activations_grow_linearly_with_the_batch() -> None:
     one, two, seven = (predict_budget(small(), batch_size=batch, length=16) for batch in (1, 2, 7))
     assert seven.activations_bytes == pytest.approx(
         one.activations_bytes + 6 * (two.activations_bytes - one.activations_bytes), rel=0.001
     )
-
-
-def test_two_lines_give_every_batch() -> None:
-    points = hardware_budgets(small(), 16, {"full fine-tuning": FULL})["cuda"]["full fine-tuning"]
-    for batch in (1, 8, 64):
-        whole = predict_budget(small(), batch_size=batch, length=16, precision=FULL, kind="cuda")
-        assert needed_bytes(points, batch) == pytest.approx(
-            needed_bytes([whole, replace(whole, batch_size=0)], batch), rel=0.02
-        )
 
 
 def test_gradient_checkpointing_saves_activations() -> None:
