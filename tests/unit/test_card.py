@@ -84,20 +84,10 @@ def test_the_hub_reads_the_reports_own_numbers(report: dict[str, Any]) -> None:
     data = ModelCard(write_card(report, BASE, licence="mit", repo="me/stars", revision="c0ffee")).data
     test = report["final"]["test"]
     found = {result.metric_type: result.metric_value for result in data.eval_results}
-    assert found == {
-        "accuracy": test["accuracy"],
-        "f1": test["macro_f1"],
-        "mae": test["mae_stars"],
-        "cohen_kappa": test["quadratic_kappa"],
-        "loss": test["loss"],
-    }
-    assert (data.base_model, data.library_name, data.license, data.language, data.datasets) == (
-        BASE,
-        "peft",
-        "mit",
-        "en",
-        None,
-    )
+    types = {"accuracy": "accuracy", "f1": "macro_f1", "mae": "mae_stars", "cohen_kappa": "quadratic_kappa"}
+    assert found == {kind: test[name] for kind, name in {**types, "loss": "loss"}.items()}
+    assert (data.base_model, data.library_name, data.license) == (BASE, "peft", "mit")
+    assert (data.language, data.datasets) == ("en", None)
     assert data.pipeline_tag == "text-classification" and set(data.tags) == {"qlora", "lora", "text-classification"}
     assert (data.model_name, data.base_model_revision, data.base_model_relation) == ("stars", "c0ffee", "adapter")
     assert all(result.dataset_split == "test" and result.dataset_type == "reviews" for result in data.eval_results)
@@ -111,17 +101,13 @@ def test_a_data_set_of_the_hub_is_linked(report: dict[str, Any]) -> None:
     assert data.eval_results[0].dataset_revision == "1399c76"
     report["config"]["data"] = "someone/reviews"
     report["data"]["name"] = "someone/reviews"
-    assert ModelCard(write_card(report, "openai-community/gpt2")).data.language is None, (
-        "nobody knows the language of theirs"
-    )
+    assert ModelCard(write_card(report, "openai-community/gpt2")).data.language is None, "nobody knows it"
 
 
 def test_a_licence_is_one_that_the_hub_knows(report: dict[str, Any]) -> None:
     for licence in LICENCES:
         assert ModelCard(write_card(report, BASE, licence=licence)).data.license == licence
-    with pytest.raises(
-        HubError, match=r"'do what you like' is none that the Hub knows; choose one of apache-2\.0, mit"
-    ):
+    with pytest.raises(HubError, match="'do what you like' is none that the Hub knows"):
         write_card(report, BASE, licence="do what you like")
 
 
@@ -209,10 +195,8 @@ def test_the_command_names_what_is_not_usual(report: dict[str, Any]) -> None:
     changed = {**report["config"], **others}
     words = shlex.split(write_command(changed).replace("$'", "'").replace("\\x0a", "\n"))
     asked = read_config(build_parser().parse_args(words[3:]))
-    assert asked.to_dict() | {"epochs": 3.0} == {
-        **asked.to_dict(),
-        **{k: v for k, v in changed.items() if k in type(asked).model_fields},
-    }
+    known = {name: value for name, value in changed.items() if name in type(asked).model_fields}
+    assert asked.to_dict() | {"epochs": 3.0} == asked.to_dict() | known
     assert write_command({"rank": 99999}) == "python -m qlora_demo train"
 
 
@@ -223,23 +207,12 @@ def test_a_resumed_runs_log_is_told_once(tmp_path: Path) -> None:
     def step(number: int, loss: float) -> dict[str, Any]:
         return {"event": "step", "step": number, "loss": loss}
 
-    events = [
-        probe(0, 0.5),
-        step(5, 1.0),
-        probe(5, 0.6),
-        step(9, 9.0),
-        probe(9, 0.1),
-        {"event": "resumed", "step": 5},
-        step(9, 0.9),
-        probe(9, 0.7),
-        probe(12, 0.8),
-    ]
+    before = [probe(0, 0.5), step(5, 1.0), probe(5, 0.6), step(9, 9.0), probe(9, 0.1)]
+    events = [*before, {"event": "resumed", "step": 5}, step(9, 0.9), probe(9, 0.7), probe(12, 0.8)]
     path = tmp_path / "events.jsonl"
     path.write_text("".join(json.dumps(event) + "\n" for event in events) + '{"event": "probe", "st')
     told = read_history(path)
     assert [event["loss"] for event in told if event["event"] == "step"] == [1.0, 0.9]
     assert [(p.before["good"], p.after["good"], p.step) for p in pinned_reviews(told, 9)] == [(0.5, 0.7, 9)]
-    assert [(p.after["good"], p.step) for p in pinned_reviews(told, 7)] == [(0.8, 12)], (
-        "no probe at the kept step: the last"
-    )
+    assert [(p.after["good"], p.step) for p in pinned_reviews(told, 7)] == [(0.8, 12)], "none at that step: the last"
     assert pinned_reviews([]) == () and read_history(tmp_path / "none") == []

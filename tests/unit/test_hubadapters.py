@@ -95,18 +95,12 @@ class TestWhatComesBack:
             place = copy / Path(junk).name
             place.write_bytes(PICKLE)
         sha = hub.add_model(NAME, copy)
-        hub.repos["models", NAME].commit("main").files["../../evil.json"] = (
-            hub.repos["models", NAME].commit("main").files.pop("evil.json")
-        )
+        files = hub.repos["models", NAME].commit("main").files
+        files["../../evil.json"] = files.pop("evil.json")
         folder = find_adapter(NAME)
         assert folder.name == sha
-        own = {
-            "adapter_config.json",
-            "adapter_model.safetensors",
-            "qlora_demo.json",
-            "report.json",
-            "untrained_head.safetensors",
-        }
+        jsons = {"adapter_config.json", "qlora_demo.json", "report.json"}
+        own = {*jsons, "adapter_model.safetensors", "untrained_head.safetensors"}
         assert fetched(hub) == {path.name for path in folder.iterdir()} == own
         assert all(f"/{sha}/" in path for path in hub.paths("GET") if "/resolve/" in path)
 
@@ -138,12 +132,8 @@ class TestWhatComesBack:
         rewrite(newer / "qlora_demo.json", max_length=64)
         second = hub.add_model(NAME, newer)
         hub.repos["models", NAME].branches["old"] = first
-        assert [find_adapter(f"{NAME}{at}").name for at in ("", "@main", "@old", f"@{first}")] == [
-            second,
-            second,
-            first,
-            first,
-        ]
+        found = [find_adapter(f"{NAME}{at}").name for at in ("", "@main", "@old", f"@{first}")]
+        assert found == [second, second, first, first]
         with pytest.raises(ModelError, match="no revision"):
             find_adapter(f"{NAME}@none")
 
@@ -177,47 +167,54 @@ class TestWhatComesBack:
             find_adapter(NAME)
 
 
+Refuse = Callable[[str], None]
+
+
 class TestRefusals:
     """Each of these repositories wants something that must not happen."""
 
-    def refuse(
-        self, hub: HubServer, copy: Path, tmp_path: Path, words: str, kind: type[DemoError] = AdapterError
-    ) -> None:
-        hub.add_model(NAME, copy)
-        with pytest.raises(kind) as error:
-            fetch_adapter(NAME)
-        assert words in sentence(error, tmp_path), error.value
-        hub.close()
-        with pytest.raises(DemoError):  # nor is it taken from the cache
-            fetch_adapter(NAME)
+    @pytest.fixture
+    def refuse(self, hub: HubServer, copy: Path, tmp_path: Path) -> Callable[[str], None]:
+        """That the repository which `copy` has become is refused in one sentence with these words."""
+
+        def refuse(words: str) -> None:
+            hub.add_model(NAME, copy)
+            with pytest.raises(AdapterError) as error:
+                fetch_adapter(NAME)
+            assert words in sentence(error, tmp_path), error.value
+            hub.close()
+            with pytest.raises(DemoError):  # nor is it taken from the cache
+                fetch_adapter(NAME)
+
+        return refuse
 
     @pytest.mark.parametrize("name", ["adapter_model.bin", "adapter_model.pt", "weights.pkl"])
-    def test_pickles_alone(self, hub: HubServer, copy: Path, tmp_path: Path, name: str) -> None:
+    def test_pickles_alone(self, refuse: Refuse, hub: HubServer, copy: Path, name: str) -> None:
         (copy / "adapter_model.safetensors").unlink()
         (copy / name).write_bytes(PICKLE)
-        self.refuse(hub, copy, tmp_path, f"only as {name}, a format that can run code")
+        refuse(f"only as {name}, a format that can run code")
         assert fetched(hub) == set()
 
-    def test_no_adapter_at_all(self, hub: HubServer, copy: Path, tmp_path: Path) -> None:
+    def test_no_adapter_at_all(self, refuse: Refuse, hub: HubServer, copy: Path) -> None:
         (copy / "adapter_config.json").unlink()
-        self.refuse(hub, copy, tmp_path, "is no adapter")
+        refuse("is no adapter")
         assert fetched(hub) == set()
 
-    def test_huge_files(self, hub: HubServer, copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_huge_files(self, refuse: Refuse, hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(hubadapters.LIMITS_BYTES, "adapter_model.safetensors", 1_000_000)
-        self.refuse(hub, copy, tmp_path, "2.55 MiB, more than 976.6 KiB")
+        refuse("2.55 MiB, more than 976.6 KiB")
         assert fetched(hub) == set()
 
-    def test_huge_json(self, hub: HubServer, copy: Path, tmp_path: Path) -> None:
+    def test_huge_json(self, refuse: Refuse, hub: HubServer, copy: Path) -> None:
         (copy / "qlora_demo.json").write_text('{"model": "' + "x" * 2_000_000 + '"}')
-        self.refuse(hub, copy, tmp_path, "qlora_demo.json of 1.91 MiB")
+        refuse("qlora_demo.json of 1.91 MiB")
         assert fetched(hub) == set()
 
     @pytest.mark.parametrize("content", ["[]", "{", "[" * 100_000, '"adapter"'], ids=["list", "cut", "deep", "text"])
     @pytest.mark.parametrize("name", ["adapter_config.json", "qlora_demo.json"])
-    def test_json_that_is_none(self, hub: HubServer, copy: Path, tmp_path: Path, name: str, content: str) -> None:
+    def test_json_that_is_none(self, refuse: Refuse, hub: HubServer, copy: Path, name: str, content: str) -> None:
         (copy / name).write_text(content)
-        self.refuse(hub, copy, tmp_path, "holds no JSON object")
+        refuse("holds no JSON object")
         assert "adapter_model.safetensors" not in fetched(hub)
 
     @pytest.mark.parametrize(
@@ -246,9 +243,9 @@ class TestRefusals:
         ],
         ids=str,
     )
-    def test_settings(self, hub: HubServer, copy: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
+    def test_settings(self, refuse: Refuse, hub: HubServer, copy: Path, changes: dict[str, Any]) -> None:
         rewrite(copy / "adapter_config.json", **changes)
-        self.refuse(hub, copy, tmp_path, "is not an adapter that this app loads")
+        refuse("is not an adapter that this app loads")
         assert "adapter_model.safetensors" not in fetched(hub), "refused before the weights are fetched"
 
     @pytest.mark.parametrize(
@@ -269,9 +266,9 @@ class TestRefusals:
         ],
         ids=str,
     )
-    def test_notes(self, hub: HubServer, copy: Path, tmp_path: Path, changes: dict[str, Any], words: str) -> None:
+    def test_notes(self, refuse: Refuse, copy: Path, changes: dict[str, Any], words: str) -> None:
         rewrite(copy / "qlora_demo.json", **changes)
-        self.refuse(hub, copy, tmp_path, words)
+        refuse(words)
 
     @pytest.mark.parametrize(
         ("model", "base", "words"),
@@ -282,10 +279,10 @@ class TestRefusals:
             ("../../x", "../../x", "a base that is not on the Hub"),
         ],
     )
-    def test_another_base(self, hub: HubServer, copy: Path, tmp_path: Path, model: str, base: str, words: str) -> None:
+    def test_another_base(self, refuse: Refuse, copy: Path, model: str, base: str, words: str) -> None:
         rewrite(copy / "qlora_demo.json", model=model, base_name=base)
         rewrite(copy / "adapter_config.json", base_model_name_or_path=base)
-        self.refuse(hub, copy, tmp_path, words)
+        refuse(words)
 
     @pytest.mark.parametrize(
         ("config", "words"),
@@ -298,7 +295,7 @@ class TestRefusals:
         ids=["code", "huge", "unknown", "images"],
     )
     def test_a_base_that_is_not_loaded(
-        self, hub: HubServer, copy: Path, tmp_path: Path, config: dict[str, Any], words: str
+        self, refuse: Refuse, hub: HubServer, copy: Path, tmp_path: Path, config: dict[str, Any], words: str
     ) -> None:
         (tmp_path / "base").mkdir()
         (tmp_path / "base" / "config.json").write_text(json.dumps(config))
@@ -306,23 +303,21 @@ class TestRefusals:
         for name, field in (("qlora_demo.json", "base_name"), ("adapter_config.json", "base_model_name_or_path")):
             rewrite(copy / name, **{field: "evil/model", "revision": revision})
         rewrite(copy / "qlora_demo.json", model="evil/model")
-        self.refuse(hub, copy, tmp_path, words)
+        refuse(words)
 
     @pytest.mark.parametrize("value", [float("nan"), float("inf")])
     @pytest.mark.parametrize("name", ["adapter_model.safetensors", "untrained_head.safetensors"])
-    def test_numbers_that_are_none(self, hub: HubServer, copy: Path, tmp_path: Path, name: str, value: float) -> None:
+    def test_numbers_that_are_none(self, refuse: Refuse, copy: Path, name: str, value: float) -> None:
         reweigh(copy / name, lambda weights: next(iter(weights.values())).view(-1)[:1].fill_(value))
-        self.refuse(hub, copy, tmp_path, "NaN or infinite")
+        refuse("NaN or infinite")
 
     @pytest.mark.parametrize(
         "content", [b"", b"\xff" * 100, b"\x10\0\0\0\0\0\0\0{}", PICKLE], ids=["empty", "huge", "short", "pickle"]
     )
     @pytest.mark.parametrize("name", ["adapter_model.safetensors", "untrained_head.safetensors"])
-    def test_weights_that_are_no_safetensors(
-        self, hub: HubServer, copy: Path, tmp_path: Path, name: str, content: bytes
-    ) -> None:
+    def test_weights_that_are_no_safetensors(self, refuse: Refuse, copy: Path, name: str, content: bytes) -> None:
         (copy / name).write_bytes(content)
-        self.refuse(hub, copy, tmp_path, "damaged or no safetensors file")
+        refuse("damaged or no safetensors file")
 
     @pytest.mark.parametrize(
         ("change", "words"),
@@ -341,29 +336,27 @@ class TestRefusals:
             (lambda it: [it.pop(name) for name in list(it) if "lora" in name], "and it has none"),
         ],
     )
-    def test_weights_of_another_network(
-        self, hub: HubServer, copy: Path, tmp_path: Path, change: Any, words: str
-    ) -> None:
+    def test_weights_of_another_network(self, refuse: Refuse, copy: Path, change: Any, words: str) -> None:
         reweigh(copy / "adapter_model.safetensors", change)
-        self.refuse(hub, copy, tmp_path, words)
+        refuse(words)
 
-    def test_targets_that_the_base_has_not(self, hub: HubServer, copy: Path, tmp_path: Path) -> None:
+    def test_targets_that_the_base_has_not(self, refuse: Refuse, copy: Path) -> None:
         rewrite(copy / "adapter_config.json", target_modules=["c_attn"])
-        self.refuse(hub, copy, tmp_path, "has no place there")
+        refuse("has no place there")
 
-    def test_another_untrained_head(self, hub: HubServer, copy: Path, tmp_path: Path) -> None:
+    def test_another_untrained_head(self, refuse: Refuse, copy: Path) -> None:
         reweigh(
             copy / "untrained_head.safetensors",
             lambda it: it.update({"bert.pooler.dense.weight": torch.zeros(384, 384)}),
         )
-        self.refuse(hub, copy, tmp_path, "not like the trained one")
+        refuse("not like the trained one")
 
     @pytest.mark.parametrize("report", ['{"parameters": {"all": 1e999}}', '{"calibration": 3}', "[]"])
-    def test_a_report_that_lies(self, hub: HubServer, copy: Path, tmp_path: Path, report: str) -> None:
+    def test_a_report_that_lies(self, refuse: Refuse, copy: Path, report: str) -> None:
         (copy / "report.json").write_text(report)
-        self.refuse(hub, copy, tmp_path, "report.json")
+        refuse("report.json")
 
-    def test_a_gated_one(self, hub: HubServer, copy: Path, tmp_path: Path) -> None:
+    def test_a_gated_one(self, hub: HubServer, copy: Path) -> None:
         hub.add_model(NAME, copy, gated=True)
         with pytest.raises(HubError, match="gated"):
             fetch_adapter(NAME)
@@ -384,11 +377,7 @@ class TestAdoption:
         folder = self.adopt(hub, copy)
         found, shipped = Classifier(NAME, on_cpu=True), Classifier("sample", on_cpu=True, precision="fp32")
         assert found.folder == folder and found.labels == tuple(f"LABEL_{i}" for i in range(5)) and not found.ordinal
-        assert (
-            found.remark
-            == f"{NAME} was not made by this app: its labels are called LABEL_0 to LABEL_4 and have no order, its base"
-            " is taken at FP32, and the untrained head beside it is made up."
-        )
+        assert found.remark.startswith(f"{NAME} was not made by this app") and "LABEL_0 to LABEL_4" in found.remark
         # The shipped adapter's own longest length and number type are others; the weights are the same.
         np.testing.assert_allclose(found.logits(TEXTS), shipped.logits(TEXTS), atol=0.05)
         assert fetch_adapter(NAME) == folder
