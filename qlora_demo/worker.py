@@ -14,17 +14,16 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from . import engine
 from .core.cancellation import DownloadStopped, Repeating
 from .core.config import RunConfig
 from .core.errors import DemoError, MemoryRanOut, is_disk_full, is_out_of_memory
-from .core.records import Evaluation, Event, Phase, Resumed, Step
+from .core.records import Evaluation, Event, Phase, Resumed, Scores, Step
 from .core.requests import ClassifyRequest, MemoryRequest, MergeRequest
 from .host.host import Host
 from .jobs import fresh_process, queue
@@ -69,14 +68,21 @@ class Recorder:
         """
         if isinstance(event, Phase) and self._is_mere_progress(event):
             return
-        record = self._events.write(event)
+        self._events.write(event)
         if isinstance(event, Phase) and event.steps is not None:
             self._states.note(steps_total=event.steps)
         elif isinstance(event, Step):
             self._states.note(steps_done=event.step)
         elif isinstance(event, Evaluation):
-            names = ("step", "split", "loss", "accuracy", "macro_f1", "mae_stars")
-            self._states.note(steps_done=event.step, metrics={name: record[name] for name in names})
+            scores = Scores(
+                step=event.step,
+                split=event.split,
+                loss=event.loss,
+                accuracy=event.accuracy,
+                macro_f1=event.macro_f1,
+                mae_stars=event.mae_stars,
+            )
+            self._states.note(steps_done=event.step, metrics=scores)
 
     def _is_mere_progress(self, phase: Phase) -> bool:
         name, written = self._last_phase
@@ -179,7 +185,7 @@ def work_on(folder: Path, asked: threading.Event) -> int:
     return 1 if final == "failed" else 0
 
 
-def _outcome(job: Job, kind: str, recorder: Recorder) -> tuple[str, str | None, dict[str, Any] | None]:
+def _outcome(job: Job, kind: str, recorder: Recorder) -> tuple[str, str | None, Mapping[str, object] | None]:
     """The final state and, where it failed, the sentence that says why, and changed settings that are predicted to
     do.
     """

@@ -56,7 +56,8 @@ class Notes:
 
 def _phase(event: EventLine) -> str:
     detail = f": {event['detail']}" if event.get("detail") else ""
-    progress = f" ({100 * event['progress']:.0f} %)" if event.get("progress") is not None else ""
+    share = event.get("progress")
+    progress = f" ({100 * share:.0f} %)" if share is not None else ""
     return f"{event['name']}{detail}{progress}"
 
 
@@ -82,13 +83,14 @@ def _probe(event: EventLine) -> str:
 
 
 def _gpu(event: EventLine) -> str:
-    readings = {
-        "utilization": lambda share: f"{100 * share:.0f} % busy",
-        "memory_bytes": lambda count: f"{size(count)} in use",
-        "celsius": lambda degrees: f"{degrees:.0f} °C",
-        "watts": lambda watts: f"{watts:.0f} W",
-    }
-    known = [words(event[name]) for name, words in readings.items() if event.get(name) is not None]
+    share, used = event.get("utilization"), event.get("memory_bytes")
+    degrees, watts = event.get("celsius"), event.get("watts")
+    known = [
+        *([f"{100 * share:.0f} % busy"] if share is not None else []),
+        *([f"{size(used)} in use"] if used is not None else []),
+        *([f"{degrees:.0f} °C"] if degrees is not None else []),
+        *([f"{watts:.0f} W"] if watts is not None else []),
+    ]
     return f"  GPU: {', '.join(known) or 'no readings'}"
 
 

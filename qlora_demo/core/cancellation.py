@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Self, TypeVar
 
 from .errors import HubError
@@ -17,15 +17,15 @@ from .errors import HubError
 T = TypeVar("T")
 ShouldStop = Callable[[], bool]
 OnProgress = Callable[[str, float | None], None]  # what is done now, and the share done where it is known
-Work = Callable[[dict[str, Any], OnProgress], Any]  # a request and a result that JSON can hold
-Call = Callable[[Work, dict[str, Any]], Any]  # calls the work with the request, here or in a process of its own
+Work = Callable[[Any, OnProgress], Any]  # a request and a result that JSON can hold, of the work's own kinds
+Call = Callable[[Work, Mapping[str, object]], Any]  # calls the work with the request, here or in a process of its own
 
 
 def silent(text: str, share: float | None) -> None:
     """Progress that nobody waits for."""
 
 
-def call_here(work: Work, request: dict[str, Any]) -> Any:
+def call_here(work: Work, request: Mapping[str, object]) -> Any:
     """The work in this process, its progress dropped."""
     return work(request, silent)
 

@@ -20,7 +20,7 @@ Anything that is not a DemoError is unexpected: it is logged with its traceback 
 from __future__ import annotations
 
 import errno
-from typing import Any
+from collections.abc import Mapping
 
 
 class DemoError(Exception):
@@ -59,7 +59,7 @@ class MemoryRanOut(DeviceError):
     if there is none.
     """
 
-    def __init__(self, sentence: str, suggestion: dict[str, Any]):
+    def __init__(self, sentence: str, suggestion: Mapping[str, object]):
         self.suggestion = suggestion
         super().__init__(sentence)
 

@@ -6,6 +6,7 @@ A report is written by services/memory.py and read back by `MemoryReport.parse`,
 
 from __future__ import annotations
 
+from dataclasses import dataclass as plain_dataclass
 from typing import Any, Literal
 
 from pydantic import ConfigDict, computed_field
@@ -211,3 +212,84 @@ class MemoryReport(Report):
     step: StepReport | None = None
     architecture: Architecture = Architecture()
     estimates: tuple[Estimate, ...] = ()
+
+
+# --- what the page explains with: never part of a report, so plain dataclasses ---------------------------------------
+
+
+@plain_dataclass(frozen=True)
+class QuantizationError:
+    """How far restored weights are from the original ones, in their unit."""
+
+    mean_absolute: float
+    root_mean_square: float
+    largest: float
+
+
+@plain_dataclass(frozen=True)
+class StoredBytes:
+    """A quantized matrix as it is stored, and the same matrix in FP16."""
+
+    packed: int
+    constants: int
+    tables: int
+    total: int
+    fp16: int
+
+
+@plain_dataclass(frozen=True)
+class LayerStudy:
+    """One matrix under the microscope.
+
+    spread: its standard deviation; largest: its largest absolute weight. counts: a histogram of the weights divided by
+    their block's absmax, over -1 to 1. levels: (level, share of the weights at it), ascending. used_bits: entropy of
+    the codes. errors: by data type. map: mean absolute error of the first blocks, a row each, in cells of equally many
+    weights and in standard deviations; absmax: of these blocks. worst_block: its number; the errors beside it: means
+    of a block, in the unit of the weights.
+    """
+
+    kind: str
+    block_size: int
+    double: bool
+    shape: tuple[int, int]
+    spread: float
+    largest: float
+    blocks: int
+    counts: list[int]
+    levels: list[tuple[float, float]]
+    bits: float
+    used_bits: float
+    error: QuantizationError
+    errors: dict[str, QuantizationError]
+    bytes: StoredBytes
+    map: list[list[float]]
+    absmax: list[float]
+    worst_block: int
+    worst_block_error: float
+    median_block_error: float
+
+
+@plain_dataclass(frozen=True)
+class ShapeStudy:
+    """A model in FP16 and in NF4 with double quantization, predicted from its shape; matrices: those quantized."""
+
+    model: str
+    parameters: int
+    vocabulary: int
+    fp16_bytes: int
+    nf4_bytes: int
+    embedding_bytes: int
+    matrices_fp16_bytes: int
+    matrices_nf4_bytes: int
+    constants_bytes: int
+
+
+@plain_dataclass(frozen=True)
+class OptimizerState:
+    """AdamW's two moments of `trained` parameters; of a run also its measured peak and what kind of memory that is."""
+
+    trained: int
+    state_bytes: int
+    state_8bit_bytes: int
+    peak_bytes: int | None = None
+    peak_is: str = ""

@@ -6,12 +6,78 @@ Plain frozen dataclasses; they know neither torch nor gradio. Sizes are bytes, t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal, TypedDict, cast
 
 State = Literal["queued", "starting", "running", "stopping", "done", "stopped", "failed", "interrupted"]
 ACTIVE_STATES: frozenset[str] = frozenset({"starting", "running", "stopping"})
 FINAL_STATES: frozenset[str] = frozenset({"done", "stopped", "failed", "interrupted"})
+
+
+class EventLine(TypedDict, total=False):
+    """An event as a line of events.jsonl holds it: what the writer adds, then the fields of its kind, described at the
+    classes below.
+    """
+
+    seq: int
+    time: float
+    run: str
+    event: str
+    accuracy: float
+    celsius: float | None
+    detail: str
+    epoch: float
+    error: str | None
+    grad_norm: float | None
+    kind: str
+    labels: int | None
+    learning_rate: float
+    loss: float
+    macro_f1: float
+    mae_stars: float | None
+    measured_bytes: int | None
+    memory_bytes: int | None
+    message: str
+    name: str
+    predicted_bytes: int | None
+    probabilities: dict[str, float]
+    progress: float | None
+    report: str | None
+    reviews_per_second: float
+    seconds_left: float | None
+    split: str
+    state: str
+    step: int
+    steps: int | None
+    suggestion: Mapping[str, object] | None
+    text: str
+    tokens_per_second: float
+    utilization: float | None
+    watts: float | None
+
+
+class Scores(TypedDict, total=False):
+    """What a summary says of how good a run is; step: of the evaluation, where it is none of a report's."""
+
+    step: int
+    split: str
+    loss: float
+    accuracy: float
+    macro_f1: float
+    mae_stars: float | None
+
+
+class Answer(TypedDict):
+    """A line of answers.jsonl: a review, its right label and the likeliest one (as indices), and the probability of
+    each label.
+    """
+
+    split: str
+    text: str
+    label: int
+    guess: int
+    probabilities: list[float]
 
 
 class Event:
@@ -19,12 +85,9 @@ class Event:
 
     event: ClassVar[str]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> EventLine:
         """`{"event": name, ...fields}`, ready for JSON."""
-        return {"event": self.event, **asdict(self)}  # type: ignore[call-overload]
-
-
-EventLine = dict[str, Any]  # an event as events.jsonl holds it: its fields, and `seq`, `time`, `run`, `event`
+        return cast(EventLine, {"event": self.event, **asdict(self)})  # type: ignore[call-overload]
 
 
 @dataclass(frozen=True)
@@ -163,7 +226,7 @@ class Finished(Event):
     state: str
     error: str | None
     report: str | None
-    suggestion: dict[str, Any] | None = None
+    suggestion: Mapping[str, object] | None = None
 
 
 @dataclass(frozen=True)
@@ -181,13 +244,13 @@ class RunSummary:
     data: str | None
     steps_done: int
     steps_total: int | None
-    metrics: dict[str, Any] | None
+    metrics: Scores | None
     position: int | None
     wait_seconds: float | None
     created: float
     error: str | None
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         return asdict(self)
 
 
@@ -219,7 +282,7 @@ class Prediction:
     probabilities: dict[str, float]
     truncated: bool
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         return asdict(self)
 
 
@@ -249,81 +312,3 @@ class Download:
     free_disk_bytes: int
     license: str | None
     gated: bool
-
-
-@dataclass(frozen=True)
-class QuantizationError:
-    """How far restored weights are from the original ones, in their unit."""
-
-    mean_absolute: float
-    root_mean_square: float
-    largest: float
-
-
-@dataclass(frozen=True)
-class StoredBytes:
-    """A quantized matrix as it is stored, and the same matrix in FP16."""
-
-    packed: int
-    constants: int
-    tables: int
-    total: int
-    fp16: int
-
-
-@dataclass(frozen=True)
-class LayerStudy:
-    """One matrix under the microscope.
-
-    spread: its standard deviation; largest: its largest absolute weight. counts: a histogram of the weights divided by
-    their block's absmax, over -1 to 1. levels: (level, share of the weights at it), ascending. used_bits: entropy of
-    the codes. errors: by data type. map: mean absolute error of the first blocks, a row each, in cells of equally many
-    weights and in standard deviations; absmax: of these blocks. worst_block: its number; the errors beside it: means
-    of a block, in the unit of the weights.
-    """
-
-    kind: str
-    block_size: int
-    double: bool
-    shape: tuple[int, int]
-    spread: float
-    largest: float
-    blocks: int
-    counts: list[int]
-    levels: list[tuple[float, float]]
-    bits: float
-    used_bits: float
-    error: QuantizationError
-    errors: dict[str, QuantizationError]
-    bytes: StoredBytes
-    map: list[list[float]]
-    absmax: list[float]
-    worst_block: int
-    worst_block_error: float
-    median_block_error: float
-
-
-@dataclass(frozen=True)
-class ShapeStudy:
-    """A model in FP16 and in NF4 with double quantization, predicted from its shape; matrices: those quantized."""
-
-    model: str
-    parameters: int
-    vocabulary: int
-    fp16_bytes: int
-    nf4_bytes: int
-    embedding_bytes: int
-    matrices_fp16_bytes: int
-    matrices_nf4_bytes: int
-    constants_bytes: int
-
-
-@dataclass(frozen=True)
-class OptimizerState:
-    """AdamW's two moments of `trained` parameters; of a run also its measured peak and what kind of memory that is."""
-
-    trained: int
-    state_bytes: int
-    state_8bit_bytes: int
-    peak_bytes: int | None = None
-    peak_is: str = ""

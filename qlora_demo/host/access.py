@@ -61,9 +61,9 @@ class Access:
     def summarize(self, job: Job, key: str = "") -> RunSummary:
         """The run's summary with names for paths; the name of an upload for its owner alone."""
         summary = job.summary()
-        fields = summary.to_dict()
+        fields = vars(summary)
         names = {name: Path(str(fields[name])).name for name in ("model", "data") if _is_path(fields[name])}
-        return RunSummary(**self.redact(job, key, {**fields, **names}))
+        return RunSummary(**self.redact(job, key, fields | names))
 
     def _upload_names(self, job: Job) -> list[str]:
         paths = [str(job.settings().get(name, "")) for name in _FILE_SETTINGS]

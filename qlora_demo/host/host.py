@@ -9,11 +9,10 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ..core.config import RunConfig
 from ..core.errors import DeviceError, RunError, SettingsError
@@ -123,7 +122,7 @@ class Host(Access):
 
     # --- the queue ---------------------------------------------------------------------------------------------------
 
-    def submit(self, kind: Kind, settings: dict[str, Any], visitor: str = "", *, beside: bool = False) -> Started:
+    def submit(self, kind: Kind, settings: Mapping[str, object], visitor: str = "", *, beside: bool = False) -> Started:
         """A new job in the queue. `beside`: it need not wait for the device. Raises RunError."""
         key = secrets.token_urlsafe(18)
         job = self._enter(

@@ -14,6 +14,7 @@ from typing import Any
 
 from ..core.format import cut
 from ..core.names import BASELINES
+from ..core.records import EventLine
 from ..core.run_report import ReliabilityBin, RunReport
 from .markdown import one_line
 
@@ -31,7 +32,7 @@ class Drawing:
     alt: str
 
 
-def draw_figures(report: RunReport, events: Sequence[Mapping[str, Any]], folder: Path) -> tuple[Drawing, ...]:
+def draw_figures(report: RunReport, events: Sequence[EventLine], folder: Path) -> tuple[Drawing, ...]:
     """Draws into `folder` what report and events have numbers for; the drawings in the order in which a card shows
     them.
     """
@@ -82,7 +83,7 @@ def _draw(path: Path, inches: tuple[float, float], fill: Callable[[Any], None]) 
             figure.savefig(path, metadata={"Software": None})
 
 
-def _baselines(events: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+def _baselines(events: Sequence[EventLine]) -> dict[str, EventLine]:
     found = {
         str(event["name"]): event
         for event in events
@@ -92,10 +93,7 @@ def _baselines(events: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, An
 
 
 def _curves(
-    figure: Any,
-    losses: Sequence[tuple[int, float]],
-    judged: Sequence[Mapping[str, Any]],
-    baselines: Mapping[str, Mapping[str, Any]],
+    figure: Any, losses: Sequence[tuple[int, float]], judged: Sequence[EventLine], baselines: Mapping[str, EventLine]
 ) -> None:
     left, right = figure.subplots(1, 2)
     left.plot(*zip(*losses, strict=True), color=BLUE, linewidth=1, label="training")
@@ -104,9 +102,11 @@ def _curves(
     right.plot(
         steps, [event["accuracy"] for event in judged], color=ORANGE, marker="o", markersize=4, label="validation"
     )
-    for axes, key in ((left, "loss"), (right, "accuracy")):
-        for (name, event), style in zip(baselines.items(), ("--", ":", "-."), strict=False):
-            axes.axhline(event[key], color=GREY, linestyle=style, linewidth=1.2, label=name)
+    losses_of = {name: event["loss"] for name, event in baselines.items()}
+    accuracies = {name: event["accuracy"] for name, event in baselines.items()}
+    for axes, levels in ((left, losses_of), (right, accuracies)):
+        for (name, level), style in zip(levels.items(), ("--", ":", "-."), strict=False):
+            axes.axhline(level, color=GREY, linestyle=style, linewidth=1.2, label=name)
         axes.set_xlabel("step")
         axes.grid(color="#e6e6e6", linewidth=0.6)
         axes.set_axisbelow(True)

@@ -6,10 +6,12 @@ Knows the file, not how it is written or what is made of it.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import cast
+
+from ..core.records import EventLine
 
 _OF_STEPS = ("step", "evaluation", "probe", "memory")
 
@@ -26,12 +28,12 @@ class PinnedReview:
     step: int
 
 
-def read_history(path: Path) -> list[dict[str, Any]]:
+def read_history(path: Path) -> list[EventLine]:
     """The events of the file at `path`, oldest first; [] where there is none. Lines that are torn are passed over.
 
     A resumed run's steps after the checkpoint it went on from are void: they come again.
     """
-    events: list[dict[str, Any]] = []
+    events: list[EventLine] = []
     try:
         lines = path.read_bytes().splitlines()
     except OSError:
@@ -47,11 +49,11 @@ def read_history(path: Path) -> list[dict[str, Any]]:
             events = [
                 told for told in events if told.get("event") not in _OF_STEPS or told.get("step", 0) <= event["step"]
             ]
-        events.append(event)
+        events.append(cast(EventLine, event))
     return events
 
 
-def pinned_reviews(events: Sequence[Mapping[str, Any]], kept_step: int | None = None) -> tuple[PinnedReview, ...]:
+def pinned_reviews(events: Sequence[EventLine], kept_step: int | None = None) -> tuple[PinnedReview, ...]:
     """The pinned reviews in the order met; after: as scored at `kept_step`, or last where it was not scored then."""
     scored: dict[str, dict[int, dict[str, float]]] = {}
     for event in events:

@@ -14,16 +14,16 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import cast
 
-from ..core.records import Event
+from ..core.records import Event, EventLine
 from .state import to_json
 
 # Read from the end in blocks of this many bytes: some 300 events, more than a second brings.
 _BLOCK_BYTES = 64 * 1024
 
 
-def read_events(path: Path, after: int = 0, limit: int | None = None) -> list[dict[str, Any]]:
+def read_events(path: Path, after: int = 0, limit: int | None = None) -> list[EventLine]:
     """The whole events with a `seq` above `after`, oldest first, at most `limit` of them.
 
     Costs by what is new, not by the file's length: one block from the end is enough for who polls.
@@ -33,10 +33,10 @@ def read_events(path: Path, after: int = 0, limit: int | None = None) -> list[di
     return _newer(_tail(path, lambda lines: _reaches(lines, after)), after)[:limit]
 
 
-def last_event(path: Path, which: Callable[[dict[str, Any]], bool] = lambda event: True) -> dict[str, Any] | None:
+def last_event(path: Path, which: Callable[[EventLine], bool] = lambda event: True) -> EventLine | None:
     """The last whole event that is `which`, None where there is none."""
 
-    def newest(lines: list[bytes]) -> dict[str, Any] | None:
+    def newest(lines: list[bytes]) -> EventLine | None:
         return next(filter(which, filter(None, map(_record, reversed(lines)))), None)
 
     return newest(_tail(path, lambda lines: newest(lines) is not None))
@@ -67,23 +67,23 @@ def _reaches(lines: list[bytes], after: int) -> bool:
     return first is not None and first["seq"] <= after + 1
 
 
-def _oldest(lines: list[bytes], limit: int | None) -> list[dict[str, Any]]:
+def _oldest(lines: list[bytes], limit: int | None) -> list[EventLine]:
     return list(itertools.islice(filter(None, map(_record, lines)), limit))
 
 
-def _newer(lines: list[bytes], after: int) -> list[dict[str, Any]]:
+def _newer(lines: list[bytes], after: int) -> list[EventLine]:
     """Found from the end, so that old lines are not parsed."""
     newest_first = filter(None, map(_record, reversed(lines)))
     return list(itertools.takewhile(lambda record: record["seq"] > after, newest_first))[::-1]
 
 
-def _record(line: bytes) -> dict[str, Any] | None:
+def _record(line: bytes) -> EventLine | None:
     """The event on a line, None for a torn one."""
     try:
         record = json.loads(line)
     except ValueError:
         return None
-    return record if isinstance(record, dict) and isinstance(record.get("seq"), int) else None
+    return cast(EventLine, record) if isinstance(record, dict) and isinstance(record.get("seq"), int) else None
 
 
 class EventWriter:
@@ -96,10 +96,11 @@ class EventWriter:
         last = last_event(self._path)
         self._seq = int(last["seq"]) if last else 0
 
-    def write(self, event: Event) -> dict[str, Any]:
+    def write(self, event: Event) -> EventLine:
         """Append `event`; returns it as written, with seq, time (Unix seconds) and run. Raises OSError."""
         with self._lock:
-            record = {"seq": self._seq + 1, "time": round(time.time(), 3), "run": self._run, **event.to_dict()}
+            record: EventLine = {"seq": self._seq + 1, "time": round(time.time(), 3), "run": self._run}
+            record |= event.to_dict()
             line = to_json(record).encode() + b"\n"
             with self._path.open("a+b", buffering=0) as file:
                 if file.seek(0, os.SEEK_END) and _last_byte(file.fileno()) != b"\n":

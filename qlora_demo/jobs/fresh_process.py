@@ -17,8 +17,9 @@ import tempfile
 import threading
 import time
 import traceback
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import IO, Any
+from typing import IO, Any, TypedDict
 
 from ..core import errors
 from ..core.cancellation import DownloadStopped, OnProgress, ShouldStop, Work, never, silent
@@ -29,7 +30,7 @@ POLL_SECONDS = 0.2
 
 def call(
     work: Work,
-    request: dict[str, Any],
+    request: Mapping[str, object],
     *,
     on_progress: OnProgress = silent,
     should_stop: ShouldStop = never,
@@ -70,9 +71,18 @@ def call(
     return answer["result"]
 
 
+class _Message(TypedDict, total=False):
+    """A line of the process: its progress, or its last word (a result, or an error and its kind)."""
+
+    progress: tuple[str, float | None]
+    result: Any
+    error: str
+    kind: str
+
+
 def _receive(
     output: IO[str], on_progress: OnProgress, should_stop: ShouldStop, timeout_seconds: float | None
-) -> dict[str, Any] | None:
+) -> _Message | None:
     """The last message, progress being handed on; None where the output ended without one."""
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
 
@@ -93,7 +103,7 @@ def _receive(
             line = lines.get(timeout=POLL_SECONDS)
         except queue.Empty:
             continue
-        message: dict[str, Any] | None = json.loads(line) if line else None
+        message: _Message | None = json.loads(line) if line else None
         if message is None or "progress" not in message:
             return message
         on_progress(*message["progress"])

@@ -9,13 +9,12 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from ..core.errors import RunError, is_disk_full
-from ..core.records import Phase
+from ..core.records import EventLine, Phase
 from .launch import start_worker
 from .state import JobState, process_marks, read_state, write_state
 from .store import EventWriter, Job, Kind, Store
@@ -27,7 +26,7 @@ LONGEST_NAME = 80
 def submit(
     store: Store,
     kind: Kind,
-    settings: dict[str, Any],
+    settings: Mapping[str, object],
     *,
     name: str = "",
     key_hash: str = "",
@@ -139,7 +138,7 @@ def claim(store: Store, job: Job) -> JobState:
     return state
 
 
-def follow(store: Store, job: Job, after: int = 0, *, every_seconds: float = 0.5) -> Iterator[list[dict[str, Any]]]:
+def follow(store: Store, job: Job, after: int = 0, *, every_seconds: float = 0.5) -> Iterator[list[EventLine]]:
     """The job's events from `after` on, in batches as they come, until its end; an empty batch where nothing was new.
 
     Moves the line on at each look. Raises RunError when the job's folder goes away.

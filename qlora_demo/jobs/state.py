@@ -14,12 +14,12 @@ import threading
 import time
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import psutil
 
 from ..core.format import to_json
-from ..core.records import ACTIVE_STATES, FINAL_STATES
+from ..core.records import ACTIVE_STATES, FINAL_STATES, Scores
 
 HEARTBEAT_SECONDS = 1.0
 # Where the process cannot be looked up (another host or container) silence this long means death.
@@ -52,7 +52,7 @@ class JobState:
     error: str | None = None
     steps_done: int = 0
     steps_total: int | None = None
-    metrics: dict[str, Any] | None = None
+    metrics: Scores | None = None
     key_hash: str = ""
     beside: bool = False
 
@@ -120,8 +120,17 @@ def this_host() -> str:
         return socket.gethostname()
 
 
-def process_marks(pid: int) -> dict[str, Any]:
-    """The fields of JobState that tell the living process `pid` from a later one with the same number."""
+class ProcessMarks(TypedDict):
+    """The fields of JobState that tell a living process from a later one with the same number."""
+
+    pid: int
+    pid_started: float | None
+    host: str
+    heartbeat: float
+
+
+def process_marks(pid: int) -> ProcessMarks:
+    """The marks of the process `pid`."""
     try:
         started: float | None = psutil.Process(pid).create_time()
     except psutil.Error:

@@ -14,7 +14,7 @@ import secrets
 import shutil
 import string
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 from filelock import FileLock, Timeout
 
 from ..core.errors import ReportError, RunError, is_disk_full
-from ..core.records import Finished, RunSummary
+from ..core.records import Answer, EventLine, Finished, RunSummary, Scores
 from . import waiting
 from .events import EventWriter, last_event, read_events
 from .state import JobState, StateWriter, read_state, to_json, write_state
@@ -68,11 +68,11 @@ class Job:
             )
         return state.true()
 
-    def events(self, after: int = 0, limit: int | None = None) -> list[dict[str, Any]]:
+    def events(self, after: int = 0, limit: int | None = None) -> list[EventLine]:
         """Events with a `seq` above `after`, oldest first, at most `limit`; [] where there are none (yet)."""
         return read_events(self.folder / "events.jsonl", after, limit)
 
-    def last_event(self) -> dict[str, Any] | None:
+    def last_event(self) -> EventLine | None:
         """The newest event, None before there is one; only the end of the file is read."""
         return last_event(self.folder / "events.jsonl")
 
@@ -89,7 +89,7 @@ class Job:
         except OSError as error:
             raise ReportError(f"The report of run {self.id} cannot be read: {error.strerror}.") from error
 
-    def answers(self) -> list[dict[str, Any]]:
+    def answers(self) -> list[Answer]:
         """answers.jsonl, a line for each validation and test review; [] where the run wrote none (yet)."""
         try:
             return [json.loads(line) for line in (self.folder / "answers.jsonl").read_bytes().splitlines()]
@@ -135,18 +135,18 @@ class Job:
             error=state.error,
         )
 
-    def _metrics(self, state: JobState) -> dict[str, Any] | None:
+    def _metrics(self, state: JobState) -> Scores | None:
         """Of the report's test split where there is one, else the latest evaluation so far."""
         if state.is_final and state.kind == "train":
             with suppress(OSError):
                 path = self.folder / "report.json"
                 file = path.stat()
                 if metrics := _final_metrics(path, file.st_ino, file.st_mtime_ns, file.st_size):
-                    return dict(metrics)
+                    return metrics.copy()
         return state.metrics
 
     def finish(
-        self, state: JobState, final: str, error: str | None = None, suggestion: dict[str, Any] | None = None
+        self, state: JobState, final: str, error: str | None = None, suggestion: Mapping[str, object] | None = None
     ) -> JobState:
         """Append the finished event, then write `state` with its end. Raises OSError.
 
@@ -173,7 +173,7 @@ class Job:
             return self.finish(stored, last["state"], last["error"])
         return self.finish(stored, state.state, state.error)
 
-    def _last_words(self, state: JobState) -> dict[str, Any] | None:
+    def _last_words(self, state: JobState) -> EventLine | None:
         """The finished event of this start of the job; a resumed job's last event may be that of the end before."""
         last, since = self.last_event(), state.started or state.waiting_since or state.created
         return last if last and last.get("event") == Finished.event and last["time"] >= since - 0.001 else None
@@ -214,7 +214,7 @@ class Store:
         self.home = Path(home)
 
     def create(
-        self, kind: Kind, settings: dict[str, Any], *, name: str = "", key_hash: str = "", beside: bool = False
+        self, kind: Kind, settings: Mapping[str, object], *, name: str = "", key_hash: str = "", beside: bool = False
     ) -> Job:
         """A new queued job. `beside`: need not wait for the device. Raises RunError where home cannot be written."""
         created = time.time()
@@ -331,13 +331,13 @@ def _parse_once(kind: type[Report], path: Path, *_version: int) -> Report:
 
 
 @functools.lru_cache(maxsize=2000)
-def _final_metrics(path: Path, *_version: int) -> dict[str, Any] | None:
+def _final_metrics(path: Path, *_version: int) -> Scores | None:
     """What a summary says of a run's result: each version of a report is parsed once, however often runs are listed."""
     final = (_read_json(path) or {}).get("final")
     for split in ("test", "validation"):
         if isinstance(final, dict) and isinstance(final.get(split), dict):
             names = ("loss", "accuracy", "macro_f1", "mae_stars")
-            return {"split": split, **{name: final[split].get(name) for name in names}}
+            return cast(Scores, {"split": split, **{name: final[split].get(name) for name in names}})
     return None
 
 

@@ -48,8 +48,9 @@ def _left(home: Path, states: States, run: str) -> float | None:
     # What it emitted before it was last started, as a run that was then resumed, is no longer true.
     path, began = home / run / "events.jsonl", state.started or 0.0
     event = last_event(path, lambda event: event.get("seconds_left") is not None or event["time"] < began)
-    if event is not None and event["time"] >= began:
-        return max(0.0, float(event["seconds_left"]) - (time.time() - event["time"]))
+    left = event.get("seconds_left") if event is not None and event["time"] >= began else None
+    if event is not None and left is not None:
+        return max(0.0, left - (time.time() - event["time"]))
     usual = _usual_seconds(states, state.kind)
     return None if usual is None else max(0.0, usual - (time.time() - (state.started or state.created)))
 

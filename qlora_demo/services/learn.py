@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 from .. import engine
 from ..core.errors import DemoError, ModelError
-from ..core.memory_report import MemoryReport
+from ..core.memory_report import LayerStudy, MemoryReport, OptimizerState, ShapeStudy
 from ..core.names import SAMPLE
-from ..core.records import LayerStudy, OptimizerState, ShapeStudy
 from ..host.host import Host
 
 if TYPE_CHECKING:

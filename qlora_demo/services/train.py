@@ -128,7 +128,7 @@ class TrainService:
         self._host.advance()
         return [self._host.summarize(job) for job in self._store.jobs("train")]
 
-    def report(self, run: str) -> dict[str, Any]:
+    def report(self, run: str) -> dict[str, object]:
         """A run's summary and its last events, as anyone may read them; on a public host without pinned reviews."""
         job = self.job(run)
         events = [event for event in job.events()[-LAST_EVENTS:] if not self._host.public or event["event"] != "probe"]
@@ -151,6 +151,6 @@ class TrainService:
         path = uploads.locate(config.data, self._host.home)
         return RunConfig.read(absolute_settings(config.to_dict() | ({"data": path} if path else {})))
 
-    def _with_names(self, settings: dict[str, Any]) -> RunConfig:
+    def _with_names(self, settings: Mapping[str, Any]) -> RunConfig:
         """The settings for a page: an uploaded file by its name."""
         return RunConfig.read({**settings, "data": uploads.name_of(str(settings["data"]), self._host.home)})

@@ -16,8 +16,8 @@ from safetensors.torch import save_file
 from transformers import GPT2Config
 
 from qlora_demo.core.errors import AdapterError, ModelError, SettingsError
+from qlora_demo.core.memory_report import ShapeStudy
 from qlora_demo.core.paths import ASSETS
-from qlora_demo.core.records import ShapeStudy
 from qlora_demo.core.requests import MemoryRequest
 from qlora_demo.engine.memory import layer_explorer, nf4
 from qlora_demo.engine.memory.optimizers import optimizer_bytes

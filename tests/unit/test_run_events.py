@@ -255,8 +255,8 @@ def test_a_waiting_run_says_how_long_it_may_take(
 ) -> None:
     make_run(tmp_path, "running", story(5, 50, 1), 5, 50)
     waiting = make_run(tmp_path, "queued", iter([]), 0, 50)
-    monkeypatch.setattr(queue, "expected_wait", lambda store, job: 300.0)
+    monkeypatch.setattr(Store, "expected_wait", lambda store, job: 300.0)
     answer = news(services, {"run": waiting.id, "after": 0})
     assert (answer["position"], answer["wait"], answer["reading"]) == (1, "5 min", "")
-    monkeypatch.setattr(queue, "expected_wait", lambda store, job: None)
+    monkeypatch.setattr(Store, "expected_wait", lambda store, job: None)
     assert news(services, {"run": waiting.id, "after": 0})["wait"] is None

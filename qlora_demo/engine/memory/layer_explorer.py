@@ -15,7 +15,7 @@ from safetensors import safe_open
 from transformers.pytorch_utils import Conv1D
 
 from ...core.errors import AdapterError, ModelError, ReportError, SettingsError
-from ...core.records import LayerStudy, OptimizerState, QuantizationError, ShapeStudy
+from ...core.memory_report import LayerStudy, OptimizerState, QuantizationError, ShapeStudy
 from ...core.run_report import RunReport
 from ..models.blueprint import read_blueprint
 from ..models.shapes import SHAPES, canonical, shape_of

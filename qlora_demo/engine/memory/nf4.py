@@ -14,7 +14,7 @@ import torch
 from bitsandbytes import functional
 from numpy.typing import ArrayLike, NDArray
 
-from ...core.records import QuantizationError, StoredBytes
+from ...core.memory_report import QuantizationError, StoredBytes
 from .ledger import BLOCK_OF_CONSTANTS, BYTE_BOOK_BYTES, NF4_BOOK_BYTES, OFFSET_BYTES, packed_bytes
 
 Kind = Literal["nf4", "fp4", "int4"]

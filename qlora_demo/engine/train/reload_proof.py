@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -22,6 +22,14 @@ from ..classify.metrics import Floats
 TOLERANCE = {"float32": 1e-3, "bfloat16": 0.05, "float16": 0.05}
 
 
+class _Request(TypedDict):
+    """What the fresh process is to answer."""
+
+    folder: str
+    texts: list[str]
+    seed: int
+
+
 def prove(
     folder: Path, texts: Sequence[str], tuned: Floats, base: Floats, *, seed: int, compute_dtype: str, call: Call
 ) -> ReloadProof:
@@ -29,7 +37,7 @@ def prove(
 
     Raises AdapterError when the adapter does not come back the same.
     """
-    request = {"folder": str(folder.resolve()), "texts": list(texts), "seed": seed}
+    request: _Request = {"folder": str(folder.resolve()), "texts": list(texts), "seed": seed}
     try:
         again = call(reload, request)
     except DemoError as error:
@@ -45,7 +53,7 @@ def prove(
     return ReloadProof(max_logit_difference=worst, max_base_logit_difference=worst_of_base, texts=len(texts))
 
 
-def reload(request: dict[str, Any], on_progress: OnProgress) -> dict[str, list[list[float]]]:
+def reload(request: _Request, on_progress: OnProgress) -> dict[str, list[list[float]]]:
     """(n, k) logits of the tuned network and of the base, from an adapter that is loaded under the request's seed."""
     with torch.random.fork_rng():
         torch.manual_seed(request["seed"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ...core.records import LayerStudy, OptimizerState, ShapeStudy
+from ...core.memory_report import LayerStudy, OptimizerState, ShapeStudy
 from ..templating import render
 
 FP32_BYTES, ADAMW_BYTES = 4, 8

@@ -7,12 +7,13 @@ in evaluation_report.js. What the browser sends comes from anyone, and reviews a
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import gradio as gr
 
 from ...core.errors import DemoError, ReportError
 from ...core.format import cut
+from ...core.records import Answer
 from ...core.run_report import RunReport
 from ...host.redaction import without_paths
 from ...jobs.store import Job
@@ -29,14 +30,46 @@ WORST = 20
 TOO_MANY = f"More than {MOST_LABELS} labels: too many for a readable matrix."
 
 
+class Refusal(TypedDict):
+    """Why there is no answer, in a sentence."""
+
+    error: str
+
+
+class Overview(TypedDict):
+    """What `find_overview` answers."""
+
+    labels: list[str]
+    ordinal: bool
+    splits: dict[str, str]
+    listed: bool
+    reliability: str
+
+
+class Review(TypedDict):
+    """A review as it is listed: its text cut, labels as indices, the probability of each."""
+
+    text: str
+    label: int
+    guess: int
+    probabilities: list[float]
+
+
+class ReviewsPage(TypedDict):
+    """How many reviews there are, and a page of them."""
+
+    total: int
+    reviews: list[Review]
+
+
 def evaluation_report(services: Services) -> gr.HTML:
     """The component; its value is a run's id, "" shows nothing."""
 
-    def overview(query: Any) -> dict[str, Any]:
+    def overview(query: Any) -> Overview | Refusal:
         """A run's confusion matrices and its reliability curve."""
         return find_overview(services, query)
 
-    def reviews(query: Any) -> dict[str, Any]:
+    def reviews(query: Any) -> ReviewsPage | Refusal:
         """Reviews of one cell of a matrix, or the worst mistakes."""
         return find_reviews(services, query)
 
@@ -50,7 +83,7 @@ def evaluation_report(services: Services) -> gr.HTML:
     )
 
 
-def find_overview(services: Services, query: Any) -> dict[str, Any]:
+def find_overview(services: Services, query: Any) -> Overview | Refusal:
     """The answer to {run, key}: labels, confusion by split as HTML, whether there are reviews to list, the reliability
     curve as HTML.
 
@@ -77,7 +110,7 @@ def find_overview(services: Services, query: Any) -> dict[str, Any]:
     }
 
 
-def find_reviews(services: Services, query: Any) -> dict[str, Any]:
+def find_reviews(services: Services, query: Any) -> ReviewsPage | Refusal:
     """The answer to {run, key, split, after} with {label, guess}, or without them for the worst mistakes: how many, and
     one page of them.
 
@@ -97,7 +130,7 @@ def find_reviews(services: Services, query: Any) -> dict[str, Any]:
         return {"error": without_paths(str(error))}
     ordinal = report is not None and report.data.ordinal
 
-    def badness(answer: dict[str, Any]) -> tuple[int, float]:
+    def badness(answer: Answer) -> tuple[int, float]:
         off = abs(answer["guess"] - answer["label"]) if ordinal else 0
         return -off, -answer["probabilities"][answer["guess"]]
 
@@ -117,7 +150,7 @@ def report_of(job: Job) -> RunReport | None:
         return None
 
 
-def _shortened(answer: dict[str, Any]) -> dict[str, Any]:
+def _shortened(answer: Answer) -> Review:
     probabilities = [round(share, 3) for share in answer["probabilities"]]
     return {
         "text": cut(answer["text"], LONGEST),

@@ -20,7 +20,7 @@ from ...services.app import Services
 from ..queries import number_of, text_of
 from ..templating import render
 from .poll_interval import PollInterval
-from .run_events import feed_of
+from .run_events import News, feed_of
 
 HERE = Path(__file__).parent
 SCRIPTS = ("live_figure.js", "live_pinned.js", "live_plot.js")  # the last one uses the others
@@ -31,7 +31,7 @@ def live_plot(services: Services) -> gr.HTML:
 
     interval = PollInterval()
 
-    def since(query: Any) -> dict[str, Any]:
+    def since(query: Any) -> dict[str, object]:
         """What is new of a run since event number `after`, and in how many seconds to ask `again`."""
         answer = news(services, query)
         again = 0.0 if answer.get("more") else round(interval.next_seconds(time.monotonic()), 2)
@@ -48,7 +48,7 @@ def live_plot(services: Services) -> gr.HTML:
     )
 
 
-def news(services: Services, query: Any) -> dict[str, Any]:
+def news(services: Services, query: Any) -> dict[str, object]:
     """The answer to one poll: the run's state, and its events since number `after`, below 50 kB.
 
     The query comes from anyone's browser: what is not a run's id and a whole number is answered as an unknown run. On a
@@ -63,13 +63,14 @@ def news(services: Services, query: Any) -> dict[str, Any]:
         state = job.state()
         may_see = services.host.may_see(run, key)
         answer = _events_for(services, job, state.created, after, born, key, may_see)
-        answer |= services.host.redact(job, key, {"problem": state.error})
+        problem = services.host.redact(job, key, state.error)
         waits = state.state == "queued"
         wait = services.store.expected_wait(job) if waits else None
         position = services.store.position(job) if waits else None
     except DemoError as error:
         return {"error": without_paths(str(error))}
-    left = answer.pop("seconds_left")
+    left = answer["seconds_left"]
+    shown = {name: value for name, value in answer.items() if name != "seconds_left"}
     return {
         "run": run,
         "state": state.state,
@@ -79,16 +80,18 @@ def news(services: Services, query: Any) -> dict[str, Any]:
         "position": position,
         "wait": None if wait is None else duration(wait),
         "left": duration(left) if left is not None and not state.is_final else None,
-        **answer,
+        **shown,
+        "problem": problem,
     }
 
 
-def _events_for(
-    services: Services, job: Job, created: float, after: int, born: str, key: str, may_see: bool
-) -> dict[str, Any]:
+def _events_for(services: Services, job: Job, created: float, after: int, born: str, key: str, may_see: bool) -> News:
     """The feed's news, fit for who asks. A feed's mark says for whom it was: others' is another one."""
     mark = "own" if may_see else "other"
     same = born.removeprefix(f"{mark} ") if born.startswith(f"{mark} ") else born and "of others"
     answer = feed_of(job.folder).news(created, after, same, pinned=may_see)
-    words = {name: answer[name] for name in ("phase", "notices", "reading")}
-    return answer | {"born": f"{mark} {answer['born']}", **services.host.redact(job, key, words)}
+    answer["born"] = f"{mark} {answer['born']}"
+    answer["phase"] = services.host.redact(job, key, answer["phase"])
+    answer["notices"] = services.host.redact(job, key, answer["notices"])
+    answer["reading"] = services.host.redact(job, key, answer["reading"])
+    return answer

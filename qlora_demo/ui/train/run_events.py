@@ -11,9 +11,10 @@ from bisect import bisect_right
 from functools import lru_cache
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from ...core.names import TFIDF
+from ...core.records import EventLine
 from ...jobs.store import Job, to_json
 from .curves_in_words import read_curves
 
@@ -26,6 +27,64 @@ MOST_ROWS = 20_000  # kept of a curve, some 5 MB; beyond, it is thinned to half
 MOST_PINNED, MOST_NOTICES = 5, 50
 LONGEST_TEXT, LONGEST_NOTICE = 400, 500  # characters
 SEQ, STEP = 0, 1
+KINDS = ("points", "evaluations", "notices", "pinned", "scorings")  # of rows, in the order of an answer
+
+
+class Gpu(TypedDict):
+    """The last reading of the GPU (records.GpuReading)."""
+
+    utilization: float | None
+    memory_bytes: int | None
+    celsius: float | None
+    watts: float | None
+
+
+class PhaseNow(TypedDict):
+    """What the run is doing (records.Phase)."""
+
+    name: str | None
+    detail: str | None
+    progress: float | None
+
+
+class Chance(TypedDict):
+    """What guessing among so many labels comes to."""
+
+    labels: int
+    loss: float
+    accuracy: float
+
+
+class Latest(TypedDict):
+    """What every answer holds, because it is short. loss, rate, memory: of the last step; reading: the curves in
+    words.
+    """
+
+    phase: PhaseNow | None
+    seconds_left: float | None
+    chance: Chance
+    baselines: dict[str, float]
+    gpu: Gpu | None
+    loss: float | None
+    accuracy: float | None
+    rate: float | None
+    memory: int | None
+    reading: str
+
+
+class News(Latest):
+    """The answer of a feed, as `EventFeed.news` describes it."""
+
+    born: str
+    fresh: bool
+    more: bool
+    points: list[list[float | None]]
+    evaluations: list[list[float | None]]
+    notices: list[list[str]]
+    pinned: list[list[Any]]
+    scorings: list[list[float]]
+    after: int
+    back_to: int | None
 
 
 class Curve:
@@ -97,15 +156,15 @@ class RunEvents:
         self.notices: list[tuple[int, str]] = []
         self.resumed: list[tuple[int, int]] = []
         self.baselines: dict[str, float] = {}  # accuracy on the validation split, by name
-        self.phase: dict[str, Any] = {}
-        self.gpu: dict[str, Any] | None = None
+        self.phase = EventLine()
+        self.gpu: Gpu | None = None
         self.labels: int | None = None
         self.steps_total: int | None = None
         self.accuracy: float | None = None
         self.ended = False
         self._reading, self._reading_at = "", 0
 
-    def take(self, event: dict[str, Any]) -> None:
+    def take(self, event: EventLine) -> None:
         seq = event["seq"]
         match event["event"]:
             case "step":
@@ -120,7 +179,12 @@ class RunEvents:
             case "baseline" if event["split"] == "validation":
                 self.baselines[event["name"]] = event["accuracy"]
             case "gpu":
-                self.gpu = {name: event[name] for name in ("utilization", "memory_bytes", "celsius", "watts")}
+                self.gpu = Gpu(
+                    utilization=event["utilization"],
+                    memory_bytes=event["memory_bytes"],
+                    celsius=event["celsius"],
+                    watts=event["watts"],
+                )
             case "warning":
                 self.notices = [*self.notices, (seq, event["message"][:LONGEST_NOTICE])][-MOST_NOTICES:]
             case "phase":
@@ -135,7 +199,7 @@ class RunEvents:
                 self.ended = True
         self.last = seq
 
-    def _take_probe(self, seq: int, event: dict[str, Any]) -> None:
+    def _take_probe(self, seq: int, event: EventLine) -> None:
         text, shares = event["text"][:LONGEST_TEXT], event["probabilities"]
         known = [pinned for _, pinned, _ in self.texts]
         if text not in known:
@@ -161,11 +225,14 @@ class RunEvents:
         """The lowest step from which the run was resumed after event `after`; None where it was not."""
         return min((step for seq, step in self.resumed if seq > after), default=None)
 
-    def latest(self) -> dict[str, Any]:
-        """What every answer holds, because it is short."""
+    def latest(self) -> Latest:
+        """What every answer holds."""
         labels, steps = self.labels or 5, self.curves["points"].rows
+        phase = self.phase
         return {
-            "phase": {name: self.phase.get(name) for name in ("name", "detail", "progress")} if self.phase else None,
+            "phase": {"name": phase.get("name"), "detail": phase.get("detail"), "progress": phase.get("progress")}
+            if phase
+            else None,
             "seconds_left": self.phase.get("seconds_left"),
             "chance": {"labels": labels, "loss": math.log(labels), "accuracy": 1 / labels},
             "baselines": self.baselines,
@@ -200,7 +267,7 @@ class EventFeed:
         self._lock = threading.Lock()
         self._born, self._size, self._events = "", 0, RunEvents()
 
-    def news(self, created: float, after: int, born: str = "", *, pinned: bool = True) -> dict[str, Any]:
+    def news(self, created: float, after: int, born: str = "", *, pinned: bool = True) -> News:
         """What is new for a page that has everything up to event `after` of the feed `born` ("" = any).
 
         `created` is the run's (Unix seconds). `fresh`: the page must forget what it has drawn; `back_to`: what it has
@@ -213,19 +280,29 @@ class EventFeed:
             events = self._events
             fresh = after == 0 or after > events.last or born not in ("", self._born)
             after = 0 if fresh else after
-            answer: dict[str, Any] = {"born": self._born, "fresh": fresh, "more": False}
-            answer |= {name: [] for name in ("points", "evaluations", "notices", "pinned", "scorings")}
-            left_bytes, reached = ROWS_BYTES, after
+            rows: dict[str, list[Any]] = {name: [] for name in KINDS}
+            left_bytes, reached, more = ROWS_BYTES, after, False
             for seq, name, row in events.since(after, pinned):
                 left_bytes -= len(to_json(row)) + 2
                 if left_bytes < 0 and seq != reached:  # never between two rows of one event
-                    answer["more"] = True
+                    more = True
                     break
-                answer[name].append(row)
+                rows[name].append(row)
                 reached = seq
-            answer["after"] = reached if answer["more"] else events.last
-            answer["back_to"] = None if fresh else events.resumed_since(after)
-            return answer | events.latest()
+            points, evaluations, notices, texts, scorings = rows.values()
+            return News(
+                born=self._born,
+                fresh=fresh,
+                more=more,
+                points=points,
+                evaluations=evaluations,
+                notices=notices,
+                pinned=texts,
+                scorings=scorings,
+                after=reached if more else events.last,
+                back_to=None if fresh else events.resumed_since(after),
+                **events.latest(),
+            )
 
     def _read(self, created: float) -> None:
         """Take in what is new in the file; begin anew where it is another one than before."""
