@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedTokenizerFast
 
 POSITIONS = 160  # tokens a model can take
 TEXT = """I love this product and use it every day. Works exactly as described and arrived early. Great value for the money.
@@ -157,3 +157,10 @@ def make_tokenizer(family: Family) -> PreTrainedTokenizerFast:
             special_tokens=[(token, tokenizer.token_to_id(token)) for token in used],
         )
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=POSITIONS, **family.special)
+
+
+def tiny_llama(**changes: Any) -> PretrainedConfig:
+    """A LLaMA of two layers of 64, as a shape alone."""
+    sizes = {"vocab_size": 1000, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 4, "pad_token_id": 0}
+    return AutoConfig.for_model("llama", **{**sizes, **heads, **changes})

@@ -1,10 +1,17 @@
-"""A piece of a page as a user's browser reads it."""
+"""A piece of a page as a user's browser reads it, and texts of users that are out for mischief."""
 
 from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
 
+HOSTILE = (
+    "<script>alert(1)</script> & <img src=x onerror=alert(1)>",
+    "'\"` onmouseover=x **bold** _it_ [a](javascript:alert(1)) # head $\\frac{1}{2}$ \\(x\\) {{value}} ${1+1}",
+    "👩‍👩‍👧 fünf Sterne\u202eabc\u202c\u200f שלום عربى 很好用",
+    "two\nlines\t and  spaces ",
+    "\"'><img src=x onerror=alert(1)> &lt;b&gt; &amp; &#x41; as typed",
+)
 VOID = {"br", "hr", "img", "input", "line", "rect"}
 
 

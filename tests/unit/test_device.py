@@ -18,51 +18,40 @@ from qlora_demo.engine.models.device import (
 GIB = 1024**3
 
 
-def make_cgroups(tmp_path, lines, files):
-    own = tmp_path / "cgroup"
-    own.write_text(lines)
+@pytest.mark.parametrize(
+    ("lines", "files", "limits"),
+    [
+        (  # version 2: found in a parent, and the cache is not counted
+            "0::/pod/app",
+            {
+                **{"pod/memory.max": str(4 * GIB), "pod/memory.current": str(3 * GIB)},
+                "pod/memory.stat": f"anon {GIB}\ninactive_file {2 * GIB}\nactive_file 0\n",
+                **{"pod/app/memory.max": "max", "pod/app/memory.current": "5"},
+            },
+            [(4 * GIB, GIB)],
+        ),
+        (  # version 1: found at the mount's root
+            "4:memory:/docker/0123\n3:cpu:/docker/0123",
+            {
+                **{"memory/memory.limit_in_bytes": str(2 * GIB), "memory/memory.usage_in_bytes": str(GIB)},
+                "memory/memory.stat": f"inactive_file 7\ntotal_inactive_file {GIB // 2}\n",
+            },
+            [(2 * GIB, GIB // 2)],
+        ),
+        (  # version 1 without a limit
+            "4:memory:/",
+            {"memory/memory.limit_in_bytes": "9223372036854771712", "memory/memory.usage_in_bytes": "1"},
+            [],
+        ),
+    ],
+)
+def test_limits_of_control_groups(tmp_path, lines, files, limits):
+    (tmp_path / "cgroup").write_text(lines + "\n")
     for name, content in files.items():
         path = tmp_path / "fs" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content)
-    return tmp_path / "fs", own
-
-
-def test_version_2_limit_is_found_in_a_parent_and_cache_is_not_counted(tmp_path):
-    root, own = make_cgroups(
-        tmp_path,
-        "0::/pod/app\n",
-        {
-            "pod/memory.max": f"{4 * GIB}\n",
-            "pod/memory.current": f"{3 * GIB}\n",
-            "pod/memory.stat": f"anon {GIB}\ninactive_file {2 * GIB}\nactive_file 0\n",
-            "pod/app/memory.max": "max\n",
-            "pod/app/memory.current": "5\n",
-        },
-    )
-    assert _cgroup_memory(root, own) == [(4 * GIB, GIB)]
-
-
-def test_version_1_limit_is_found_at_the_mount_root(tmp_path):
-    root, own = make_cgroups(
-        tmp_path,
-        "4:memory:/docker/0123\n3:cpu:/docker/0123\n",
-        {
-            "memory/memory.limit_in_bytes": f"{2 * GIB}\n",
-            "memory/memory.usage_in_bytes": f"{GIB}\n",
-            "memory/memory.stat": f"inactive_file 7\ntotal_inactive_file {GIB // 2}\n",
-        },
-    )
-    assert _cgroup_memory(root, own) == [(2 * GIB, GIB // 2)]
-
-
-def test_version_1_without_a_limit_counts_for_nothing(tmp_path):
-    root, own = make_cgroups(
-        tmp_path,
-        "4:memory:/\n",
-        {"memory/memory.limit_in_bytes": "9223372036854771712\n", "memory/memory.usage_in_bytes": "1\n"},
-    )
-    assert _cgroup_memory(root, own) == []
+        path.write_text(content + "\n")
+    assert _cgroup_memory(tmp_path / "fs", tmp_path / "cgroup") == limits
 
 
 def test_the_tightest_limit_wins(monkeypatch):

@@ -11,16 +11,9 @@ import pytest
 
 from qlora_demo.cli.lines import explanation
 from qlora_demo.ui.classify.explain_views import Version, view_explanation, view_history
-from tests.pages import Page
+from tests.pages import HOSTILE, Page
 
 TEST = {"words": 6, "removed": 1, "draws": 10, "top": 0.62, "random": 0.155, "ratio": 4.0, "note": ""}
-HOSTILE = [
-    "<script>alert(1)</script> & <img src=x onerror=alert(1)>",
-    "'\"` onmouseover=x **bold** _it_ [a](javascript:b) $x^2$ {{y}}",
-    "👩‍👩‍👧 fünf Sterne\u202e\u200f שלום عربى 很好用",
-    "two\nlines\t and  spaces ",
-    "&lt;b&gt; &amp; &#x41; as typed",
-]
 FOREIGN = {"script", "img", "a", "x", "c"}
 
 
@@ -50,7 +43,7 @@ def test_a_text_stays_as_typed(text: str) -> None:
     scores = {word: 1.0 + place for place, word in enumerate(re.findall(r"\w+|[^\w\s]+", text))}
     page = Page(view_explanation(explained(text, scores, label="<i>2</i> stars")), "word-text")
     assert page.inside == text
-    assert not FOREIGN & {*page.tags} and page.tags.count("i") == 4, "two of the legend, two bars"
+    assert not FOREIGN & {*page.tags}
 
 
 @pytest.mark.parametrize("text", HOSTILE)

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 import pytest
-from transformers import AutoConfig, GPT2Config, LlamaConfig, ModernBertConfig, PretrainedConfig
+from transformers import AutoConfig, GPT2Config, ModernBertConfig, PretrainedConfig
 
 from qlora_demo.core.memory_report import Budget
 from qlora_demo.core.safety import CONTEXT_BYTES, PROCESS_BYTES
@@ -25,19 +25,12 @@ from qlora_demo.engine.memory.hardware import GPUS, OTHERS, TIERS
 from qlora_demo.engine.memory.training_step import predict_budget
 from qlora_demo.engine.models.blueprint import read_blueprint
 from qlora_demo.engine.models.shapes import shape_of
+from tests.families import tiny_llama
 
 # Just deep enough to be predicted from a few layers. Qwen3 of 10 and BERT of 9 layers were equal to the byte too, at
 # more seconds.
 DEEP: dict[str, PretrainedConfig] = {
-    "llama": LlamaConfig(
-        vocab_size=1000,
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=9,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        pad_token_id=0,
-    ),
+    "llama": tiny_llama(num_hidden_layers=9, num_key_value_heads=2),
     "gpt2": GPT2Config(vocab_size=3000, n_positions=64, n_embd=64, n_layer=9, n_head=4),
 }
 
@@ -67,14 +60,8 @@ def test_on_a_cpu_only_the_heaps_share_comes_on_top() -> None:
 
 
 def test_layers_that_differ_or_are_few_are_predicted_whole() -> None:
-    mixed = ModernBertConfig(
-        vocab_size=1000,
-        hidden_size=64,
-        intermediate_size=96,
-        num_hidden_layers=12,
-        num_attention_heads=4,
-        pad_token_id=0,
-    )
+    sizes = {"vocab_size": 1000, "hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 4}
+    mixed = ModernBertConfig(**sizes, num_hidden_layers=12, pad_token_id=0)
     few = AutoConfig.for_model(**{**(shape_of("gpt2") or {}), "n_layer": 6})
     for config in (mixed, few):
         assert fitting._shorten(read_blueprint(config, 5)) == {}

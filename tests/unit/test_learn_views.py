@@ -50,29 +50,16 @@ def query(layers: dict[str, layer_explorer.Layer]) -> nf4.Floats:
     return layer_explorer.read_weights(sources.resolve("sample"), layers["bert.encoder.layer.0.attention.self.query"])
 
 
-# --- LoRA -------------------------------------------------------------------------------------------------------------
-
-
 def test_the_recipes_example() -> None:
     shown = words_of(view_lora(10_000, 10_000, 5, 10))
-    for piece in (
-        "100,000,000",
-        "100,000",
-        "1,000 : 1",
-        "1,000 times fewer",
-        "10 / 5",
-        "390.6 KiB",
-        "381.47 MiB",
-        "1.14 MiB",
-    ):
+    for piece in ("100,000,000", "100,000", "1,000 times fewer", "10 / 5", "390.6 KiB", "381.47 MiB", "1.14 MiB"):
         assert piece in shown, piece
 
 
 def test_a_small_matrix_saves_little_and_a_large_rank_nothing() -> None:
     assert "LoRA trains 150 numbers instead of 200" in words_of(view_lora(20, 10, 5, 10))
-    assert "No saving" in words_of(view_lora(20, 10, 7, 10)) and "Below rank 6.667" in words_of(
-        view_lora(20, 10, 7, 10)
-    )
+    large = words_of(view_lora(20, 10, 7, 10))
+    assert "No saving" in large and "Below rank 6.667" in large
 
 
 @pytest.mark.parametrize(
@@ -82,9 +69,6 @@ def test_sizes_that_cannot_be(sizes: tuple[object, ...]) -> None:
     with pytest.raises(SettingsError, match="give a number from 1 to"):
         read_sizes(*sizes)
     assert read_sizes(10_000, 10_000.0, 5, 1.5) == (10_000, 10_000, 5, 1.5)
-
-
-# --- the microscope ---------------------------------------------------------------------------------------------------
 
 
 def test_the_list_is_what_the_model_quantizes(layers: dict[str, layer_explorer.Layer]) -> None:
@@ -98,14 +82,8 @@ def test_the_list_is_what_the_model_quantizes(layers: dict[str, layer_explorer.L
 def test_gpt2_holds_its_matrices_turned(tmp_path: Path) -> None:
     """And in bfloat16 as well, which numpy does not know."""
     GPT2Config(vocab_size=50, n_positions=8, n_embd=32, n_head=2, n_layer=1).save_pretrained(tmp_path)
-    shapes = {
-        "ln_1": (32,),
-        "ln_2": (32,),
-        "attn.c_attn": (32, 96),
-        "attn.c_proj": (32, 32),
-        "mlp.c_fc": (32, 128),
-        "mlp.c_proj": (128, 32),
-    }
+    matrices = {"attn.c_attn": (32, 96), "attn.c_proj": (32, 32), "mlp.c_fc": (32, 128), "mlp.c_proj": (128, 32)}
+    shapes: dict[str, tuple[int, ...]] = {"ln_1": (32,), "ln_2": (32,), **matrices}
     tensors = {f"h.0.{name}.weight": torch.randn(shape).bfloat16() for name, shape in shapes.items()}
     tensors |= {f"h.0.{name}.bias": torch.zeros(shape[-1]).bfloat16() for name, shape in shapes.items()}
     tensors |= {"wte.weight": torch.randn(50, 32).bfloat16(), "wpe.weight": torch.randn(8, 32).bfloat16()}
@@ -114,9 +92,8 @@ def test_gpt2_holds_its_matrices_turned(tmp_path: Path) -> None:
     source = sources.resolve(str(tmp_path))
     layer = layer_explorer.list_layers(source)["transformer.h.0.attn.c_attn"]
     assert layer.shape == (96, 32) and layer.turned
-    assert np.array_equal(
-        layer_explorer.read_weights(source, layer), tensors["h.0.attn.c_attn.weight"].float().numpy().T
-    )
+    stored = tensors["h.0.attn.c_attn.weight"].float().numpy()
+    assert np.array_equal(layer_explorer.read_weights(source, layer), stored.T)
 
 
 @pytest.mark.parametrize("which", WEIGHT_NAMES)
@@ -131,27 +108,19 @@ def test_every_choice_is_drawn(query: nf4.Floats, kind: nf4.Kind, which: str) ->
             assert found.errors[kind] == found.error
             assert len(found.map) == 32 and all(len(row) == 32 for row in found.map)
             html = view_microscope(found, "weights")
-            assert "nan" not in html and "inf" not in html
-            assert len(html) < 40_000
+            assert "nan" not in html and "inf" not in html and len(html) < 40_000
             assert f"{found.bits:.4g}" in words_of(html)
+    for few in (np.zeros((3, 5), np.float32), np.ones((40, 40), np.float32), np.float32([[-2.0]])):
+        assert "nan" not in view_microscope(layer_explorer.examine(few, kind, 4096, True), "few")
 
 
 def test_bits_bytes_and_the_best_type_on_real_weights(query: nf4.Floats) -> None:
     plain, double = (
         words_of(view_microscope(layer_explorer.examine(query, "nf4", 64, which), "query")) for which in (False, True)
     )
-    assert (
-        "Bits per weight 4.5 4 + 0.5 of constants" in plain and "Bits per weight 4.127 4 + 0.127 of constants" in double
-    )
-    assert (
-        "83,008 73,728 + 9,216 constants + 64 tables" in plain
-        and "77,160 73,728 + 2,340 constants + 1,092 tables" in double
-    )
-    assert (
-        "On these weights NF4 has the smallest error" in plain
-        and "below that of Int4" in plain
-        and "below that of FP4" in plain
-    )
+    assert "Bits per weight 4.5 " in plain and "83,008 73,728 + 9,216 constants + 64 tables" in plain
+    assert "Bits per weight 4.127 " in double and "77,160 73,728 + 2,340 constants + 1,092 tables" in double
+    assert "On these weights NF4 has the smallest error" in plain
     found = layer_explorer.examine(query, "int4", 64, False)
     assert found.error.mean_absolute == np.abs(query - nf4.quantize(query, "int4").restored).astype(np.float64).mean()
 
@@ -167,17 +136,11 @@ def test_the_pages_choices_are_the_engines() -> None:
     assert set(WEIGHT_NAMES) == {layer_explorer.OWN, layer_explorer.NORMAL, layer_explorer.OUTLIER}
 
 
-# --- double quantization, shapes, optimizers --------------------------------------------------------------------------
-
-
 def test_double_quantization_in_bits_and_bytes() -> None:
     shown = words_of(view_constants(WEIGHTS, 64, *LearnService.bits_of_constants(64)))
     assert "0.5 bits per weight become 0.127, which saves 0.373 bits per weight" in shown
     assert "8B 0.50 GB 4.00 billion bits 0.13 GB 1.02 billion bits 2.98 billion bits 0.37 GB 355.77 MiB" in shown
     assert "26.11 billion bits 3.26 GB 3.04 GiB" in shown
-    assert "1 bits per weight become 0.254" in words_of(
-        view_constants(WEIGHTS, 32, *LearnService.bits_of_constants(32))
-    )
 
 
 @pytest.fixture(scope="module")
@@ -227,11 +190,7 @@ def test_the_shipped_runs_optimizer() -> None:
     assert (state.trained, state.state_bytes) == (trained, 8 * trained)
     assert state.state_8bit_bytes == optimizer_bytes([trained], "adamw_8bit") > 2 * trained, "as a step is predicted"
     shown = words_of(view_optimizer(state))
-    assert (
-        shown.count(f"{8 * trained:,} bytes") == 2
-        and f"{state.state_8bit_bytes:,} bytes" in shown
-        and f"{peak:,} bytes" in shown
-    )
+    assert all(f"{count:,} bytes" in shown for count in (8 * trained, state.state_8bit_bytes, peak))
     assert f"{100 * 8 * trained / peak:.2f} % of the run's peak" in shown.replace("&#x27;", "'")
     assert "peak" not in words_of(view_optimizer(layer_explorer.optimizer_state(7_000_000_000)))
 

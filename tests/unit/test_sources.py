@@ -79,31 +79,28 @@ class TestFolders:
         assert source.has_weights
         assert not source.trusted
 
-    def test_pickled_weights_are_refused(self, tmp_path):
-        make_model(tmp_path / "m", weights=False, pytorch_model__bin=b"\x80\x04.")
-        with pytest.raises(ModelError, match=r"pytorch_model\.bin, a format that can run code"):
-            resolve(str(tmp_path / "m"))
+    @pytest.mark.parametrize(
+        ("config", "made", "words"),
+        [
+            ({}, {"weights": False, "pytorch_model__bin": b"\x80\x04."}, r"model\.bin, a format that can run code"),
+            ({}, {"weights": False}, "no weights"),
+            ({"auto_map": {"AutoModel": "evil.Model"}}, {}, "own Python code"),
+            ({"quantization_config": {"quant_method": "gptq"}}, {}, r"quantized already \(gptq\)"),
+        ],
+    )
+    def test_a_folder_that_is_refused(self, tmp_path, config, made, words):
+        folder = str(make_model(tmp_path / "m", {**CONFIG, **config}, **made))
+        with pytest.raises(ModelError, match=words):
+            resolve(folder)
+        if config:
+            with pytest.raises(ModelError, match=words):
+                resolve(folder, config_only=True)
+        else:
+            assert not resolve(folder, config_only=True).has_weights
 
     def test_pickles_beside_safetensors_do_no_harm(self, tmp_path):
         make_model(tmp_path / "m", training_args__bin=b"\x80\x04.")
         assert resolve(str(tmp_path / "m")).has_weights
-
-    def test_remote_code_is_refused_even_for_the_shape(self, tmp_path):
-        make_model(tmp_path / "m", {**CONFIG, "auto_map": {"AutoModel": "evil.Model"}})
-        for config_only in (False, True):
-            with pytest.raises(ModelError, match="own Python code"):
-                resolve(str(tmp_path / "m"), config_only=config_only)
-
-    def test_what_is_quantized_already_is_refused(self, tmp_path):
-        make_model(tmp_path / "m", {**CONFIG, "quantization_config": {"quant_method": "gptq"}})
-        with pytest.raises(ModelError, match=r"quantized already \(gptq\)"):
-            resolve(str(tmp_path / "m"))
-
-    def test_no_weights(self, tmp_path):
-        make_model(tmp_path / "m", weights=False)
-        with pytest.raises(ModelError, match="no weights"):
-            resolve(str(tmp_path / "m"))
-        assert not resolve(str(tmp_path / "m"), config_only=True).has_weights
 
     def test_truncated_weights(self, tmp_path):
         folder = make_model(tmp_path / "m")
@@ -113,24 +110,17 @@ class TestFolders:
             with pytest.raises(ModelError, match="damaged"):
                 resolve(str(folder))
 
-    def test_a_missing_shard_is_named(self, tmp_path):
+    def test_a_missing_shard_is_named_and_none_lies_outside(self, tmp_path):
         folder = make_model(tmp_path / "m", weights=False)
         write_weights(folder / "model-00001-of-00002.safetensors", {"a": (2, 3)})
-        index = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
-        (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-        with pytest.raises(ModelError, match="lacks model-00002-of-00002"):
-            resolve(str(folder))
+        write_weights(tmp_path / "outside.safetensors", {"b": (4,)})
+        for missing in ("../outside.safetensors", "model-00002-of-00002.safetensors"):
+            index = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": missing}}
+            (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+            with pytest.raises(ModelError, match=f"lacks {missing}"):
+                resolve(str(folder))
         write_weights(folder / "model-00002-of-00002.safetensors", {"b": (4,)})
         assert read_header(resolve(str(folder)).folder) == {"a": (2, 3), "b": (4,)}
-
-    def test_an_index_cannot_lead_out_of_its_folder(self, tmp_path):
-        folder = make_model(tmp_path / "m", weights=False)
-        write_weights(tmp_path / "outside.safetensors", {"a": (1,)})
-        (folder / "model.safetensors.index.json").write_text(
-            json.dumps({"weight_map": {"a": "../outside.safetensors"}})
-        )
-        with pytest.raises(ModelError, match="lacks"):
-            resolve(str(folder))
 
     @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"model_type": 3}'])
     def test_a_bad_configuration(self, tmp_path, content):
@@ -201,44 +191,24 @@ class TestSample:
 
 class TestHub:
     def test_only_what_is_needed_is_fetched(self, hub, tmp_path):
-        make_model(
-            tmp_path / "m",
-            pytorch_model__bin=b"x" * 100,
-            modeling_evil__py=b"print(1)",
-            README__md=b"hi",
-            vocab__json=b"{}",
-        )
+        junk = {"pytorch_model__bin": b"x" * 100, "modeling_evil__py": b"print(1)", "README__md": b"hi"}
+        make_model(tmp_path / "m", **junk, vocab__json=b"{}")
+        needed = {"config.json", "tokenizer.json", "vocab.json", "model.safetensors"}
         sha = hub.add_model("some/model", tmp_path / "m", license="mit")
         summary = inspect_hub("some/model")
-        assert {file.name for file in summary.files} == {
-            "config.json",
-            "tokenizer.json",
-            "vocab.json",
-            "model.safetensors",
-        }
+        assert {file.name for file in summary.files} == needed
         assert (summary.revision, summary.license, summary.gated, summary.cached) == (sha, "mit", False, False)
         assert summary.download_bytes == sum((tmp_path / "m" / file.name).stat().st_size for file in summary.files)
         assert summary.parameters == DATA_BYTES // 4
         heard = []
         source = resolve("some/model", on_progress=lambda text, fraction: heard.append((text, fraction)))
         assert (source.revision, source.base_name) == (sha, "some/model")
-        assert sorted(path.name for path in source.folder.iterdir()) == [
-            "config.json",
-            "model.safetensors",
-            "tokenizer.json",
-            "vocab.json",
-        ]
-        assert heard[-1][1] == 1.0
-        assert inspect_hub("some/model").cached
-        assert inspect_hub("some/model").download_bytes == 0
+        assert {path.name for path in source.folder.iterdir()} == needed and heard[-1][1] == 1.0
+        assert inspect_hub("some/model").cached and inspect_hub("some/model").download_bytes == 0
         assert not any(".bin" in path or ".py" in path for path in hub.paths())
-
-    def test_a_second_time_nothing_is_fetched(self, hub, tmp_path):
-        hub.add_model("some/model", make_model(tmp_path / "m"))
-        resolve("some/model")
         hub.reset()
         resolve("some/model")
-        assert not [path for path in hub.paths() if "/resolve/" in path or "/cdn/" in path]
+        assert not [path for path in hub.paths() if "/resolve/" in path or "/cdn/" in path], "fetched twice"
 
     def test_shards_come_with_their_index(self, hub, tmp_path):
         folder = make_model(tmp_path / "m", weights=False)
@@ -257,11 +227,6 @@ class TestHub:
         assert [path.name for path in source.folder.iterdir()] == ["config.json"]
         assert not source.has_weights
 
-    def test_pickles_only_is_refused_before_any_download(self, hub, tmp_path):
-        hub.add_model("some/model", make_model(tmp_path / "m", weights=False, pytorch_model__bin=b"x"))
-        with pytest.raises(ModelError, match="some/model offers no safetensors"):
-            resolve("some/model")
-
     def test_a_revision_is_pinned_and_an_unknown_one_named(self, hub, tmp_path):
         first = hub.add_model("some/model", make_model(tmp_path / "a"))
         hub.add_model("some/model", make_model(tmp_path / "b", {**CONFIG, "n_layer": 2}))
@@ -269,22 +234,21 @@ class TestHub:
         with pytest.raises(ModelError, match="no revision 'nonsense'"):
             resolve("some/model", "nonsense")
 
-    def test_an_unknown_model(self, hub):
-        with pytest.raises(ModelError, match="no model 'no/such'"):
-            resolve("no/such")
-
-    def test_a_gated_model(self, hub, tmp_path):
-        hub.add_model("some/model", make_model(tmp_path / "m"), gated=True)
-        assert inspect_hub("some/model").gated
-        with pytest.raises(HubError, match="gated or not open to you; ask for access at"):
-            resolve("some/model")
-
-    def test_a_model_that_is_none_of_transformers(self, hub, tmp_path):
-        (tmp_path / "m").mkdir()
-        (tmp_path / "m" / "weights.onnx").write_bytes(b"x")
-        hub.add_model("some/model", tmp_path / "m")
-        with pytest.raises(ModelError, match=r"no config\.json"):
-            resolve("some/model")
+    def test_models_that_are_not_for_this_app(self, hub, tmp_path):
+        (tmp_path / "onnx").mkdir()
+        (tmp_path / "onnx" / "weights.onnx").write_bytes(b"x")
+        hub.add_model("some/onnx", tmp_path / "onnx")
+        hub.add_model("some/gated", make_model(tmp_path / "gated"), gated=True)
+        hub.add_model("some/pickled", make_model(tmp_path / "p", weights=False, pytorch_model__bin=b"x"))
+        assert inspect_hub("some/gated").gated
+        for name, kind, words in (
+            ("no/such", ModelError, "no model 'no/such'"),
+            ("some/onnx", ModelError, r"no config\.json"),
+            ("some/pickled", ModelError, "some/pickled offers no safetensors"),
+            ("some/gated", HubError, "gated or not open to you; ask for access at"),
+        ):
+            with pytest.raises(kind, match=words):
+                resolve(name)
 
     def test_a_full_disk_is_told_before_the_download(self, hub, tmp_path, monkeypatch):
         hub.add_model("some/model", make_model(tmp_path / "m"))
@@ -369,12 +333,11 @@ class TestWithoutHub:
             resolve("some/model")
 
     def test_well_known_shapes_are_carried(self, nobody):
+        assert not hub_reachable()
         for name in ("gpt2", "openai-community/gpt2"):
             source = resolve(name, config_only=True)
-            assert source.shape == shape_of("openai-community/gpt2")
-            assert source.base_name == "openai-community/gpt2"
-            assert not source.has_weights
-            assert "carried with the app" in source.note
+            assert source.shape == shape_of("openai-community/gpt2") and not source.has_weights
+            assert source.base_name == "openai-community/gpt2" and "carried with the app" in source.note
         with pytest.raises(HubError, match="cannot be reached"):
             resolve("gpt2")
         with pytest.raises(HubError, match="cannot be reached"):
@@ -396,9 +359,6 @@ class TestWithoutHub:
         with pytest.raises(HubError, match="not on this machine"):
             resolve("some/model", download=False)
         assert hub.requests == []
-
-    def test_nobody_there(self, nobody):
-        assert not hub_reachable()
 
     def test_a_silent_host_is_given_up_in_time(self, hub):
         hub.fail_next("/api/models", "hang")

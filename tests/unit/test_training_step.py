@@ -7,7 +7,6 @@ from functools import cache
 
 import pytest
 import torch
-from transformers import LlamaConfig
 
 from qlora_demo.core.memory_report import Budget
 from qlora_demo.engine.memory import training_step
@@ -16,26 +15,12 @@ from qlora_demo.engine.memory.hardware import GPUS
 from qlora_demo.engine.memory.trace import LiveBytes, ShadowHeap, StepParts, Trace, step_parts
 from qlora_demo.engine.memory.training_step import FULL, optimizer_bytes, predict_budget, receipt
 from qlora_demo.engine.models.blueprint import Blueprint, read_blueprint
+from tests.families import tiny_llama
 
-SMALL = LlamaConfig(
-    vocab_size=1000,
-    hidden_size=64,
-    intermediate_size=128,
-    num_hidden_layers=2,
-    num_attention_heads=4,
-    num_key_value_heads=4,
-    pad_token_id=0,
-)
+SMALL = tiny_llama()
 # A billion parameters in four wide layers: the weights take most, and few layers are soon predicted.
-ONE_B = LlamaConfig(
-    vocab_size=32000,
-    hidden_size=4096,
-    intermediate_size=14336,
-    num_hidden_layers=4,
-    num_attention_heads=32,
-    num_key_value_heads=8,
-    pad_token_id=0,
-)
+WIDE = {"vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 14336, "num_attention_heads": 32}
+ONE_B = tiny_llama(**WIDE, num_hidden_layers=4, num_key_value_heads=8)
 
 
 def small() -> Blueprint:
