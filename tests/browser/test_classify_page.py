@@ -56,7 +56,7 @@ def test_a_correction_is_kept_and_the_dial_and_the_precision_move_the_stars(app:
     wait_for_text(page, "body", "No label is chosen")
     page.locator("#classify-right").get_by_label("1 star", exact=True).check()
     page.click("#classify-keep")
-    wait_for_text(page, "#classify-lesson", "one correction is on this machine")
+    wait_for_text(page, "#classify-lesson", "Kept; this machine has")
     address = page.get_attribute("#classify-lesson a", "href") or ""
     with urllib.request.urlopen(app.url + address, timeout=30) as answer:
         kept = json.loads(answer.read())

@@ -59,7 +59,7 @@ def test_the_page_says_where_it_runs_and_what_fits(own_app: App, open_page: Open
 
 def test_a_model_that_is_not_here_is_refused_in_one_sentence(own_app: App, open_page: Open) -> None:
     page = open_page(own_app.url)
-    wait_for_text(page, "#header-machine", "memory")  # the page has settled
+    wait_for_text(page, "#memory-status", "Press “Measure memory”")  # the page has settled
     enter(page, "memory-model", "nobody/nothing-at-all")
     page.click("#memory-measure")
     page.wait_for_selector("#memory-status .problem")

@@ -37,7 +37,7 @@ def test_visitors_type_no_paths(public_app: App, tmp_path: Path, open_page: Open
     page = open_page(public_app.url)
     open_tab(page, "Data")
     wait_for_text(page, "#data-summary", "3,997")
-    page.locator("#data-source").get_by_text("A file").click()
+    page.locator("#data-source").get_by_text("File", exact=True).click()
     assert page.locator("#data-path").count() == 0
     page.click("#data-look")
     wait_for_text(page, "#data-status", "upload one")

@@ -14,6 +14,7 @@ from typing import Any
 
 
 def train(config: Any, folder: Path, emit: Any, should_stop: Any, *_: Any) -> str:
+    from qlora_demo.core.cancellation import DownloadStopped
     from qlora_demo.core.errors import DataError
     from qlora_demo.core.records import Evaluation, Phase, Step
 
@@ -29,7 +30,7 @@ def train(config: Any, folder: Path, emit: Any, should_stop: Any, *_: Any) -> st
         "cuda-memory": type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory. Tried to allocate 2 GiB"),
         "disk": OSError(28, "No space left on device"),
         "exit": SystemExit(3),
-        "download": type("DownloadStopped", (DataError,), {})("Stopped."),
+        "download": DownloadStopped("Stopped."),
     }
     print("noise on stdout")
     if config.model in failures:

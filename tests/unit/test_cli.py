@@ -152,10 +152,11 @@ class FakeClassifier:
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> None:
     """A classifier that needs no model, and reviews of at most 50 characters."""
-    from qlora_demo.engine.classify import classifier
+    from qlora_demo.engine.classify import classifier, classify_file
 
     monkeypatch.setattr(classifier, "Classifier", FakeClassifier)
-    monkeypatch.setattr(classifier, "MAX_CHARACTERS", 50)
+    for module in (classifier, classify_file):
+        monkeypatch.setattr(module, "MAX_CHARACTERS", 50)
 
 
 def test_classify_prints_one_json_line(cli: Cli, engine: None) -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from qlora_demo.core.errors import ReportError
 from qlora_demo.core.file_report import FileReport
+from qlora_demo.core.paths import ASSETS
 from qlora_demo.core.run_report import Metrics, RunReport
-from qlora_demo.engine.data.dataset import ASSETS
 from qlora_demo.jobs.store import Store
 
 SHIPPED = ASSETS / "adapter" / "report.json"

@@ -40,7 +40,7 @@ def merge(adapter: Path, into: Path, texts: Sequence[str], on_progress: OnProgre
     it is read back from the folder, at FP16, beside the adapter on its own base at its own precision, both on the CPU.
     Raises DemoErrors."""
     if into.exists():
-        raise ModelError(f"{into.name} is there already; choose another name, or remove it.")
+        raise ModelError(f"{into.name} exists already; give another name, or remove it.")
     device = choose_device("cpu")
     on_progress("loading the adapter on its own base", 0.05)
     own = modeling.load_adapter(adapter, device)
