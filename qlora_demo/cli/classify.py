@@ -69,12 +69,12 @@ def run_evaluate(options: argparse.Namespace, out: Output) -> int:
 def run_explain(options: argparse.Namespace, out: Output) -> int:
     service = open_services().classify
     explanation = service.explain(options.text, options.adapter, label=options.label, base=options.base)
-    out.show(explanation, lambda: lines.explanation(explanation))
+    out.show(explanation.to_dict(), lambda: lines.explanation(explanation))
     return 0
 
 
 def _classify_file(request: ClassifyRequest, output: str, out: Output) -> int:
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     report = open_services().files.classify(
         request,
         Path(output).expanduser(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..core.data_report import DataReport, TokenLengths
 from ..core.file_report import FileReport
@@ -14,6 +14,9 @@ from ..core.memory_report import MemoryReport, MemoryStage, StepReport
 from ..core.records import Prediction, RunSummary
 from ..core.run_report import Metrics
 from ..services.compare import Compared
+
+if TYPE_CHECKING:
+    from ..engine.classify.explain import DeletionTest, Explanation
 
 _WORDS, _BAR_WIDTH = 12, 24  # of an explanation: words of the highest scores in size; characters of the longest bar
 
@@ -147,33 +150,33 @@ def metrics(result: Metrics) -> str:
     return "\n".join([*lines, f"calibration      off by {number(error)} on average (expected calibration error)"])
 
 
-def explanation(result: dict[str, Any]) -> str:
-    """An explanation as `explain --json` prints it: the words of the highest scores in size, and the deletion test."""
-    strongest = sorted(result["words"], key=lambda word: -abs(word["score"]))[:_WORDS]
-    most = max((abs(word["score"]) for word in strongest), default=0) or 1
-    others = len(result["words"]) - len(strongest)
+def explanation(result: Explanation) -> str:
+    """The words of the highest scores in size, and the deletion test."""
+    strongest = sorted(result.words, key=lambda word: -abs(word.score))[:_WORDS]
+    most = max((abs(word.score) for word in strongest), default=0) or 1
+    others = len(result.words) - len(strongest)
     lines = [
-        f"{result['label']}  {percent(result['probability'])} sure; words for it (+) and against it (-), in units of"
+        f"{result.label}  {percent(result.probability)} sure; words for it (+) and against it (-), in units of"
         " its logit:",
-        *(f"{word['score']:+8.3f}  {_bar(word['score'] / most)}  {shorten(word['text'], 40)}" for word in strongest),
+        *(f"{word.score:+8.3f}  {_bar(word.score / most)}  {shorten(word.text, 40)}" for word in strongest),
     ]
     lines += [f"          and {others:,} words of less weight"] if others else []
-    if result["truncated"]:
-        lines.append(f"The end was cut off: {result['seen']:,} of {len(result['text']):,} characters were read.")
-    return "\n".join([*lines, _deletion_test(result["deletion_test"], result["label"])])
+    if result.truncated:
+        lines.append(f"The end was cut off: {result.seen:,} of {len(result.text):,} characters were read.")
+    return "\n".join([*lines, _deletion_test(result.deletion_test, result.label)])
 
 
 def _bar(share: float) -> str:
     return (("+" if share >= 0 else "-") * round(abs(share) * _BAR_WIDTH)).ljust(_BAR_WIDTH)
 
 
-def _deletion_test(test: dict[str, Any], label: str) -> str:
-    if test["top"] is None:
-        return f"Deletion test: {test['note']}"
-    times = f", {number(test['ratio'], '.1f')} times as far" if test["ratio"] is not None else ""
+def _deletion_test(test: DeletionTest, label: str) -> str:
+    if test.top is None or test.random is None:
+        return f"Deletion test: {test.note}"
+    times = f", {number(test.ratio, '.1f')} times as far" if test.ratio is not None else ""
     return (
-        f"Deletion test: without the top {test['removed']} of {test['words']} words the probability of {label} moves by"
-        f" {100 * test['top']:.1f} points, without random ones by {100 * test['random']:.1f}{times}. {test['note']}"
+        f"Deletion test: without the top {test.removed} of {test.words} words the probability of {label} moves by"
+        f" {100 * test.top:.1f} points, without random ones by {100 * test.random:.1f}{times}. {test.note}"
     ).rstrip()
 
 

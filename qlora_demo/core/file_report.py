@@ -24,6 +24,21 @@ class HistogramBin(Record):
     rows: int
 
 
+class FilePreview(Record):
+    """How a file would be read, and its first rows as text, by column. text_column and the others: "" = none."""
+
+    columns: tuple[str, ...]
+    text_column: str
+    title_column: str
+    label_column: str
+    kind: str
+    encoding: str | None
+    delimiter: str | None
+    header: bool | None
+    notes: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
 class FileReport(Report):
     """All that is kept of a classified file, beside its rows.
 

@@ -287,6 +287,30 @@ class Prediction:
 
 
 @dataclass(frozen=True)
+class PrecisionCost:
+    """What one precision of the base costs: bytes of its weights, constants and buffers (the adapter is not counted),
+    and seconds a review, in batches. restored: its 4-bit weights were dequantized once, ahead of all reviews.
+    """
+
+    precision: str
+    weights_bytes: int
+    restored: bool
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class PrecisionComparison:
+    """How far two precisions of one adapter agree on `rows` reviews. same_label: a share of them; largest_difference:
+    of a probability; both are None of no rows.
+    """
+
+    rows: int
+    same_label: float | None
+    largest_difference: float | None
+    sides: tuple[PrecisionCost, PrecisionCost]
+
+
+@dataclass(frozen=True)
 class Machine:
     """What the page says of the machine it runs on. `gpu_bytes` is 0 without a GPU; `preset` is the run that fits;
     `storage`: what becomes of runs at a restart, "" where they simply stay."""

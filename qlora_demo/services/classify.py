@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .. import engine
 from ..core.errors import DataError, DemoError, SettingsError
 from ..core.names import SAMPLE
-from ..core.records import Prediction
+from ..core.records import PrecisionComparison, Prediction
 from ..core.requests import DataRequest
 from ..core.run_report import Metrics
 from ..host.host import Host
@@ -25,6 +25,7 @@ from .loaded import Adapters, Question
 
 if TYPE_CHECKING:
     from ..engine.classify.classifier import Classifier
+    from ..engine.classify.explain import Explanation
     from ..engine.classify.teaching import Taught
 
 COMPARED_ROWS = 400
@@ -76,8 +77,8 @@ class ClassifyService:
         base: bool = False,
         precision: str = "",
         scale: float = 1.0,
-    ) -> dict[str, Any]:
-        """Which words the answer rests on, as `explain --json` prints it; takes about a second.
+    ) -> Explanation:
+        """Which words the answer rests on; takes about a second.
 
         `label`: the one explained, None = the likeliest."""
         self._host.check_text(text)
@@ -88,7 +89,7 @@ class ClassifyService:
         inference.check_texts([text])
         with self._host.turn("explain"):
             classifier = self.classifier(adapter, precision)
-            return explain.explain(classifier, text, label=label, base=base, scale=scale).to_dict()
+            return explain.explain(classifier, text, label=label, base=base, scale=scale)
 
     def correct(self, text: str, adapter: str, label: str) -> int:
         """Keeps which label a review should have had; how many corrections are kept."""
@@ -181,7 +182,7 @@ class ClassifyService:
         rows: int = COMPARED_ROWS,
         on_progress: Callable[[float], None] = lambda done: None,
         should_stop: Callable[[], bool] = lambda: False,
-    ) -> dict[str, Any]:
+    ) -> PrecisionComparison:
         """The adapter at its own precision beside another, on the sample's test reviews (classifier.compare)."""
         with self._host.turn("compare"):
             trained, other = self.classifier(adapter), self.classifier(adapter, precision)

@@ -7,11 +7,10 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from .. import engine
 from ..core.errors import DataError, SettingsError
-from ..core.file_report import FileReport
+from ..core.file_report import FilePreview, FileReport
 from ..core.records import Columns, Event, Prediction
 from ..core.requests import ClassifyRequest
 from ..host import limits
@@ -25,7 +24,7 @@ class FileService:
     def __init__(self, host: Host, machine: MachineService):
         self._host, self._machine = host, machine
 
-    def preview(self, path: str, text: str = "", title: str = "", label: str = "") -> dict[str, Any]:
+    def preview(self, path: str, text: str = "", title: str = "", label: str = "") -> FilePreview:
         """How a file would be read, with its first rows; columns by name, "" = detected."""
         engine.load()
         from ..engine.classify import classify_file

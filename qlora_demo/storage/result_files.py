@@ -7,14 +7,14 @@ who reads."""
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 ROWS, LAYOUT = "predictions.jsonl", "columns.json"
 CSV, PARQUET = "predictions.csv", "predictions.parquet"
 PROBABILITY = "probability_"
+Row = Mapping[str, object]  # a row by column; the input's cells are whatever JSON holds
 
 
 @dataclass(frozen=True)
@@ -73,11 +73,11 @@ def read_lines(folder: Path) -> Iterator[bytes]:
                 yield line
 
 
-def read_rows(folder: Path) -> Iterator[dict[str, Any]]:
+def read_rows(folder: Path) -> Iterator[Row]:
     """The rows written so far, each by column. Raises OSError."""
     yield from map(json.loads, read_lines(folder))
 
 
-def to_line(row: dict[str, Any]) -> str:
+def to_line(row: Row) -> str:
     """One row as a line of JSON, as people read it."""
     return f"{json.dumps(row, ensure_ascii=False)}\n"

@@ -185,16 +185,15 @@ def test_the_dial(classifiers: ClassifyService, packed: Classifier) -> None:
 def test_two_precisions_side_by_side(classifiers: ClassifyService) -> None:
     done: list[float] = []
     found = classifiers.compare("fp32", rows=48, on_progress=done.append)
-    assert found["rows"] == 48 and done[-1] == 1.0 and done == sorted(done)
-    assert 0.8 < found["same_label"] <= 1 and 0 < found["largest_difference"] < 0.6
-    trained, dense = found["sides"]
-    assert (trained["precision"], dense["precision"]) == ("nf4-dq", "fp32")
-    assert dense["weights_bytes"] > 1.5 * trained["weights_bytes"] and min(trained["seconds"], dense["seconds"]) > 0
+    assert found.rows == 48 and done[-1] == 1.0 and done == sorted(done)
+    assert 0.8 < found.same_label <= 1 and 0 < found.largest_difference < 0.6
+    trained, dense = found.sides
+    assert (trained.precision, dense.precision) == ("nf4-dq", "fp32")
+    assert dense.weights_bytes > 1.5 * trained.weights_bytes and min(trained.seconds, dense.seconds) > 0
     same = inference.compare(classifiers.classifier(), classifiers.classifier(), TEXTS)
-    assert same["same_label"] == 1 and same["largest_difference"] == 0
+    assert same.same_label == 1 and same.largest_difference == 0
     assert (
-        inference.compare(classifiers.classifier(), classifiers.classifier(), TEXTS, should_stop=lambda: True)["rows"]
-        == 0
+        inference.compare(classifiers.classifier(), classifiers.classifier(), TEXTS, should_stop=lambda: True).rows == 0
     )
 
 

@@ -228,9 +228,9 @@ def test_a_preview_tells_the_columns_and_shows_the_first_rows(tmp_path: Path) ->
     path = tmp_path / "in.csv"
     path.write_text("a\tReview\trating\n" + "".join(f"{i}\tgood {'x' * 300}\t{i % 5 + 1}\n" for i in range(20)))
     seen = classify_file.preview(path, FOUND)
-    assert [seen[name] for name in ("text_column", "label_column", "delimiter")] == ["Review", "rating", "\t"]
-    assert len(seen["rows"]) == 5 and len(seen["rows"][0][1]) == classify_file.SHOWN_CHARACTERS
-    assert classify_file.preview(path, Columns(label="-"))["label_column"] == ""
+    assert [seen.text_column, seen.label_column, seen.delimiter] == ["Review", "rating", "\t"]
+    assert len(seen.rows) == 5 and len(seen.rows[0][1]) == classify_file.SHOWN_CHARACTERS
+    assert classify_file.preview(path, Columns(label="-")).label_column == ""
     with pytest.raises(DataError, match="There is no column 'b'"):
         classify_file.preview(path, Columns(text="b"))
 

@@ -243,7 +243,7 @@ def test_two_explanations_run_at_once_and_a_third_is_refused_on_a_public_host(
     def wait_for_the_other(*_: Any, **__: Any) -> Any:
         both_inside.wait(TIMEOUT)  # broken where one explanation keeps the other out
         assert done.wait(TIMEOUT)
-        return SimpleNamespace(to_dict=lambda: {"label": "5 stars"})
+        return SimpleNamespace(label="5 stars")
 
     monkeypatch.setattr(explain, "explain", wait_for_the_other)
     classifiers._host.public = True
@@ -255,4 +255,4 @@ def test_two_explanations_run_at_once_and_a_third_is_refused_on_a_public_host(
                 classifiers.explain("Bad.")
         finally:
             done.set()
-        assert [future.result()["label"] for future in running] == ["5 stars", "5 stars"]
+        assert [future.result().label for future in running] == ["5 stars", "5 stars"]

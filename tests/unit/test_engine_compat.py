@@ -26,6 +26,7 @@ from transformers.quantizers import base, quantizers_utils
 
 from qlora_demo.core.errors import ModelError
 from qlora_demo.engine import quiet
+from qlora_demo.engine.classify.restored import Restored, restore_weights
 from qlora_demo.engine.models import compat
 
 TINY = GPT2Config(vocab_size=50, n_embd=16, n_layer=1, n_head=2, n_positions=32, pad_token_id=0, num_labels=3)
@@ -64,6 +65,43 @@ class TestRepacking:
                 compat.keep_packed(model)  # type: ignore[arg-type]
         else:
             compat.keep_packed(model)  # type: ignore[arg-type]
+
+
+class TestDequantizing:
+    """bitsandbytes' state of a packed weight, which a restored copy of a network is made from."""
+
+    @pytest.fixture
+    def model(self) -> nn.Sequential:
+        torch.manual_seed(0)
+        return nn.Sequential(bnb.nn.Linear4bit(64, 32, compute_dtype=torch.float32, quant_type="nf4")).to("cpu")
+
+    def test_it_is_what_the_layer_multiplies_by(self, model: nn.Sequential) -> None:
+        weight = compat.dequantized_weight(model[0])
+        assert weight is not None and weight.shape == (32, 64) and weight.dtype == torch.float32
+        x = torch.randn(3, 64)
+        torch.testing.assert_close(x @ weight.T + model[0].bias, model[0](x))
+        assert restore_weights(model) == 1 and isinstance(model[0], Restored)
+
+    @pytest.mark.parametrize("change", ["no state", "no dtype in it", "no function", "another shape"])
+    def test_a_layer_with_other_internals_answers_by_its_own_pass(
+        self, model: nn.Sequential, monkeypatch: pytest.MonkeyPatch, change: str
+    ) -> None:
+        layer, x = model[0], torch.randn(3, 64)
+        with torch.no_grad():
+            expected, state = layer(x), layer.weight.quant_state
+        with monkeypatch.context() as changed:
+            if change == "no state":
+                changed.delattr(layer.weight, "quant_state")
+            elif change == "no dtype in it":
+                changed.delattr(state, "dtype")
+            elif change == "no function":
+                changed.delattr(functional, "dequantize_4bit")
+            else:
+                changed.setattr(functional, "dequantize_4bit", lambda packed, state: torch.zeros(64, 32))
+            assert compat.dequantized_weight(layer) is None
+            assert restore_weights(model) == 0 and model[0] is layer
+        with torch.no_grad():
+            assert torch.equal(model[0](x), expected), "it was left as it was"
 
 
 def test_the_class_of_a_classifier(monkeypatch: pytest.MonkeyPatch) -> None:

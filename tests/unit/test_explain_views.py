@@ -4,38 +4,40 @@ words."""
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html import unescape
 from typing import Any
 
 import pytest
 
 from qlora_demo.cli.lines import explanation
+from qlora_demo.engine.classify.explain import DeletionTest, Explanation, Word
 from qlora_demo.ui.classify.explain_views import Version, view_explanation, view_history
 from tests.pages import HOSTILE, Page
 
-TEST = {"words": 6, "removed": 1, "draws": 10, "top": 0.62, "random": 0.155, "ratio": 4.0, "note": ""}
+TEST = DeletionTest(words=6, removed=1, draws=10, top=0.62, random=0.155, ratio=4.0, note="")
 FOREIGN = {"script", "img", "a", "x", "c"}
 
 
-def explained(text: str, scores: dict[str, float], **more: Any) -> dict[str, Any]:
-    """As Explanation.to_dict gives it; words of `scores` in the order of the text, the others score nothing."""
+def explained(text: str, scores: dict[str, float], **more: Any) -> Explanation:
+    """Words of `scores` in the order of the text, the others score nothing."""
     words = [
-        {"text": found.group(), "start": found.start(), "end": found.end(), "score": scores.get(found.group(), 0.0)}
+        Word(found.group(), found.start(), found.end(), scores.get(found.group(), 0.0))
         for found in re.finditer(r"\w+|[^\w\s]+", text)
     ]
-    return {
-        "text": text,
-        "label": "2 stars",
-        "probability": 0.7,
-        "seen": len(text),
-        "truncated": False,
-        "words": words,
-        "logit": 2.0,
-        "blank_logit": 0.0,
-        "completeness_error": 0.0,
-        "deletion_test": TEST,
-        **more,
-    }
+    whole = Explanation(
+        text=text,
+        label="2 stars",
+        probability=0.7,
+        seen=len(text),
+        truncated=False,
+        words=words,
+        logit=2.0,
+        blank_logit=0.0,
+        completeness_error=0.0,
+        deletion_test=TEST,
+    )
+    return replace(whole, **more)
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -82,21 +84,20 @@ def test_the_deletion_test_is_said_in_words() -> None:
 
 
 def test_a_test_that_tells_nothing_says_why() -> None:
-    short = {**TEST, "top": None, "random": None, "ratio": None, "note": "Fewer than <5> words."}
+    short = replace(TEST, top=None, random=None, ratio=None, note="Fewer than <5> words.")
     html = view_explanation(explained("bad", {"bad": 1.0}, deletion_test=short))
     assert "Fewer than &lt;5&gt; words." in html and "times as much" not in html and "word-top" not in html
-    still = {**TEST, "random": 0.0, "ratio": None, "note": "It stays."}
+    still = replace(TEST, random=0.0, ratio=None, note="It stays.")
     html = view_explanation(explained("bad", {"bad": 1.0}, deletion_test=still))
     assert "It stays." in html and "times as much" not in html
 
 
 def test_what_was_not_read_is_shown_as_such() -> None:
     found = explained("It works. And this is the end", {"works": 1.0}, seen=9, truncated=True)
-    found["words"] = found["words"][:3]
-    html = view_explanation(found)
+    html = view_explanation(replace(found, words=found.words[:3]))
     assert '<span class="word-unread"> And this is the end</span>' in html
     assert "read 9 of 29 characters" in html
-    assert Page(html, "word-text").inside == found["text"]
+    assert Page(html, "word-text").inside == found.text
 
 
 def test_nothing_to_show() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qlora_demo.core.file_report import FileReport
+from qlora_demo.core.file_report import FilePreview, FileReport
 from qlora_demo.engine.classify.metrics import compute_metrics
 from qlora_demo.storage.result_files import ROWS, Layout, name_added, to_line
 from qlora_demo.ui.classify.file_rows import EVERY, NONE, PAGE_ROWS, find_rows
@@ -51,7 +51,7 @@ def row(layout: Layout, text: str, stars: int | None = 4, problem: str | None = 
 def test_nothing_that_is_typed_becomes_markup(layout: Layout) -> None:
     names = {"columns": [ODD, "text"], "text_column": "text", "title_column": "", "label_column": ""}
     dialect = {"kind": "csv", "encoding": "utf-8", "delimiter": ";", "header": True}
-    found = {**names, **dialect, "notes": [ODD], "rows": [[ODD, "x"]]}
+    found = FilePreview(**names, **dialect, notes=[ODD], rows=[[ODD, "x"]])
     for html in (
         view_preview(ODD, found),
         view_rows(layout, [(1, row(layout, ODD))], True),

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from peft import PeftModel
@@ -23,7 +22,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ...core.cancellation import ShouldStop
 from ...core.errors import AdapterError, DataError, SettingsError
-from ...core.records import Columns, Prediction
+from ...core.records import Columns, PrecisionComparison, PrecisionCost, Prediction
 from ...core.run_report import Metrics
 from ..data.dataset import align_labels, load_rows
 from ..memory import ledger
@@ -174,13 +173,10 @@ def compare(
     texts: Sequence[str],
     on_progress: Callable[[float], None] = lambda done: None,
     should_stop: Callable[[], bool] = lambda: False,
-) -> dict[str, Any]:
+) -> PrecisionComparison:
     """How far two precisions of one adapter agree on `texts`, and what each costs.
 
-    {rows, same_label (share of rows), largest_difference (of a probability), sides: [{precision, weights_bytes
-    (constants and buffers included, the adapter not), restored, seconds (a review, in batches)}, ...]}.
-    `on_progress(share done)`; stopped, it tells of the rows it came to, and of none with `rows` 0 and None for the
-    figures. Raises DataError as `score` does."""
+    `on_progress(share done)`; stopped, it tells of the rows it came to. Raises DataError as `score` does."""
     sides, seconds = (first, second), [0.0, 0.0]
     shares: tuple[list[Floats], list[Floats]] = ([], [])
     for start in range(0, len(texts), COMPARED_AT_ONCE):
@@ -193,20 +189,21 @@ def compare(
         on_progress(len(shares[0]) / len(texts))
     rows = len(shares[0])
     one, other = (np.stack(found) if rows else np.zeros((0, 1)) for found in shares)
-    return {
-        "rows": rows,
-        "same_label": float(np.mean(one.argmax(1) == other.argmax(1))) if rows else None,
-        "largest_difference": float(np.abs(one - other).max()) if rows else None,
-        "sides": [
-            {
-                "precision": side.precision,
-                "weights_bytes": side.ledger.total_bytes - side.ledger.adapter_bytes,
-                "restored": side.restored,
-                "seconds": seconds[i] / rows if rows else None,
-            }
-            for i, side in enumerate(sides)
-        ],
-    }
+    costs = (
+        PrecisionCost(
+            side.precision,
+            side.ledger.total_bytes - side.ledger.adapter_bytes,
+            side.restored,
+            total / rows if rows else None,
+        )
+        for side, total in zip(sides, seconds, strict=True)
+    )
+    return PrecisionComparison(
+        rows=rows,
+        same_label=float(np.mean(one.argmax(1) == other.argmax(1))) if rows else None,
+        largest_difference=float(np.abs(one - other).max()) if rows else None,
+        sides=(next(costs), next(costs)),
+    )
 
 
 def evaluate(

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import DataError
-from ...core.file_report import FileReport, SkippedRows
+from ...core.file_report import FilePreview, FileReport, SkippedRows
 from ...core.format import duration, shorten
 from ...core.records import NO_COLUMN, Columns, Event, Phase, Prediction
-from ...storage.result_files import ROWS, Layout, name_added, to_line
+from ...storage.result_files import ROWS, Layout, Row, name_added, to_line
 from ..data.columns import Places, find_places, nothing_in, open_as, read_texts
 from ..data.reading.dialects import name_columns
 from ..data.reading.tables import Table
@@ -40,31 +40,28 @@ def open_reviews(path: Path, columns: Columns) -> tuple[Table, Places]:
     return table, replace(places, label="") if unlabelled else places
 
 
-def preview(path: Path, columns: Columns, rows: int = 5) -> dict[str, Any]:
-    """How a file would be read: {columns, text_column, title_column, label_column, kind, encoding, delimiter, header,
-    notes, rows}.
-
-    rows: the first ones as text, by column, cells cut at SHOWN_CHARACTERS. Raises DataError.
-    """
+def preview(path: Path, columns: Columns, rows: int = 5) -> FilePreview:
+    """How a file would be read, with its first `rows`, cells cut at SHOWN_CHARACTERS. Raises DataError."""
     table, places = open_reviews(path, columns)
     first = next(iter(table.chunks()), None)
     if first is None:
         raise DataError(nothing_in(table.name, table.tally))
     dialect = table.dialect
-    return {
-        "columns": list(table.columns),
-        "text_column": places.text,
-        "title_column": places.title,
-        "label_column": places.label,
-        "kind": dialect.kind,
-        "encoding": dialect.encoding.name if dialect.encoding else None,
-        "delimiter": dialect.delimiter,
-        "header": dialect.header,
-        "notes": list(places.notes),
-        "rows": [
-            ["" if cell is None else shorten(str(cell), SHOWN_CHARACTERS) for cell in row] for row in first.rows[:rows]
-        ],
-    }
+    return FilePreview(
+        columns=tuple(table.columns),
+        text_column=places.text,
+        title_column=places.title,
+        label_column=places.label,
+        kind=dialect.kind,
+        encoding=dialect.encoding.name if dialect.encoding else None,
+        delimiter=dialect.delimiter,
+        header=dialect.header,
+        notes=tuple(places.notes),
+        rows=tuple(
+            tuple("" if cell is None else shorten(str(cell), SHOWN_CHARACTERS) for cell in row)
+            for row in first.rows[:rows]
+        ),
+    )
 
 
 def classify_file(
@@ -190,7 +187,7 @@ def _lay_out(table: Table, places: Places, labels: tuple[str, ...]) -> Layout:
 
 def _complete(
     layout: Layout, rows: Sequence[Sequence[Any]], found: Sequence[Prediction | None], problems: Sequence[str]
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[Row]:
     for cells, prediction, problem in zip(rows, found, problems, strict=True):
         ours: list[Any] = [None] * (len(layout.added) - 1)
         if prediction:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -91,7 +91,8 @@ class Explanation:
     completeness_error: float
     deletion_test: DeletionTest
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
+        """As `explain --json` prints it."""
         return asdict(self)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from ...storage.result_files import PROBABILITY, Layout, read_layout, read_lines, read_rows
+from ...storage.result_files import PROBABILITY, Layout, Row, read_layout, read_lines, read_rows
 
 _AT_ONCE_ROWS, _AT_ONCE_CHARACTERS = 2_000, 16 << 20
 # What Excel, LibreOffice and Google Sheets take for the beginning of a formula (OWASP, "CSV Injection"), full-width
@@ -145,9 +145,9 @@ def _cast(value: Any, kind: str) -> Any:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _some_at_once(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+def _some_at_once(rows: Iterator[Row]) -> Iterator[list[Row]]:
     """Rows in parts of bounded size, however long their cells are."""
-    part: list[dict[str, Any]] = []
+    part: list[Row] = []
     held = 0
     for row in rows:
         part.append(row)

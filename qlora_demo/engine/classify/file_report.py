@@ -9,13 +9,14 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
 from ...core.errors import DataError
 from ...core.file_report import HistogramBin
 from ...core.records import Prediction
+from ...core.run_report import Metrics
 from ..data.columns import LabelValues, Places
 from ..data.dataset import DataSet, Reviews, align_labels
 from ..data.labels import find_scale
@@ -23,6 +24,25 @@ from .metrics import compute_metrics
 
 STAR_STEP = 0.5
 CERTAINTY_EDGES = np.linspace(0, 1, 11)
+
+
+class Counts(TypedDict):
+    """The fields of FileReport that are counted row by row."""
+
+    classified: int
+    without_prediction: dict[str, int]
+    truncated: int
+    ordinal: bool
+    by_label: dict[str, int]
+    expected_stars: tuple[HistogramBin, ...]
+    certainty: tuple[HistogramBin, ...]
+
+
+class Judgement(TypedDict):
+    """The fields of FileReport on how right the predictions are."""
+
+    final: dict[str, Metrics]
+    judged: str
 
 
 class Sums:
@@ -46,24 +66,24 @@ class Sums:
         sure = [max(prediction.probabilities.values()) for prediction in there]
         self._certainty += np.histogram(np.clip(sure, 0, 1), CERTAINTY_EDGES)[0]
 
-    def report(self) -> dict[str, Any]:
-        """The fields of FileReport that are counted here."""
+    def report(self) -> Counts:
+        """What was counted."""
         return {
             "classified": sum(self._by_label.values()),
             "without_prediction": dict(self._problems),
             "truncated": self._truncated,
             "ordinal": self._ordinal,
             "by_label": {label: self._by_label[label] for label in self._labels},
-            "expected_stars": _bins(self._star_edges, self._stars) if self._ordinal else [],
+            "expected_stars": _bins(self._star_edges, self._stars) if self._ordinal else (),
             "certainty": _bins(CERTAINTY_EDGES, self._certainty),
         }
 
 
-def _bins(edges: Any, counts: Any) -> list[HistogramBin]:
-    return [
+def _bins(edges: Any, counts: Any) -> tuple[HistogramBin, ...]:
+    return tuple(
         HistogramBin(lower=round(float(low), 3), upper=round(float(high), 3), rows=int(rows))
         for low, high, rows in zip(edges[:-1], edges[1:], counts, strict=True)
-    ]
+    )
 
 
 class Truth:
@@ -87,8 +107,8 @@ class Truth:
         for i in there:
             self._shares.extend(found[i].probabilities.values())  # type: ignore[union-attr]
 
-    def report(self, labels: Sequence[str], ordinal: bool) -> dict[str, Any]:
-        """{final: {test: Metrics} or {}, judged: a sentence on how, or why not}."""
+    def report(self, labels: Sequence[str], ordinal: bool) -> Judgement:
+        """How right the predictions are."""
         if self._column < 0:
             return {
                 "final": {},
@@ -101,7 +121,7 @@ class Truth:
         except DataError as error:
             return {"final": {}, "judged": f"The predictions were not judged by the column {self._label!r}: {error}"}
 
-    def _evaluate(self, labels: Sequence[str], ordinal: bool) -> dict[str, Any]:
+    def _evaluate(self, labels: Sequence[str], ordinal: bool) -> Judgement:
         counts = Counter(label for code in self._codes if (label := self._values.values[code]) is not None)
         scale = find_scale(counts, f"The column {self._label!r}")
         places = np.array([-1 if label is None else scale.index.get(label, -1) for label in self._values.values], int)

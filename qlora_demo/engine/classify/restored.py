@@ -8,7 +8,6 @@ are multiplied in FP32; a dense FP16 or BF16 model's, too. Knows nothing of adap
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Collection, Iterator
 from contextlib import nullcontext
 from typing import Any
@@ -20,6 +19,7 @@ from torch import nn
 from torch.nn.functional import linear
 from transformers.pytorch_utils import Conv1D
 
+from ..models.compat import dequantized_weight
 from ..models.device import cpu_multiplies
 from ..models.layers import is_linear
 
@@ -54,7 +54,8 @@ class Restored(nn.Module):
 
 
 def restore_weights(model: nn.Module, kept: Collection[str] = ()) -> int:
-    """Replaces the 4-bit layers of `model` by restored ones, in place; gives how many.
+    """Replaces the 4-bit layers of `model` by restored ones, in place; gives how many. One whose weights bitsandbytes
+    does not give (compat.dequantized_weight) stays, and restores them at each pass.
 
     On a CPU that has no instructions for FP16 or BF16, dense layers of these dtypes, too. Modules that an adapter
     trained whole stay, and those whose names are in `kept`; and all, where more than the limit would be replaced."""
@@ -68,12 +69,15 @@ def restore_weights(model: nn.Module, kept: Collection[str] = ()) -> int:
     ]
     if sum(sizes) > LIMIT_PARAMETERS:
         return 0
+    replaced = 0
     for parent, name, layer in packed:
-        setattr(parent, name, Restored(_weight(layer), layer.bias))
+        if (whole := dequantized_weight(layer)) is not None:
+            setattr(parent, name, Restored(whole, layer.bias))
+            replaced += 1
     for parent, name, layer in slow:
         weight = layer.weight.detach()
         setattr(parent, name, Restored(weight.T.contiguous() if isinstance(layer, Conv1D) else weight, layer.bias))
-    return len(packed)
+    return replaced
 
 
 def _layers(model: nn.Module, kept: Collection[str], above: str = "") -> Iterator[tuple[nn.Module, str, Any]]:
@@ -86,12 +90,3 @@ def _layers(model: nn.Module, kept: Collection[str], above: str = "") -> Iterato
 
 def _is_slow(weight: torch.Tensor) -> bool:
     return weight.device.type == "cpu" and not cpu_multiplies(weight.dtype)
-
-
-def _weight(layer: bnb.nn.Linear4bit) -> torch.Tensor:
-    """What the layer multiplies by (out, in), in its compute dtype."""
-    packed: Any = layer.weight
-    state = copy.copy(packed.quant_state)
-    state.dtype = layer.compute_dtype
-    restored: torch.Tensor = bnb.functional.dequantize_4bit(packed.data, state)
-    return restored.contiguous()

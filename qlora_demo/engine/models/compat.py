@@ -6,6 +6,7 @@ tests/unit/test_engine_compat.py guards each. Importing this module loads nothin
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import sys
@@ -18,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 from ...core.errors import ModelError
 
 if TYPE_CHECKING:
+    import bitsandbytes as bnb
+    import torch
     from torch import nn
     from transformers import PretrainedConfig, PreTrainedModel
 
@@ -88,6 +91,25 @@ def repacks() -> bool:
     from bitsandbytes import functional
 
     return bool(getattr(functional, "has_avx512bf16", lambda: False)())
+
+
+def dequantized_weight(layer: bnb.nn.Linear4bit) -> torch.Tensor | None:
+    """What a 4-bit layer multiplies by (out, in), in its compute dtype; None where bitsandbytes keeps what belongs to
+    its packed weights in another way than the one known here: such a layer can answer only by its own forward pass.
+    """
+    from bitsandbytes import functional
+
+    packed: Any = layer.weight
+    dtype = getattr(layer, "compute_dtype", None)
+    try:
+        state = copy.copy(packed.quant_state)
+        known = dtype is not None and state.dtype is not None
+        state.dtype = dtype  # which it dequantizes to
+        restored: torch.Tensor = functional.dequantize_4bit(packed.data, state)
+    except (AttributeError, TypeError):
+        return None
+    is_whole = known and restored.dtype == dtype and restored.shape == (layer.out_features, layer.in_features)
+    return restored.contiguous() if is_whole else None
 
 
 def mark_as_4bit(model: Any) -> None:

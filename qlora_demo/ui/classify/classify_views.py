@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...core.format import number, percent
 from ...core.names import PRECISIONS
-from ...core.records import Prediction
+from ...core.records import PrecisionComparison, Prediction
 from ..templating import render
 
 if TYPE_CHECKING:
@@ -56,9 +56,9 @@ def view_base_check(difference: float) -> str:
     return render("classify/base_check.html.jinja", difference=difference)
 
 
-def view_comparison(compared: Mapping[str, Any]) -> str:
+def view_comparison(compared: PrecisionComparison) -> str:
     """Two precisions of one adapter: how often they agree, and what each costs."""
-    restored = any(side["restored"] for side in compared.get("sides", ()))
+    restored = any(side.restored for side in compared.sides)
     return render("classify/comparison.html.jinja", compared=compared, precisions=PRECISIONS, restored=restored)
 
 

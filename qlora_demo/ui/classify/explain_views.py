@@ -6,13 +6,16 @@ Size and kind of a line under each word say the same as the colours."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ...core.format import number
 from ..templating import render
+
+if TYPE_CHECKING:
+    from ...engine.classify.explain import Explanation
 
 FAINT = 0.05  # of the strongest word's score: below, a word is shown as plain text
 ROWS = 40  # of the table, the strongest words
@@ -37,38 +40,35 @@ class Piece(NamedTuple):
     score: float = 0.0
 
 
-def view_explanation(explanation: Mapping[str, Any] | None) -> str:
-    """The review with its words marked, a legend, the deletion test, and the words in a table; "" without one.
-
-    `explanation` as the `explain` command prints it.
-    """
+def view_explanation(explanation: Explanation | None) -> str:
+    """The review with its words marked, a legend, the deletion test, and the words in a table; "" without one."""
     if not explanation:
         return ""
-    words = explanation["words"]
+    words = explanation.words
     return render(
         "classify/explanation.html.jinja",
         pieces=list(_pieces(explanation)),
-        label=explanation["label"],
-        truncated=explanation["truncated"],
-        seen=explanation["seen"],
-        characters=len(explanation["text"]),
+        label=explanation.label,
+        truncated=explanation.truncated,
+        seen=explanation.seen,
+        characters=len(explanation.text),
         words=len(words),
-        strongest=sorted(words, key=lambda word: -abs(word["score"]))[:ROWS],
-        test=explanation["deletion_test"],
+        strongest=sorted(words, key=lambda word: -abs(word.score))[:ROWS],
+        test=explanation.deletion_test,
     )
 
 
-def _pieces(explanation: Mapping[str, Any]) -> Iterator[Piece]:
+def _pieces(explanation: Explanation) -> Iterator[Piece]:
     """The whole text, word by word, with what lies between the words."""
-    text, words, last = explanation["text"], explanation["words"], 0
-    strongest = max((abs(word["score"]) for word in words), default=0.0)
+    text, words, last = explanation.text, explanation.words, 0
+    strongest = max((abs(word.score) for word in words), default=0.0)
     for word in words:
-        yield Piece(text[last : word["start"]])
-        share = abs(word["score"]) / strongest if strongest else 0.0
-        kind = "" if share < FAINT else "for" if word["score"] > 0 else "against"
-        yield Piece(text[word["start"] : word["end"]], kind, share, word["score"])
-        last = word["end"]
-    read = max(last, explanation["seen"])
+        yield Piece(text[last : word.start])
+        share = abs(word.score) / strongest if strongest else 0.0
+        kind = "" if share < FAINT else "for" if word.score > 0 else "against"
+        yield Piece(text[word.start : word.end], kind, share, word.score)
+        last = word.end
+    read = max(last, explanation.seen)
     yield Piece(text[last:read])
     if text[read:]:
         yield Piece(text[read:], "unread")

@@ -126,14 +126,14 @@ class FilePanel:
     def _read(self, path: str, *columns: str | None) -> Changes:
         """The file as it would be read, and its columns to choose from."""
         preview = self._services.files.preview(path, *(name or "" for name in columns))
-        names = preview["columns"]
+        names = list(preview.columns)
         return {
             self.upload: path,
             self.preview: view_preview(Path(path).name, preview),
             self.choices: gr.Row(visible=True),
-            self.text: gr.Dropdown(names, value=preview["text_column"]),
-            self.title: gr.Dropdown([NOTHING, *names], value=preview["title_column"] or NO_COLUMN),
-            self.label: gr.Dropdown([NOTHING, *names], value=preview["label_column"] or NO_COLUMN),
+            self.text: gr.Dropdown(names, value=preview.text_column),
+            self.title: gr.Dropdown([NOTHING, *names], value=preview.title_column or NO_COLUMN),
+            self.label: gr.Dropdown([NOTHING, *names], value=preview.label_column or NO_COLUMN),
             self.start: gr.Button(interactive=True),
         }
 

@@ -13,7 +13,7 @@ from typing import Any
 import gradio as gr
 
 from ...services.app import Services
-from ...storage.result_files import Layout, read_layout, read_rows
+from ...storage.result_files import Layout, Row, read_layout, read_rows
 from ..handlers import QUIET, Changes, handler
 from .file_views import view_rows
 
@@ -26,7 +26,7 @@ class RowsPage:
     """Rows with their numbers (from 1); `more`: whether there is another page."""
 
     layout: Layout
-    rows: list[tuple[int, dict[str, Any]]]
+    rows: list[tuple[int, Row]]
     more: bool
 
 
@@ -44,11 +44,11 @@ def find_rows(folder: Path, label: str = EVERY, words: str = "", page: int = 0) 
     return RowsPage(layout, first[:PAGE_ROWS], len(first) > PAGE_ROWS)
 
 
-def _matcher(layout: Layout, label: str, words: str) -> Callable[[dict[str, Any]], bool]:
+def _matcher(layout: Layout, label: str, words: str) -> Callable[[Row], bool]:
     column, sought = layout.added["label"], words.strip().casefold()
     texts = [name for name in (layout.places["title"], layout.places["text"]) if name]
 
-    def matches(row: dict[str, Any]) -> bool:
+    def matches(row: Row) -> bool:
         has_label = label == EVERY or row[column] == (None if label == NONE else label)
         return has_label and (not sought or any(sought in str(row[name] or "").casefold() for name in texts))
 
@@ -66,8 +66,9 @@ class RowsPanel:
     def _layout(self) -> None:
         with gr.Column(visible=False, elem_id="classify-file-result") as self.panel:
             with gr.Row(elem_classes="narrow-stack"):
-                options: dict[str, Any] = {"value": EVERY, "label": "Show", "elem_id": "classify-file-which"}
-                self.label = gr.Dropdown([EVERY], min_width=160, **options)
+                self.label = gr.Dropdown(
+                    [EVERY], value=EVERY, label="Show", min_width=160, elem_id="classify-file-which"
+                )
                 self.words = gr.Textbox(
                     label="Containing (press Enter)",
                     placeholder="battery",

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ...core.file_report import FileReport
+from ...core.file_report import FilePreview, FileReport
 from ...core.format import duration, metric, number, plural, share
 from ...core.names import METRICS
-from ...storage.result_files import PROBABILITY, Layout
+from ...core.records import EventLine
+from ...storage.result_files import PROBABILITY, Layout, Row
 from ..templating import render
 from ..views import view_confusion, view_quiet
 
@@ -38,29 +39,30 @@ class RowView(NamedTuple):
     words: str
 
 
-def view_preview(name: str, preview: Mapping[str, Any]) -> str:
-    """How the file is read, and its first rows; columns that have a role come first. `preview`: of classify_file."""
-    roles = {preview[f"{role}_column"]: role for role in ("label", "title", "text") if preview[f"{role}_column"]}
-    order = sorted(range(len(preview["columns"])), key=lambda at: preview["columns"][at] not in roles)
-    delimiter = preview["delimiter"]
+def view_preview(name: str, preview: FilePreview) -> str:
+    """How the file is read, and its first rows; columns that have a role come first."""
+    named = ((preview.label_column, "label"), (preview.title_column, "title"), (preview.text_column, "text"))
+    roles = {column: role for column, role in named if column}
+    order = sorted(range(len(preview.columns)), key=lambda at: preview.columns[at] not in roles)
+    delimiter = preview.delimiter
     parts = (
-        FORMATS.get(preview["kind"], preview["kind"]),
-        preview["encoding"],
+        FORMATS.get(preview.kind, preview.kind),
+        preview.encoding,
         f"columns separated by {DELIMITERS.get(delimiter, repr(delimiter))}" if delimiter else "",
-        "without a header" if preview["header"] is False else "",
+        "without a header" if preview.header is False else "",
     )
     return render(
         "classify/preview.html.jinja",
         name=name,
         format=", ".join(filter(None, parts)),
-        columns=[preview["columns"][at] for at in order],
-        rows=[[row[at] for at in order] for row in preview["rows"]],
+        columns=[preview.columns[at] for at in order],
+        rows=[[row[at] for at in order] for row in preview.rows],
         roles=roles,
-        notes=preview["notes"],
+        notes=preview.notes,
     )
 
 
-def view_progress(name: str, state: str, phase: Mapping[str, Any] | None, position: int | None) -> str:
+def view_progress(name: str, state: str, phase: EventLine | None, position: int | None) -> str:
     """How far a job is: its last phase, as a sentence and a bar. `position`: in the queue, None where it does not
     wait.
     """
@@ -102,7 +104,7 @@ def view_delete_file(name: str, size_bytes: int) -> str:
     return render("classify/delete_file.html.jinja", name=name, size_bytes=size_bytes)
 
 
-def view_rows(layout: Layout, rows: Sequence[tuple[int, Mapping[str, Any]]], first_page: bool, what: str = "") -> str:
+def view_rows(layout: Layout, rows: Sequence[tuple[int, Row]], first_page: bool, what: str = "") -> str:
     """Rows with their numbers (from 1): the review, its stars and the bar of its probabilities. `what`: the rows that
     were asked for.
     """
@@ -117,9 +119,9 @@ def view_rows(layout: Layout, rows: Sequence[tuple[int, Mapping[str, Any]]], fir
     )
 
 
-def _row(layout: Layout, at: int, row: Mapping[str, Any]) -> RowView:
+def _row(layout: Layout, at: int, row: Row) -> RowView:
     title, text, true = (_text(row.get(layout.places[role])) for role in ("title", "text", "label"))
-    added = {what: row.get(name) for what, name in layout.added.items()}
+    added: Mapping[str, Any] = {what: row.get(name) for what, name in layout.added.items()}
     shares = [float(added[f"{PROBABILITY}{label}"] or 0) for label in layout.labels]
     words = ", ".join(f"{label} {share(value)}" for label, value in zip(layout.labels, shares, strict=True))
     return RowView(
