@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..core.data_report import DataReport, TokenLengths
 from ..core.file_report import FileReport
@@ -17,6 +17,9 @@ from ..services.compare import Compared
 
 if TYPE_CHECKING:
     from ..engine.classify.explain import DeletionTest, Explanation
+    from ..services.machine import Facts
+    from ..services.publish import Export
+    from ..storage.packs import Publication, PublishedFile
 
 _WORDS, _BAR_WIDTH = 12, 24  # of an explanation: words of the highest scores in size; characters of the longest bar
 
@@ -250,40 +253,40 @@ def _token_line(tokens: TokenLengths | None) -> str:
     return f"half have up to {tokens.p50}, 95 % up to {tokens.p95}, the longest {tokens.max:,}; {cut}{sample}"
 
 
-def machine(facts: dict[str, Any]) -> str:
+def machine(facts: Facts) -> str:
     """What `doctor` reports."""
-    user = f", signed in as {facts['hub_user']}" if facts["hub_user"] else ""
+    user = f", signed in as {facts.hub_user}" if facts.hub_user else ""
     rows = {
-        "device": f"{facts['device']} ({facts['device_name']})",
-        "reason": facts["device_reason"],
-        "compute dtype": facts["compute_dtype"],
-        "memory": size(facts["memory_bytes"]),
-        "free disk": size(facts["free_disk_bytes"]),
-        "bitsandbytes": "works" if facts["bitsandbytes"] else "does not work",
-        "Hub": f"{'reachable' if facts['hub_reachable'] else 'not reachable'}{user}",
-        "versions": "  ".join(f"{name} {version or 'absent'}" for name, version in facts["versions"].items()),
+        "device": f"{facts.device} ({facts.device_name})",
+        "reason": facts.device_reason,
+        "compute dtype": facts.compute_dtype,
+        "memory": size(facts.memory_bytes),
+        "free disk": size(facts.free_disk_bytes),
+        "bitsandbytes": "works" if facts.bitsandbytes else "does not work",
+        "Hub": f"{'reachable' if facts.hub_reachable else 'not reachable'}{user}",
+        "versions": "  ".join(f"{name} {version or 'absent'}" for name, version in facts.versions.items()),
     }
     return "\n".join(f"{name:<13}  {value}" for name, value in rows.items())
 
 
-def publication(result: dict[str, Any]) -> str:
+def publication(result: Publication, url: str | None) -> str:
     """A publication: the card where nothing was sent, the files, and where they are."""
-    if result["url"]:
-        return "\n".join([*_files(result["files"]), f"Published at {result['url']}"])
+    if url:
+        return "\n".join([*_files(result.files), f"Published at {url}"])
     end = "Nothing was sent; without --dry-run these files are published."
-    return "\n".join([result["card"].rstrip(), "", *_files(result["files"]), end])
+    return "\n".join([result.card.rstrip(), "", *_files(result.files), end])
 
 
-def export(result: dict[str, Any]) -> str:
+def export(result: Export) -> str:
     """What was written; for a merged model also how far it is from the adapter."""
-    rows = _files(result["files"])
-    if merging := result["merging"]:
+    rows = _files(result.files)
+    if merging := result.merging:
         rows += [
-            f"On {merging['rows']} reviews {merging['same_label']:.1%} have the adapter's label; the logits differ by"
-            f" at most {merging['max_logit_difference']:.3g}, on average by {merging['mean_logit_difference']:.2g}."
+            f"On {merging.rows} reviews {merging.same_label:.1%} have the adapter's label; the logits differ by"
+            f" at most {merging.max_logit_difference:.3g}, on average by {merging.mean_logit_difference:.2g}."
         ]
-    return "\n".join([*rows, f"Written to {result['path']}"])
+    return "\n".join([*rows, f"Written to {result.path}"])
 
 
-def _files(files: list[dict[str, Any]]) -> list[str]:
-    return [f"{size(file['size_bytes']):>12}  {file['name']}" for file in files]
+def _files(files: Sequence[PublishedFile]) -> list[str]:
+    return [f"{size(file.size_bytes):>12}  {file.name}" for file in files]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from typing import Any
 
 from ..core.requests import MemoryRequest
@@ -29,7 +30,7 @@ def add_commands(commands: Any) -> None:
 
 def run_doctor(options: argparse.Namespace, out: Output) -> int:
     facts = open_services().machine.doctor()
-    out.show(facts, lambda: lines.machine(facts))
+    out.show(asdict(facts), lambda: lines.machine(facts))
     return 0
 
 

@@ -5,12 +5,16 @@ The token is that of `hf auth login` (or HF_TOKEN), never an argument."""
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import lines
 from .base import ADAPTER, Options, Output, add_command, open_services
 from .events import Notes
+
+if TYPE_CHECKING:
+    from ..storage.packs import PublishedFile
 
 WARNING = (
     "A merged model rests on the dense base, not on the 4-bit one that the adapter was trained on: its answers differ."
@@ -61,9 +65,8 @@ def run_publish(options: argparse.Namespace, out: Output) -> int:
                 replace=options.replace,
                 on_progress=Notes(out.note),
             ).url
-    files = [{"name": file.name, "size_bytes": file.size_bytes} for file in publication.files]
-    result = {"files": files, "card": publication.card, "url": url}
-    out.show(result, lambda: lines.publication(result))
+    result = {"files": _files(publication.files), "card": publication.card, "url": url}
+    out.show(result, lambda: lines.publication(publication, url))
     return 0
 
 
@@ -77,7 +80,11 @@ def run_export(options: argparse.Namespace, out: Output) -> int:
         licence=options.licence,
         on_progress=lambda text, share: out.note(text),
     )
-    files = [{"name": file.name, "size_bytes": file.size_bytes} for file in exported.files]
-    result = {"path": str(exported.path), "files": files, "merging": exported.merging}
-    out.show(result, lambda: lines.export(result))
+    merging = exported.merging.to_dict() if exported.merging else None
+    result = {"path": str(exported.path), "files": _files(exported.files), "merging": merging}
+    out.show(result, lambda: lines.export(exported))
     return 0
+
+
+def _files(files: Sequence[PublishedFile]) -> list[dict[str, str | int]]:
+    return [{"name": file.name, "size_bytes": file.size_bytes} for file in files]

@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..core.format import size
+from ..storage.packs import Merging
 from .markdown import table
 from .metadata import check_licence, hub_base
 from .templating import render
 
 
-def write_merged_card(merging: Mapping[str, Any], note: Mapping[str, Any], *, licence: str = "") -> str:
-    """README.md of a merged model. merging: as merging.merge reports it; note: the adapter's qlora_demo.json. HubError
+def write_merged_card(merging: Merging, note: Mapping[str, Any], *, licence: str = "") -> str:
+    """README.md of a merged model. note: the adapter's qlora_demo.json. HubError
     for no licence.
     """
     from huggingface_hub import ModelCardData
@@ -30,13 +31,13 @@ def write_merged_card(merging: Mapping[str, Any], note: Mapping[str, Any], *, li
         **extra,
     )
     rows = (
-        ("test reviews compared", f"{merging['rows']:,}"),
-        ("same label as the adapter", f"{merging['same_label']:.1%}"),
-        ("largest difference of a logit", f"{merging['max_logit_difference']:.3g}"),
-        ("mean difference of a logit", f"{merging['mean_logit_difference']:.3g}"),
-        ("largest difference of a probability", f"{merging['largest_probability_difference']:.3g}"),
-        ("parameters", f"{merging['parameters']:,}"),
-        ("weights on disk", size(merging["bytes"])),
+        ("test reviews compared", f"{merging.rows:,}"),
+        ("same label as the adapter", f"{merging.same_label:.1%}"),
+        ("largest difference of a logit", f"{merging.max_logit_difference:.3g}"),
+        ("mean difference of a logit", f"{merging.mean_logit_difference:.3g}"),
+        ("largest difference of a probability", f"{merging.largest_probability_difference:.3g}"),
+        ("parameters", f"{merging.parameters:,}"),
+        ("weights on disk", size(merging.bytes)),
     )
     differences, metadata = table(("", "measured"), rows), head.to_yaml(line_break="\n")
     return render(

@@ -6,7 +6,7 @@ Reads job folders. Knows neither pages nor who asks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -68,7 +68,7 @@ def compare(jobs: Sequence[tuple[Job, JobState]], reference: Job) -> list[Compar
     ]
 
 
-def _read(job: Job, state: JobState, base: dict[str, Any]) -> Compared | None:
+def _read(job: Job, state: JobState, base: Mapping[str, object]) -> Compared | None:
     try:
         report, own = job.report(RunReport), _settings(job)
     except DemoError:  # not a report, or settings of another version
@@ -93,7 +93,7 @@ def _read(job: Job, state: JobState, base: dict[str, Any]) -> Compared | None:
     )
 
 
-def _settings(job: Job) -> dict[str, Any]:
+def _settings(job: Job) -> Mapping[str, object]:
     """What was asked for, with what this version adds to it. Raises RunError, SettingsError."""
     return {name: value for name, value in RunConfig.read(job.settings()).to_dict().items() if name not in SILENT}
 

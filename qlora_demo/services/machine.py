@@ -6,10 +6,9 @@ import platform
 import shutil
 import threading
 from concurrent.futures import Future
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 from ..core.presets import choose_preset
 from ..core.records import Machine
@@ -19,6 +18,22 @@ from ..host.environment import on_zero_gpu, storage_words, zero_gpu_words
 from ..host.host import Host
 
 LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes", "datasets", "accelerate", "huggingface_hub", "gradio")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a machine can do. bitsandbytes: whether it works; hub_user: who is logged in; versions: None = absent."""
+
+    device: str
+    device_name: str
+    device_reason: str
+    compute_dtype: str
+    bitsandbytes: bool
+    hub_reachable: bool
+    hub_user: str | None
+    free_disk_bytes: int
+    memory_bytes: int
+    versions: dict[str, str | None]
 
 
 class MachineService:
@@ -49,25 +64,25 @@ class MachineService:
 
         return needed_bytes * BESIDE_SHARE < free_memory_bytes("cpu")
 
-    def doctor(self) -> dict[str, Any]:
+    def doctor(self) -> Facts:
         """What this machine can do, as `doctor --json` prints it."""
         with importing():
             from ..engine.models import sources
             from ..engine.models.device import choose_device
 
         device, reachable = choose_device(), sources.hub_reachable()
-        return {
-            "device": device.kind,
-            "device_name": device.name,
-            "device_reason": device.reason,
-            "compute_dtype": device.compute_dtype,
-            "bitsandbytes": _four_bits_work(device.kind),
-            "hub_reachable": reachable,
-            "hub_user": sources.hub_user() if reachable else None,
-            "free_disk_bytes": _free_disk_bytes(self._host.home),
-            "memory_bytes": device.memory_bytes,
-            "versions": {"python": platform.python_version(), **{name: _version(name) for name in LIBRARIES}},
-        }
+        return Facts(
+            device=device.kind,
+            device_name=device.name,
+            device_reason=device.reason,
+            compute_dtype=device.compute_dtype,
+            bitsandbytes=_four_bits_work(device.kind),
+            hub_reachable=reachable,
+            hub_user=sources.hub_user() if reachable else None,
+            free_disk_bytes=_free_disk_bytes(self._host.home),
+            memory_bytes=device.memory_bytes,
+            versions={"python": platform.python_version(), **{name: _version(name) for name in LIBRARIES}},
+        )
 
 
 def _examine(home: Path) -> Machine:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Required, TypedDict, Unpack
+from typing import Required, TypedDict, Unpack
 
 from .. import engine
 from ..core.cancellation import DownloadStopped, OnProgress, ShouldStop, never, silent
@@ -25,7 +25,7 @@ from ..core.requests import MergeRequest
 from ..core.run_report import RunReport
 from ..host.host import Host
 from ..jobs import queue
-from ..storage.packs import Pack, Publication, Published, PublishedFile, finish, new_place
+from ..storage.packs import Merging, Pack, Publication, Published, PublishedFile, finish, new_place
 
 COMPARED_ROWS = 200  # test reviews on which a merged model is held against its adapter
 
@@ -43,11 +43,11 @@ class Sending(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Export:
-    """What was written where; `merging`: how far a merged model is from its adapter (merging.merge), else None."""
+    """What was written where; `merging`: how far a merged model is from its adapter else None."""
 
     path: Path
     files: tuple[PublishedFile, ...]
-    merging: dict[str, Any] | None
+    merging: Merging | None
 
 
 class PublishService:
@@ -250,7 +250,7 @@ def _of_disk(error: OSError) -> DemoError:
     return HubError(f"The files could not be put together: {why}, and try again.")
 
 
-def _merge(adapter: Path, folder: Path, licence: str, on_progress: OnProgress) -> dict[str, Any]:
+def _merge(adapter: Path, folder: Path, licence: str, on_progress: OnProgress) -> Merging:
     from ..engine.classify.merging import comparison_texts, merge
     from ..hub.merged_card import write_merged_card
 

@@ -13,10 +13,9 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ..core.format import GiB
-from ..core.report import Report
+from ..core.report import Record, Report
 
 KEPT_SECONDS = 24 * 3600
 BUSY_SECONDS = 3600  # a place in the making is not swept for so long: longer than any merge takes
@@ -73,14 +72,28 @@ class Published:
     files: tuple[str, ...]
 
 
+class Merging(Record):
+    """How far a merged model is from its adapter, over `rows` reviews; same_label is a share of them.
+
+    bytes: of the weights on disk; trained_at: the precision of the base that the adapter was trained on."""
+
+    parameters: int
+    bytes: int
+    trained_at: str
+    rows: int
+    max_logit_difference: float
+    mean_logit_difference: float
+    largest_probability_difference: float
+    same_label: float
+
+
 class Pack(Report):
-    """A zip `name` in the folder `place`; also the report of a merge. `merging`: how far what is in it is from the
-    adapter (merging.merge), where it was merged."""
+    """A zip `name` in the folder `place`; also the report of a merge. `merging`: where it was merged."""
 
     place: str
     name: str
     size_bytes: int
-    merging: dict[str, Any] | None = None
+    merging: Merging | None = None
 
 
 @dataclass(frozen=True)

@@ -20,29 +20,29 @@ from qlora_demo.engine.models.device import choose_device
 from qlora_demo.host.host import Host
 from qlora_demo.jobs.store import Store
 from qlora_demo.services.publish import PublishService
-from qlora_demo.storage.packs import find_pack, sweep
+from qlora_demo.storage.packs import Merging, find_pack, sweep
 from tests.conftest import Cli
 
 TEXTS = ["I love this product, it is perfect!", "Broke after two days. A waste of money.", "It is okay.", "Good sound."]
 
 
 @pytest.fixture(scope="module")
-def merged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
+def merged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Merging]:
     folder = tmp_path_factory.mktemp("merged") / "model"
     return folder, merging.merge(find_adapter("sample"), folder, TEXTS)
 
 
-def test_it_stands_alone(merged: tuple[Path, dict]) -> None:
+def test_it_stands_alone(merged: tuple[Path, Merging]) -> None:
     folder, report = merged
     model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float16)
     assert type(model).__name__ == "BertForSequenceClassification" and not hasattr(model, "peft_config")
     assert not hasattr(model.config, "quantization_config") and {p.dtype for p in model.parameters()} == {torch.float16}
-    assert report["parameters"] == sum(p.numel() for p in model.parameters())
-    assert report["bytes"] == sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    assert report.parameters == sum(p.numel() for p in model.parameters())
+    assert report.bytes == sum(file.stat().st_size for file in folder.glob("*.safetensors"))
     assert model.config.id2label == dict(enumerate(Classifier("sample").labels))
 
 
-def test_the_difference_is_that_of_the_base(merged: tuple[Path, dict]) -> None:
+def test_the_difference_is_that_of_the_base(merged: tuple[Path, Merging]) -> None:
     """Against the adapter on the very base it was merged with, next to nothing; against its own 4-bit base what the
     report says."""
     folder, report = merged
@@ -53,12 +53,12 @@ def test_the_difference_is_that_of_the_base(merged: tuple[Path, dict]) -> None:
         "FP16's rounding alone"
     )
     own = Classifier("sample", on_cpu=True, restored=True).logits(TEXTS)
-    assert report["max_logit_difference"] == pytest.approx(float(np.abs(found - own).max()), abs=0.02)
-    assert report["trained_at"] == "nf4-dq" and report["max_logit_difference"] > 0.02, "the dense base is another one"
-    assert report["rows"] == len(TEXTS) and 0 <= report["same_label"] <= 1
+    assert report.max_logit_difference == pytest.approx(float(np.abs(found - own).max()), abs=0.02)
+    assert report.trained_at == "nf4-dq" and report.max_logit_difference > 0.02, "the dense base is another one"
+    assert report.rows == len(TEXTS) and 0 <= report.same_label <= 1
 
 
-def test_nothing_is_written_over(merged: tuple[Path, dict]) -> None:
+def test_nothing_is_written_over(merged: tuple[Path, Merging]) -> None:
     with pytest.raises(ModelError, match="exists already"):
         merging.merge(find_adapter("sample"), merged[0], TEXTS)
 
@@ -110,7 +110,7 @@ def test_merging_is_a_job_that_leaves_nothing_but_its_zip(tmp_path: Path) -> Non
     store, progress = Store(tmp_path), []
     pack = PublishService(Host(store)).merge("sample", on_progress=lambda text, share: progress.append(text))
     path = find_pack(tmp_path, pack.place, pack.name)
-    assert path is not None and path.stat().st_size == pack.size_bytes and pack.merging["same_label"] > 0.9
+    assert path is not None and path.stat().st_size == pack.size_bytes and pack.merging.same_label > 0.9
     assert {"model.safetensors", "README.md"} <= set(zipfile.ZipFile(path).namelist())
     assert "adding the adapter to the dense base" in progress and store.jobs() == []
     with pytest.raises(HubError, match=r"Merging was stopped; nothing was kept\."):

@@ -22,6 +22,7 @@ from ...core.cancellation import OnProgress, silent
 from ...core.errors import DeviceError, ModelError
 from ...core.format import size
 from ...core.safety import MERGE_BYTES_PER_PARAMETER
+from ...storage.packs import Merging
 from ..data.dataset import load_rows
 from ..models import modeling
 from ..models.device import choose_device, free_memory_bytes
@@ -31,14 +32,12 @@ from .restored import restore_weights
 PIECE = "5GB"  # of a large model's weights
 
 
-def merge(adapter: Path, into: Path, texts: Sequence[str], on_progress: OnProgress = silent) -> dict[str, Any]:
+def merge(adapter: Path, into: Path, texts: Sequence[str], on_progress: OnProgress = silent) -> Merging:
     """Writes the merged model of the adapter in `adapter` into the folder `into`, which must not exist, and holds it
     against the adapter.
 
-    {parameters, bytes (of the weights on disk), trained_at (precision), rows, max_logit_difference,
-    mean_logit_difference, largest_probability_difference, same_label (share of rows)} over `texts`: the merged model as
-    it is read back from the folder, at FP16, beside the adapter on its own base at its own precision, both on the CPU.
-    Raises DemoErrors."""
+    The merged model, as it is read back from the folder at FP16, and the adapter on its own base at its own precision
+    answer `texts`, both on the CPU. Raises DemoErrors."""
     if into.exists():
         raise ModelError(f"{into.name} exists already; give another name, or remove it.")
     device = choose_device("cpu")
@@ -77,17 +76,17 @@ def merge(adapter: Path, into: Path, texts: Sequence[str], on_progress: OnProgre
             "The merged model gives no finite numbers at FP16, being too large for it in places; use the adapter as"
             " it is."
         )
-    report = {
-        "parameters": parameters,
-        "bytes": sum(file.stat().st_size for file in draft.glob("*.safetensors")),
-        "trained_at": note.precision,
-        "rows": len(texts),
-        "max_logit_difference": float(np.abs(found - expected).max()),
-        "mean_logit_difference": float(np.abs(found - expected).mean()),
-        "largest_probability_difference": float(np.abs(softmax(found) - softmax(expected)).max()),
-        "same_label": float(np.mean(found.argmax(1) == expected.argmax(1))),
-    }
-    (draft / "merging.json").write_text(json.dumps(report, indent=2) + "\n")
+    report = Merging(
+        parameters=parameters,
+        bytes=sum(file.stat().st_size for file in draft.glob("*.safetensors")),
+        trained_at=note.precision,
+        rows=len(texts),
+        max_logit_difference=float(np.abs(found - expected).max()),
+        mean_logit_difference=float(np.abs(found - expected).mean()),
+        largest_probability_difference=float(np.abs(softmax(found) - softmax(expected)).max()),
+        same_label=float(np.mean(found.argmax(1) == expected.argmax(1))),
+    )
+    (draft / "merging.json").write_text(json.dumps(report.to_dict(), indent=2) + "\n")
     draft.rename(into)
     return report
 

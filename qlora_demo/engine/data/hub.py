@@ -24,9 +24,10 @@ from ..models.hubfiles import (
     hub_reachable,
     inspect_dataset,
 )
+from .reading.chunks import Row
 from .reviews import SPLITS
 
-Rows = dict[str, list[dict[str, Any]]]
+Rows = dict[str, list[Row]]
 
 # The tutorial's data set, then the copies to fall back on: (repository, configuration or None).
 AMAZON = "mteb/amazon_reviews_multi"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import random
-from typing import Any
 
 from ...core.paths import ASSETS
+from .reading.chunks import Row
 from .reading.tables import Rows, Table, open_table
 from .reviews import SPLITS
 
@@ -20,12 +20,12 @@ def open_sample(name: str) -> dict[str, Table | Rows]:
     }
     if name == "sample-mix":
         train = tables["train"]
-        rows = [dict(zip(train.columns, row, strict=True)) for chunk in train.chunks() for row in chunk.rows]
+        rows: list[Row] = [dict(zip(train.columns, row, strict=True)) for chunk in train.chunks() for row in chunk.rows]
         tables["train"] = Rows(name, _mixed(rows))
     return tables
 
 
-def _mixed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _mixed(rows: list[Row]) -> list[Row]:
     """All plain reviews, every third subtle one, and plain ones joined in pairs of equal stars.
 
     Chosen on real reviews (validation), which are longer and less of one piece than the sample's: sarcasm written for
@@ -34,12 +34,12 @@ def _mixed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     subtle = [i for i, row in enumerate(rows) if row["style"] == "subtle"]
     left_out = {i for n, i in enumerate(subtle) if n % 3}
     kept = [row for i, row in enumerate(rows) if i not in left_out]
-    plain: dict[int, list[dict[str, Any]]] = {}
+    plain: dict[object, list[Row]] = {}
     for row in kept:
         if row["style"] == "plain":
             plain.setdefault(row["label"], []).append(row)
     generator = random.Random(7)  # one mix for all seeds, so that seeds compare
-    joined = []
+    joined: list[Row] = []
     for _ in range(3 * len(kept) // 10):
         first, second = generator.sample(plain[generator.choice(list(plain))], 2)
         joined.append({**first, "text": f"{first['text']} {second['text']}"})

@@ -11,10 +11,12 @@ import re
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import psutil
 import torch
+
+from ...core.run_report import Environment
 
 Kind = Literal["cuda", "cpu"]
 CGROUPS = Path("/sys/fs/cgroup")
@@ -104,19 +106,19 @@ def process_memory_bytes(kind: Kind = "cpu") -> int:
     return int(psutil.Process().memory_info().rss)
 
 
-def environment(device: Device) -> dict[str, Any]:
+def environment(device: Device) -> Environment:
     """Where a run ran: device, versions; no names, paths or variables of the machine."""
     packages = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "datasets")
-    return {
-        "device": device.kind,
-        "device_name": device.name,
-        "compute_dtype": device.compute_dtype,
-        "reason": device.reason,
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "platform": platform.system(),
-        "versions": {name: version(name) for name in packages},
-    }
+    return Environment(
+        device=device.kind,
+        device_name=device.name,
+        compute_dtype=device.compute_dtype,
+        reason=device.reason,
+        threads=torch.get_num_threads(),
+        python=platform.python_version(),
+        platform=platform.system(),
+        versions={name: version(name) for name in packages},
+    )
 
 
 def _cgroup_memory(root: Path = CGROUPS, own: Path = Path("/proc/self/cgroup")) -> list[tuple[int, int]]:

@@ -24,7 +24,7 @@ from ...core.errors import DemoError, ModelError, is_out_of_memory
 from ...core.format import size
 from ...core.memory_report import Budget
 from ...core.records import Baseline, MemoryReading, Notice, Phase, Resumed
-from ...core.run_report import Energy, Environment, Metrics, Parameters, ReloadProof, RunMemory, RunReport, Training
+from ...core.run_report import Energy, Metrics, Parameters, ReloadProof, RunMemory, RunReport, Training
 from ...core.safety import PROOF_MARGIN
 from ..classify.calibration import calibrate
 from ..classify.metrics import Floats, fit_baselines, write_answers
@@ -171,7 +171,7 @@ def _train(run: Run, write_card: WriteCard | None, began: float) -> str:
         parameters=Parameters(trainable=trainable, all=total),
         reload=proof,
         training=steps.training,
-        environment=Environment(**environment(run.device)),
+        environment=environment(run.device),
         data=data.describe(),
         config=config,
         seconds=round(time.monotonic() - began, 1),

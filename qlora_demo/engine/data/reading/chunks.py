@@ -5,7 +5,7 @@ Knows no format.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ CELL_CHARACTERS = 1_000_000
 LINE_CHARACTERS = 4_000_000
 CHUNK_ROWS = 10_000
 SHOWN_LINES = 5
+Row = Mapping[str, object]  # cells by column, each any JSON value
 
 
 @dataclass(frozen=True)

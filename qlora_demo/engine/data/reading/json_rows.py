@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ....core.errors import DataError
-from .chunks import CELL_CHARACTERS, CHUNK_ROWS, LINE_CHARACTERS, Tally
+from .chunks import CELL_CHARACTERS, CHUNK_ROWS, LINE_CHARACTERS, Row, Tally
 
-Found = Iterator[tuple[list[dict[str, Any]], Sequence[int]]]
+Found = Iterator[tuple[list[Row], Sequence[int]]]
 
 _COLUMNS_CHARACTERS = 256 << 20  # a file written column by column must be read whole
 _SPACE = re.compile(r"[ \t\n\r]*")
@@ -36,7 +36,7 @@ def read_lines(batches: Iterator[tuple[int, list[str], bool]], tally: Tally) -> 
                 yield _one_by_one(part, first + start, tally)
 
 
-def _all_at_once(items: str, count: int = 0) -> list[dict[str, Any]] | None:
+def _all_at_once(items: str, count: int = 0) -> list[Row] | None:
     """The objects in `items`, separated by commas; None where anything needs a closer look, or they are not `count`."""
     try:
         rows = json.loads(f"[{items}]")
@@ -47,7 +47,7 @@ def _all_at_once(items: str, count: int = 0) -> list[dict[str, Any]] | None:
     return None if (len(items) > CELL_CHARACTERS and _long_cell(rows)) or _may_hold_no_text(items) else rows
 
 
-def _one_by_one(lines: list[str], first: int, tally: Tally) -> tuple[list[dict[str, Any]], list[int]]:
+def _one_by_one(lines: list[str], first: int, tally: Tally) -> tuple[list[Row], list[int]]:
     rows, numbers = [], []
     for number, line in enumerate(lines, first):
         try:
@@ -87,7 +87,7 @@ def _problem(row: Any, source: str) -> str:
     return ""
 
 
-def _long_cell(rows: list[dict[str, Any]]) -> bool:
+def _long_cell(rows: list[Row]) -> bool:
     return any(isinstance(cell, str) and len(cell) > CELL_CHARACTERS for row in rows for cell in row.values())
 
 
@@ -104,7 +104,7 @@ def read(texts: Iterator[str], name: str, tally: Tally) -> Found:
     Raises DataError where the JSON is broken: what follows cannot be told apart then.
     """
     first = 1
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     numbers: list[int] = []
     for values, source in _objects(_Text(texts, name)):
         for number, row in enumerate(values, first):

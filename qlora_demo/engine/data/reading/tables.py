@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import codecs
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from ....core.errors import DataError
 from . import csv_rows, json_rows
-from .chunks import CHUNK_ROWS, LINE_CHARACTERS, Chunk, Tally
+from .chunks import CHUNK_ROWS, LINE_CHARACTERS, Chunk, Row, Tally
 from .dialects import AS_FOUND, Asked, Dialect, find_dialect
 from .unpacking import MAX_UNPACKED_BYTES, Packed, look_into
 
@@ -139,7 +139,7 @@ def open_table(path: Path, asked: Asked = AS_FOUND) -> Table:
 class Rows:
     """Rows in memory, with what a Table has."""
 
-    def __init__(self, name: str, rows: list[dict[str, Any]]):
+    def __init__(self, name: str, rows: Sequence[Row]):
         self.name, self.dialect, self.tally, self.late = name, Dialect("rows"), Tally(), set[str]()
         self.columns = tuple(dict.fromkeys(key for row in rows[:1000] for key in row))
         self._rows = rows
