@@ -25,18 +25,9 @@ from qlora_demo.ui.memory.architecture_views import view_modules, view_roles
 from qlora_demo.ui.memory.treemap import treemap
 from tests.serving import ROOT
 
-EVIL = ModuleMemory(
-    name="<img src=x onerror=alert(1)>",
-    group='<img src=x onerror="alert(1)">',
-    shape=[2, 3],
-    kind_before="<b>",
-    kind_after="<i>",
-    dtype_before='"float',
-    dtype_after="<nf4>",
-    bytes_before=12,
-    bytes_after=4,
-    changed=True,
-)  # no role and no layer: as a report from before there were any
+IMG = '<img src=x onerror="alert(1)">'
+# No role and no layer: as a report from before there were any.
+EVIL = ModuleMemory(IMG, IMG, [2, 3], '"float', "<nf4>", "<b>", "<i>", 12, 4, True)
 
 
 def rows_of(model: str) -> list[ModuleMemory]:
@@ -122,12 +113,8 @@ def test_equal_layers_are_folded_in_a_large_model(llama: list[ModuleMemory]) -> 
     place = list(data.labels).index("gate_proj")
     packed = total([row for row in llama if row.name.endswith(".gate_proj")], "after")
     assert data.values[place] == packed
-    assert (
-        data.hovertext[place]
-        == "<b>model.layers.0–79.mlp.gate_proj</b><br>80 × Linear4bit [28672 × 8192]<br>NF4 and its constants:"
-        f" {size(packed)}<br>{size(packed)} of {size(total(llama, 'after'))}"
-        f" ({100 * packed / total(llama, 'after'):.1f} %)"
-    )
+    assert "80 × Linear4bit [28672 × 8192]" in data.hovertext[place]
+    assert f"{size(packed)} of {size(total(llama, 'after'))}" in data.hovertext[place]
 
 
 def test_a_module_with_tensors_beside_children_adds_up() -> None:

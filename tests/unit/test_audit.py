@@ -32,9 +32,8 @@ def test_the_report_of_the_sample(tokenizer: Any) -> None:
     assert list(report.labels) == list(dataset.SAMPLE_LABELS) and sum(report.labels.values()) == 3997
     assert report.leaks == () and report.skipped == () and report.contradicting == 0
     assert next(iter(report.languages)) == "en" and report.languages["en"] > 0.95 and report.language_reviews == 2000
-    counts = [
-        len(ids) for reviews in dataset.load("sample").splits.values() for ids in tokenizer(reviews.texts)["input_ids"]
-    ]
+    splits = dataset.load("sample").splits.values()
+    counts = [len(ids) for reviews in splits for ids in tokenizer(reviews.texts)["input_ids"]]
     assert report.tokens is not None and not report.tokens.sampled
     assert (report.tokens.max, report.tokens.reviews) == (max(counts), 3997)
     assert report.tokens.truncated == sum(count > 128 for count in counts) / 3997
@@ -43,10 +42,8 @@ def test_the_report_of_the_sample(tokenizer: Any) -> None:
 
 def test_doubles_contradictions_and_leaks(tmp_path: Path) -> None:
     praise = {"text": "it works", "label": 5}
-    write(
-        tmp_path / "train.jsonl",
-        [praise, praise, praise, {"text": "it works", "label": 1}, {"text": "broke", "label": 1}],
-    )
+    blame = [{"text": "it works", "label": 1}, {"text": "broke", "label": 1}]
+    write(tmp_path / "train.jsonl", [praise, praise, praise, *blame])
     write(tmp_path / "validation.jsonl", [{"text": "broke", "label": 1}, {"text": "new", "label": 3}])
     write(tmp_path / "test.jsonl", [praise, {"text": "new", "label": 3}, {"text": "own", "label": 4}])
     report = audit.examine(dataset.read_all(str(tmp_path)))
@@ -151,18 +148,9 @@ def test_leftovers_of_both_kinds_are_told_by_line(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("text,label\n" + "fine,5\nbad,1\n" * 30 + "odd,7\n,3\nno label,\nodder,8\nodd,7\n")
     found = dataset.read_all(str(path))
-    assert found.skipped == {
-        "empty text": 1,
-        "label '7' outside 1 to 5": 2,
-        "no label": 1,
-        "label '8' outside 1 to 5": 1,
-    }
-    assert found.origin.first_lines == {
-        "empty text": (63,),
-        "label '7' outside 1 to 5": (62, 66),
-        "no label": (64,),
-        "label '8' outside 1 to 5": (65,),
-    }
+    seven, eight = ("label '7' outside 1 to 5", "label '8' outside 1 to 5")
+    assert found.skipped == {"empty text": 1, seven: 2, "no label": 1, eight: 1}
+    assert found.origin.first_lines == {"empty text": (63,), seven: (62, 66), "no label": (64,), eight: (65,)}
     chosen = dataset.read_all(str(path), columns=Columns(labels=("1", "5", "7")))
     assert chosen.labels == ("1", "5", "7") and chosen.splits["all"].labels.count(2) == 2
     assert sum(chosen.skipped.values()) == 3

@@ -55,10 +55,8 @@ def test_accelerate_counts_so_too() -> None:
 
 
 def test_what_is_compared_is_the_ledgers_quantity() -> None:
-    stages = {
-        stage.name: stage
-        for stage in ledger.predict(read_blueprint(AutoConfig.for_model(**GPT2), 5), ("fp16", "nf4", "nf4-dq"))
-    }
+    blueprint = read_blueprint(AutoConfig.for_model(**GPT2), 5)
+    stages = {stage.name: stage for stage in ledger.predict(blueprint, ("fp16", "nf4", "nf4-dq"))}
     found = estimates(PARAMETERS, GPT2)
     assert {one.quantity for one in found} == set(stages)
     assert stages["nf4-dq"].weights_bytes == 121_485_312

@@ -57,11 +57,8 @@ def test_calibration_is_judged_on_other_reviews() -> None:
 def test_bins_by_hand() -> None:
     shares = np.array([[0.7, 0.3], [0.7, 0.3], [0.62, 0.38], [1.0, 0.0]])
     found = metrics.reliability([0, 1, 1, 0], shares)
-    assert [(round(15 * one.lower), one.rows, one.accuracy) for one in found.bins] == [
-        (9, 1, 0.0),
-        (10, 2, 0.5),
-        (14, 1, 1.0),
-    ]
+    bins = [(round(15 * one.lower), one.rows, one.accuracy) for one in found.bins]
+    assert bins == [(9, 1, 0.0), (10, 2, 0.5), (14, 1, 1.0)]
     assert found.bins[1].confidence == pytest.approx(0.7)
     assert found.ece == pytest.approx((1 * 0.62 + 2 * 0.2 + 1 * 0) / 4)
 
@@ -75,9 +72,7 @@ def test_a_classifier_divides_by_its_runs_temperature(tmp_path: Path) -> None:
     plain, calibrated = classifier.classify(texts), classifier.classify(texts, calibrated=True)
     logits = classifier.logits(texts)
     for i in range(2):
-        assert list(plain[i].probabilities.values()) == metrics.softmax(logits)[i].tolist(), (
-            "an answer that was not asked to change"
-        )
+        assert list(plain[i].probabilities.values()) == metrics.softmax(logits)[i].tolist()
         assert list(calibrated[i].probabilities.values()) == metrics.softmax(logits / 2.5)[i].tolist()
         assert calibrated[i].label == plain[i].label and calibrated[i].expected_stars != plain[i].expected_stars
     # It is not the untrained head's temperature.

@@ -24,24 +24,14 @@ from tests.reviews import shipped_report
 SHIPPED = shipped_report()
 
 
-def add_run(
-    store: Store,
-    accuracy: float = 0.8,
-    seconds: float = 100,
-    peak: int = 1000,
-    *,
-    test: str = "same",
-    name: str = "",
-    state: str = "done",
-    key: str = "",
-    **settings: Any,
-) -> Job:
-    """A run with the shipped report's form and these results."""
+def add_run(store: Store, accuracy: float = 0.8, seconds: float = 100, peak: int = 1000, **more: Any) -> Job:
+    """A run with the shipped report's form and these results; `more`: its test data, name, state and settings."""
+    test, name, state = (more.pop(key, usual) for key, usual in (("test", "same"), ("name", ""), ("state", "done")))
     report = copy.deepcopy(SHIPPED)
     report["final"]["test"] |= {"accuracy": accuracy, "intervals": {"accuracy": [accuracy - 0.03, accuracy + 0.03]}}
     report["training"]["seconds"], report["memory"]["peak_bytes"] = seconds, peak
     report["data"]["test_sha256"] = test
-    job = store.create("train", RunConfig.read(settings).to_dict(), name=name, key_hash=key)
+    job = store.create("train", RunConfig.read(more).to_dict(), name=name)
     (job.folder / "report.json").write_text(json.dumps(report))
     write_state(job.folder, replace(job.state(), state=state, created=job.state().created + len(store.jobs())))
     return job
@@ -64,13 +54,8 @@ def test_only_what_differs_from_the_run_shown_is_told(tmp_path: Path) -> None:
 
 def test_unbeaten_is_who_nobody_equals_in_all_and_beats_in_one(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    best, quick, small, beaten, twin = (
-        add_run(store, 0.9, 300, 3000),
-        add_run(store, 0.7, 50, 2500),
-        add_run(store, 0.7, 200, 500),
-        add_run(store, 0.89, 301, 3000),
-        add_run(store, 0.9, 300, 3000),
-    )
+    results = ((0.9, 300, 3000), (0.7, 50, 2500), (0.7, 200, 500), (0.89, 301, 3000), (0.9, 300, 3000))
+    best, quick, small, beaten, twin = (add_run(store, *result) for result in results)
     elsewhere = add_run(store, 0.99, 1, 1, test="others")
     found = by_run(store, best)
     assert [run for run in found if found[run].unbeaten] == [twin.id, small.id, quick.id, best.id], "newest first"

@@ -38,21 +38,18 @@ def test_a_few_steps_say_nothing(count: int) -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_guessing_and_not_moving(seed: int) -> None:
     flat = steps(lambda _: CHANCE, noise=0.08, seed=seed)
-    assert (
-        read_curves(flat[:20], [], labels=5, steps_total=200) == "Still guessing: the loss is that of chance (1.609)."
-    )
-    assert read_curves(flat[:40], [], labels=5, steps_total=2000).startswith(
-        "Still guessing"
-    )  # the learning rate still warms up
+    for few, total in ((20, 200), (40, 2000)):  # the learning rate still warms up
+        assert read_curves(flat[:few], [], labels=5, steps_total=total).startswith(
+            "Still guessing: the loss is that of"
+        )
     moving = "Not moving: after 200 steps the loss is no better than chance (1.609): raise the learning rate."
     assert read_curves(flat, judged([1.61, 1.608, 1.611]), labels=5, steps_total=300) == moving
     assert read_curves(flat[:20], [], labels=5, ended=True).startswith("Not moving: after 20 steps")
 
 
 def test_an_untrained_head_may_cost_more_than_chance() -> None:
-    assert read_curves(steps(lambda _: 2.1, 20), [], labels=5, steps_total=200).startswith(
-        "Still guessing: the loss (2."
-    )
+    said = read_curves(steps(lambda _: 2.1, 20), [], labels=5, steps_total=200)
+    assert said.startswith("Still guessing: the loss (2.")
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -61,9 +58,7 @@ def test_learning(seed: int) -> None:
     assert said == "Learning: the validation loss fell from 1.25 to 0.72 since step 80."
     assert read_curves(steps(falling, seed=seed), [], labels=5).startswith("Learning: the training loss fell from 1.")
     ended = read_curves(steps(falling, seed=seed), judged([1.6, 0.72], every=200), labels=5, ended=True)
-    assert (
-        ended == "Learned: the validation loss fell from 1.60 to 0.72 since step 0, and was still falling at the end."
-    )
+    assert ended.startswith("Learned: the validation loss fell from 1.60 to 0.72") and "still falling" in ended
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -77,28 +72,17 @@ def test_levelled_off(seed: int) -> None:
 def test_overfitting(seed: int) -> None:
     risen = judged([1.6, 1.3, 1.0, 0.9, 0.85, 0.88, 0.95, 1.04], every=25)
     said = read_curves(steps(falling, seed=seed), risen, labels=5)
-    assert (
-        said == "Overfitting since step 100: the training loss falls, the validation loss has risen for 3 evaluations."
-    )
+    assert said.startswith("Overfitting since step 100: ")
     flat = steps(lambda done: 0.8 if done > 0.3 else 1.2, seed=seed)
-    assert (
-        read_curves(flat, risen, labels=5)
-        == "Past its best since step 100: the validation loss has risen for 3 evaluations."
-    )
-
-
-def test_two_worse_evaluations_are_not_enough() -> None:
-    assert "risen" not in read_curves(
-        steps(falling), judged([1.6, 1.3, 1.0, 0.9, 0.85, 0.88, 0.91], every=25), labels=5
-    )
+    assert read_curves(flat, risen, labels=5).startswith("Past its best since step 100: ")
+    assert "risen" not in read_curves(steps(falling), risen[:-1], labels=5), "two worse ones are not enough"
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_unstable(seed: int) -> None:
     chance = random.Random(seed)
-    wild = [
-        (step, 1.7 + (chance.random() < 0.3) * 2.5 * chance.random() + chance.gauss(0, 0.2)) for step in range(1, 101)
-    ]
+    spikes = [(chance.random() < 0.3) * 2.5 * chance.random() + chance.gauss(0, 0.2) for _ in range(100)]
+    wild = [(step, 1.7 + spike) for step, spike in enumerate(spikes, 1)]
     wild[-3:] = [(98, 3.5), (99, 2.8), (100, 4.0)]
     assert read_curves(wild, [], labels=5).startswith("Unstable: ")
     lost = steps(lambda done: 1.0 if 0.3 < done < 0.6 else CHANCE, seed=seed)

@@ -21,11 +21,7 @@ def write(path: Path, rows: list[dict]) -> str:
 
 def test_the_sample_is_whole_and_shuffled() -> None:
     sample = dataset.load("sample")
-    assert {name: len(reviews) for name, reviews in sample.splits.items()} == {
-        "train": 3197,
-        "validation": 400,
-        "test": 400,
-    }
+    assert [len(sample.splits[name]) for name in ("train", "validation", "test")] == [3197, 400, 400]
     assert sample.labels == ("1 star", "2 stars", "3 stars", "4 stars", "5 stars") and sample.ordinal
     texts = [set(sample.splits[name].texts) for name in dataset.SPLITS]
     assert not (texts[0] & texts[1] or texts[0] & texts[2] or texts[1] & texts[2])
@@ -69,10 +65,8 @@ def test_a_file_is_divided_without_leaks(tmp_path: Path) -> None:
 
 def test_titles_are_joined_and_gaps_counted(tmp_path: Path) -> None:
     path = tmp_path / "r.csv"
-    path.write_text(
-        "Title,Review,Rating\nBad,It broke,1\n,,2\nFine,,3\nGood,Works,\n"
-        + "".join(f"t{i},body {i},{1 + i % 5}\n" for i in range(30))
-    )
+    odd = "Title,Review,Rating\nBad,It broke,1\n,,2\nFine,,3\nGood,Works,\n"
+    path.write_text(odd + "".join(f"t{i},body {i},{1 + i % 5}\n" for i in range(30)))
     found = dataset.load(str(path))
     every = [text for reviews in found.splits.values() for text in reviews.texts]
     assert "Bad\n\nIt broke" in every and "Fine" in every
@@ -108,8 +102,7 @@ def test_what_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_star_scales_match_by_order_and_other_labels_do_not(tmp_path: Path) -> None:
     stars = dataset.load_rows(write(tmp_path / "a.jsonl", [{"text": "good", "label": 4}, {"text": "bad", "label": 0}]))
     assert dataset.align_labels(stars, dataset.SAMPLE_LABELS).labels == [4, 0]
-    moods = dataset.load_rows(
-        write(tmp_path / "b.jsonl", [{"text": "good", "label": "glad"}, {"text": "bad", "label": "sad"}])
-    )
+    rows = [{"text": "good", "label": "glad"}, {"text": "bad", "label": "sad"}]
+    moods = dataset.load_rows(write(tmp_path / "b.jsonl", rows))
     with pytest.raises(DataError, match="labelled glad, sad"):
         dataset.align_labels(moods, dataset.SAMPLE_LABELS)

@@ -66,9 +66,8 @@ def test_the_subset_is_what_a_run_trains_on(examiner: DataService, file: Path) -
         train = dataset.load(str(file), columns=Columns(title=title), rows=rows).splits["train"]
         found = examiner.subset(request, rows)
         counts = Counter(train.labels)
-        assert found.rows == len(train) and [chosen for _, chosen in found.balance.values()] == [
-            counts[i] for i in range(5)
-        ]
+        assert found.rows == len(train)
+        assert [chosen for _, chosen in found.balance.values()] == [counts[i] for i in range(5)]
     sample = examiner.subset(DataRequest(), 100)
     assert (sample.available, sample.rows) == (3197, 100)
     assert list(sample.balance.values()) == [(640, 20), (640, 20), (640, 20), (638, 20), (639, 20)]

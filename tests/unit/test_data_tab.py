@@ -16,28 +16,11 @@ from qlora_demo.ui.data.data_tab import DataTab, read_source
 from qlora_demo.ui.train.form import build_fields
 
 TOKENS = TokenLengths(p50=5, p95=9, max=9, truncated=0, cut=0, max_length=64, reviews=2, sampled=False, counts={5: 2})
-REPORT = DataReport(
-    name="mine",
-    rows=2,
-    used=2,
-    labels={"a": 1, "b": 1},
-    balance={"all": {"a": 1, "b": 1}},
-    splits={"all": 2},
-    text_column="text",
-    tokens=TOKENS,
-)
+COUNTS: dict[str, Any] = {"labels": {"a": 1, "b": 1}, "balance": {"all": {"a": 1, "b": 1}}, "splits": {"all": 2}}
+REPORT = DataReport(name="mine", rows=2, used=2, text_column="text", tokens=TOKENS, **COUNTS)
 ANALYSIS = Analysis(DataRequest("/uploads/mine.csv"), REPORT)
-FORM: dict[str, Any] = {
-    "analysis": None,
-    "kept": "",
-    "source": "sample",
-    "path": "",
-    "hub_set": "amazon-reviews",
-    "config": "",
-    "revision": "",
-    "max_length": 128,
-    "model": "sample",
-}
+SOURCE = {"source": "sample", "kept": "", "path": "", "hub_set": "amazon-reviews", "config": "", "revision": ""}
+FORM: dict[str, Any] = {**SOURCE, "analysis": None, "max_length": 128, "model": "sample"}
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from pathlib import Path
@@ -74,23 +73,6 @@ def test_every_block_size_gives_the_same_events(folder: Path, monkeypatch: pytes
     for after in range(42):
         assert sequence(folder, after=after) == list(range(after + 1, 41))
     assert last_event(folder / "events.jsonl")["seq"] == 40  # type: ignore[index]
-
-
-def test_a_poll_reads_the_end_of_a_long_file_only(folder: Path) -> None:
-    line = json.dumps({"seq": 0, "event": "step", "run": "x", "text": "y" * 200})
-    (folder / "events.jsonl").write_text(
-        "".join(line.replace('"seq": 0', f'"seq": {number}', 1) + "\n" for number in range(1, 50_001))
-    )
-    assert sequence(folder, after=49_998) == [49_999, 50_000]
-    fastest = min(_timed(lambda: sequence(folder, after=49_998)) for _ in range(20))
-    whole = _timed(lambda: sequence(folder))
-    assert fastest < whole / 20, f"{1000 * fastest:.2f} ms against {1000 * whole:.0f} ms for the whole file"
-
-
-def _timed(call: object) -> float:
-    begin = time.perf_counter()
-    call()  # type: ignore[operator]
-    return time.perf_counter() - begin
 
 
 def test_threads_share_one_writer(folder: Path) -> None:

@@ -19,11 +19,10 @@ from qlora_demo.jobs.store import EventWriter, Job, Kind, Store
 class Launcher:
     def __init__(self) -> None:
         self.started: list[str] = []
-        self.pid = os.getpid()
 
     def __call__(self, folder: Path) -> int:
         self.started.append(folder.name)
-        return self.pid
+        return os.getpid()
 
 
 @pytest.fixture
@@ -69,11 +68,9 @@ def test_a_job_beside_starts_at_once_and_holds_nobody_up(store: Store, launch: L
     beside = queue.submit(store, "memory", {}, beside=True, launch=launch)
     assert beside.state().state == "starting" and waiting.state().state == "queued"
     assert store.position(waiting) == 1
-
-
-def test_a_device_held_only_by_a_job_beside_is_free(store: Store, launch: Launcher) -> None:
-    queue.submit(store, "memory", {}, beside=True, launch=launch)
-    assert queue.submit(store, "train", {}, launch=launch).state().state == "starting"
+    free = Store(store.home / "free")
+    queue.submit(free, "memory", {}, beside=True, launch=launch)
+    assert queue.submit(free, "train", {}, launch=launch).state().state == "starting", "only a job beside holds it"
 
 
 def test_stopping_a_waiting_job_ends_it_at_once(store: Store, launch: Launcher) -> None:
@@ -85,14 +82,10 @@ def test_stopping_a_waiting_job_ends_it_at_once(store: Store, launch: Launcher) 
     assert first.state().state == "starting" and not first.stop_requested()
 
 
-def test_stopping_an_active_job_leaves_a_request(store: Store, launch: Launcher) -> None:
+def test_stopping_an_active_job_leaves_a_request_and_what_has_ended_is_an_error(store: Store, launch: Launcher) -> None:
     job = queue.submit(store, "train", {}, launch=launch)
     queue.stop(store, job.id, launch=launch)
     assert job.stop_requested() and job.state().state == "starting" and job.events() == []
-
-
-def test_stopping_what_has_ended_is_a_run_error(store: Store, launch: Launcher) -> None:
-    job = queue.submit(store, "train", {}, launch=launch)
     kill(job)
     with pytest.raises(RunError, match=r"already ended .interrupted."):
         queue.stop(store, job.id, launch=launch)
@@ -194,9 +187,6 @@ def test_following_ends_with_the_job(store: Store, launch: Launcher) -> None:
     with store.lock():
         job.finish(job.state(), "done")
     assert [event["event"] for batch in batches for event in batch] == ["finished"]
-
-
-def test_following_a_job_whose_worker_dies_ends_with_its_finished_event(store: Store, launch: Launcher) -> None:
     job = queue.submit(store, "train", {}, launch=launch)
     kill(job)
     assert [event["state"] for batch in queue.follow(store, job, every_seconds=0) for event in batch] == ["interrupted"]

@@ -14,39 +14,20 @@ from qlora_demo.core.records import Download
 from qlora_demo.ui.memory.memory_tab import MemoryTab
 
 REPORT = MemoryReport(model="<b>x", parameters=7, stages=(MemoryStage("fp16", "predicted", 14, 0, 0, 0, 1, 1),))
-FORM = {
-    "model": " sample ",
-    "labels": 5,
-    "random_weights": False,
-    "batch_size": 8,
-    "length": 32,
-    "gradient_checkpointing": False,
-    "optimizer": "adamw_torch_fused",
-}
+STEP = {"batch_size": 8, "length": 32, "gradient_checkpointing": False, "optimizer": "adamw_torch_fused"}
+FORM = {"model": " sample ", "labels": 5, "random_weights": False, **STEP}
 
 
-class Job:
-    """A measurement in a given state."""
-
-    id = "job"
-
-    def __init__(
-        self, state: str, events: list[dict[str, Any]] | None = None, position: int | None = None, **more: Any
-    ):
-        self._state = SimpleNamespace(state=state, is_final=state in ("done", "stopped", "failed"), error=None)
-        self._events, self._position = events or [], position
-
-    def state(self) -> Any:
-        return self._state
-
-    def events(self) -> list[dict[str, Any]]:
-        return self._events
-
-    def summary(self) -> Any:
-        return SimpleNamespace(position=self._position)
-
-    def report(self, kind: type) -> MemoryReport | None:
-        return REPORT if self._state.state == "done" else None
+def a_job(state: str, *events: dict[str, Any], position: int | None = None) -> Any:
+    """A measurement in this state."""
+    stored = SimpleNamespace(state=state, is_final=state in ("done", "stopped", "failed"), error=None)
+    return SimpleNamespace(
+        id="job",
+        state=lambda: stored,
+        events=lambda: list(events),
+        summary=lambda: SimpleNamespace(position=position),
+        report=lambda kind: REPORT if state == "done" else None,
+    )
 
 
 @pytest.fixture
@@ -93,13 +74,13 @@ def test_a_refusal_is_one_sentence_and_changes_nothing_else(tab: MemoryTab, serv
 @pytest.mark.parametrize(
     ("job", "words"),
     [
-        (Job("queued", position=2), "Number 2 in the queue"),
-        (Job("running"), "Starting the measuring process"),
-        (Job("running", [{"event": "phase", "name": "measure", "detail": "measuring", "progress": 0.5}]), "Measuring<"),
-        (Job("running", [{"event": "phase", "name": "download", "detail": "a", "progress": 0.5}]), "A (50 %)"),
-        (Job("done"), "&lt;b&gt;x, 7 parameters"),
-        (Job("stopped"), "Measurement cancelled"),
-        (Job("failed"), "The measurement failed"),
+        (a_job("queued", position=2), "Number 2 in the queue"),
+        (a_job("running"), "Starting the measuring process"),
+        (a_job("running", {"event": "phase", "name": "measure", "detail": "measuring", "progress": 0.5}), "Measuring<"),
+        (a_job("running", {"event": "phase", "name": "download", "detail": "a", "progress": 0.5}), "A (50 %)"),
+        (a_job("done"), "&lt;b&gt;x, 7 parameters"),
+        (a_job("stopped"), "Measurement cancelled"),
+        (a_job("failed"), "The measurement failed"),
     ],
 )
 def test_the_status_of_a_job_in_words(tab: MemoryTab, job: Any, words: str) -> None:
@@ -110,7 +91,7 @@ def test_the_status_of_a_job_in_words(tab: MemoryTab, job: Any, words: str) -> N
 
 def test_an_opened_page_shows_the_last_measurement_or_the_samples_prediction(tab: MemoryTab, services: Any) -> None:
     assert "no step" in tab.on_load()[tab.step]
-    services.store.latest = lambda kind: Job("running")
+    services.store.latest = lambda kind: a_job("running")
     assert tab.on_load()[tab.job] == ("job", "")
-    services.store.latest = lambda kind: Job("done")
+    services.store.latest = lambda kind: a_job("done")
     assert "Last measurement: &lt;b&gt;x" in tab.on_load()[tab.status]

@@ -38,9 +38,8 @@ def family(
     torch.set_num_threads(1)
     folder = make_family(request.param, tmp_path_factory.mktemp(request.param))
     torch.set_num_threads(threads)
-    return request.param, [
-        row.to_dict() for row in ledger.architecture(read_blueprint(sources.resolve(str(folder)), 5))
-    ]
+    blueprint = read_blueprint(sources.resolve(str(folder)), 5)
+    return request.param, [row.to_dict() for row in ledger.architecture(blueprint)]
 
 
 def test_every_module_of_a_family_has_its_role(family: tuple[str, list[dict[str, Any]]]) -> None:
@@ -52,9 +51,8 @@ def test_every_module_of_a_family_has_its_role(family: tuple[str, list[dict[str,
     assert sum(row["role"] == "head" for row in rows) == HEADS.get(name, 1)
     # Quantized is what multiplies inside layers; of that only T5's wo is kept, which the library holds in FP32.
     assert {row["role"] for row in rows if row["changed"]} == {"attention", "mlp"}
-    dense = {
-        row["name"].rpartition(".")[2] for row in rows if row["role"] in ("attention", "mlp") and not row["changed"]
-    }
+    inside = [row for row in rows if row["role"] in ("attention", "mlp")]
+    dense = {row["name"].rpartition(".")[2] for row in inside if not row["changed"]}
     assert dense == ({"wo"} if name == "t5" else set())
     # What has no role of its own has no weights: position ids and rotary frequencies.
     assert {row["name"].rpartition(".")[2] for row in rows if row["role"] == "other"} <= {"embeddings", "rotary_emb"}

@@ -96,9 +96,7 @@ def test_a_long_run_comes_in_answers_below_50_kb_with_its_extremes(long_run: Job
     for n, name in ((2, "learning_rate"), (3, "grad_norm"), (4, "reviews_per_second"), (5, "memory_bytes")):
         whole = [event[name] for event in everything if event[name] is not None]
         sent = [row[n] for row in points if row[n] is not None]
-        assert (min(sent), max(sent)) == (pytest.approx(min(whole), rel=1e-5), pytest.approx(max(whole), rel=1e-5)), (
-            name
-        )
+        assert (min(sent), max(sent)) == pytest.approx((min(whole), max(whole)), rel=1e-5), name
     # What is smoothed is no mean of extremes: around the spike it is the mean of what was logged.
     around = next(row[6] for row in points if row[0] == SPIKE)
     assert 0.3 < around < 1.2
@@ -140,11 +138,8 @@ def test_what_a_resumed_run_took_back_is_dropped(tmp_path: Path) -> None:
     after = watched.news(1.0, before["after"], before["born"])
     assert after["back_to"] == 4 and [row[0] for row in after["points"]] == [5]
     fresh = watched.news(1.0, 0)
-    assert [row[0] for row in fresh["points"]] == [1, 2, 3, 4, 5] and [row[0] for row in fresh["evaluations"]] == [
-        0,
-        2,
-        4,
-    ]
+    assert [row[0] for row in fresh["points"]] == [1, 2, 3, 4, 5]
+    assert [row[0] for row in fresh["evaluations"]] == [0, 2, 4]
     assert fresh["back_to"] is None and [row[1] for row in fresh["scorings"]] == [0, 2, 4]
     assert watched.news(1.0, after["after"], after["born"])["back_to"] is None
 
@@ -215,18 +210,8 @@ def services(tmp_path: Path) -> Services:
 @pytest.mark.parametrize(
     "query",
     [
-        None,
-        7,
-        "x",
-        [],
-        {},
-        {"run": "x"},
-        {"run": 7, "after": 0},
-        {"run": "x", "after": -1},
-        {"run": "x", "after": True},
-        {"run": "x", "after": 1.5},
-        {"run": "x", "after": "0"},
-        {"run": "x", "after": 0, "born": {"a": 1}},
+        *(None, 7, "x", [], {}, {"run": "x"}, {"run": 7, "after": 0}, {"run": "x", "after": 0, "born": {"a": 1}}),
+        *({"run": "x", "after": after} for after in (-1, True, 1.5, "0")),
     ],
 )
 def test_a_query_that_is_none_is_answered_in_a_sentence(services: Services, query: Any) -> None:
@@ -245,9 +230,8 @@ def test_a_deleted_run_is_gone(services: Services, tmp_path: Path) -> None:
     assert (answer["state"], answer["final"], answer["steps_done"]) == ("done", True, 5) and len(answer["points"]) == 5
     assert answer["left"] is None and answer["reading"]
     queue.delete(services.store, job.id)
-    assert (
-        "There is no run" in news(services, {"run": job.id, "after": answer["after"], "born": answer["born"]})["error"]
-    )
+    gone = news(services, {"run": job.id, "after": answer["after"], "born": answer["born"]})
+    assert "There is no run" in gone["error"]
 
 
 def test_a_waiting_run_says_how_long_it_may_take(
