@@ -7,7 +7,7 @@ A report is written by services/memory.py and read back by `MemoryReport.parse`,
 from __future__ import annotations
 
 from dataclasses import dataclass as plain_dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import ConfigDict, computed_field
 from pydantic.dataclasses import dataclass
@@ -22,7 +22,7 @@ _LENIENT = ConfigDict(extra="ignore")
 class _Record:
     """What all records here can do."""
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Ready for JSON, sums included."""
         return dict(to_jsonable_python(self))
 

@@ -10,7 +10,6 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from .errors import DataError, ModelError
 
@@ -50,7 +49,7 @@ def absolute(name: str, value: str) -> str:
     return value
 
 
-def absolute_settings(fields: Mapping[str, Any]) -> dict[str, Any]:
+def absolute_settings(fields: Mapping[str, object]) -> dict[str, object]:
     """Settings by name, those that may be paths made absolute. Raises ModelError or DataError for a path where nothing
     is.
     """

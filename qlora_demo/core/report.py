@@ -5,7 +5,7 @@ Knows neither what a report holds nor where it lies."""
 from __future__ import annotations
 
 import json
-from typing import Any, Self
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -17,9 +17,9 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """The record as JSON has it; a number that is not finite is null."""
-        fields: dict[str, Any] = json.loads(self.model_dump_json(by_alias=True))
+        fields: dict[str, object] = json.loads(self.model_dump_json(by_alias=True))
         return fields
 
 

@@ -61,7 +61,7 @@ class Settings(BaseModel):
         """The values that the field `name` may have, where they can be listed."""
         return tuple(value for value in get_args(cls.model_fields[name].annotation) if isinstance(value, str))
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         return self.model_dump(mode="json")
 
 

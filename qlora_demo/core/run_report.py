@@ -6,7 +6,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import ConfigDict, Field, field_serializer, field_validator, model_serializer, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_serializer,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from .config import RunConfig
 from .memory_report import Budget, MemoryStage
@@ -86,7 +94,7 @@ class RunMemory(Record):
     budget: Budget | None = None
 
     @field_serializer("model", "budget")
-    def _with_sums(self, part: MemoryStage | Budget | None) -> dict[str, Any] | None:
+    def _with_sums(self, part: MemoryStage | Budget | None) -> dict[str, object] | None:
         return part.to_dict() if part else None
 
 
@@ -192,6 +200,6 @@ class RunReport(Report):
         return {name: setting for name, setting in value.items() if name in RunConfig.model_fields}
 
     @model_serializer(mode="wrap")
-    def _without_absent_parts(self, handler: Any) -> dict[str, Any]:
-        fields: dict[str, Any] = handler(self)
+    def _without_absent_parts(self, handler: SerializerFunctionWrapHandler) -> dict[str, object]:
+        fields: dict[str, object] = handler(self)
         return {name: value for name, value in fields.items() if value or name not in ("start", "measured")}

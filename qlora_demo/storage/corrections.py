@@ -11,13 +11,23 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict, cast
 
 from ..core.errors import DataError
 
 FILE = "feedback.jsonl"
 MAX_FILE_BYTES = 64 * 1024**2  # visitors of a public host must not fill its disk
 LONGEST_TEXT = 50_000  # characters; as the classifier takes
+
+
+class Correction(TypedDict):
+    """A line of the file; all but the review and its right label may be missing in lines that others wrote."""
+
+    time: NotRequired[float]
+    adapter: NotRequired[str]
+    text: str
+    label: str
+    answered: NotRequired[str]
 
 
 class Feedback:
@@ -51,7 +61,7 @@ class Feedback:
             ) from None
         return sum(1 for _ in self.read())
 
-    def read(self) -> Iterator[dict[str, Any]]:
+    def read(self) -> Iterator[Correction]:
         """All corrections, oldest first; a line that cannot be read (a torn last one) is passed over."""
         try:
             with self.path.open(encoding="utf-8") as file:
@@ -61,6 +71,6 @@ class Feedback:
                     except ValueError:
                         continue
                     if isinstance(correction, dict) and {"text", "label"} <= correction.keys():
-                        yield correction
+                        yield cast(Correction, correction)
         except FileNotFoundError:
             return

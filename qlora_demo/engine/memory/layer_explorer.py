@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from safetensors import safe_open
@@ -146,7 +146,15 @@ def error_map(weights: nf4.Floats, restored: nf4.Floats, block_size: int) -> lis
     return [[round(float(cell), 4) for cell in row] for row in blocks.mean(axis=2)]
 
 
-def _worst_block(weights: nf4.Floats, restored: nf4.Floats, block_size: int) -> dict[str, Any]:
+class _WorstBlock(TypedDict):
+    """The fields of LayerStudy on the errors of single blocks."""
+
+    worst_block: int
+    worst_block_error: float
+    median_block_error: float
+
+
+def _worst_block(weights: nf4.Floats, restored: nf4.Floats, block_size: int) -> _WorstBlock:
     """The block with the largest mean error, and the middle one of all, both in the unit of the weights."""
     off = np.abs(weights - restored).reshape(-1)
     starts = np.arange(0, off.size, block_size)

@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block
 
 from ...core.errors import DemoError
 from ...core.names import PRECISIONS, SAMPLE
@@ -45,7 +46,7 @@ class ClassifyTab:
             self._layout_question()
             self._layout_answer()
             self._layout_settings()
-        question = {name: getattr(self, name) for name in ("review", "adapter", "precision", "scale")}
+        question: dict[str, Block] = {name: getattr(self, name) for name in ("review", "adapter", "precision", "scale")}
         with gr.Tabs(overflow_behavior="wrap", elem_id="classify-more"):
             with gr.Tab("Why these stars", id="why"):
                 WhyPanel(services, question)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block
 
 from ...core.errors import SettingsError
 from ...services.app import Services
@@ -16,7 +17,7 @@ from .classify_views import view_base_check, view_comparison
 class PrecisionPanel:
     """`question`: the components of the review, adapter, precision and scale, by these names."""
 
-    def __init__(self, services: Services, question: dict[str, Any]):
+    def __init__(self, services: Services, question: dict[str, Block]):
         self._services, self._question = services, question
         self._layout()
         self._wire()

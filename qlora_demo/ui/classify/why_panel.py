@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block
 
 from ...services.app import Services
 from ..handlers import AT_ONCE, PRIVATE, handler
@@ -16,7 +17,7 @@ MOST_VERSIONS = 10
 class WhyPanel:
     """`question`: the components of the review, adapter, precision and scale, by these names."""
 
-    def __init__(self, services: Services, question: dict[str, Any]):
+    def __init__(self, services: Services, question: dict[str, Block]):
         self._services, self._question = services, question
         self._layout()
         self._wire()

@@ -68,7 +68,7 @@ def changed_request(analysis: Analysis, form: Mapping[str, Any]) -> DataRequest:
     return replace(analysis.request, **asked)
 
 
-def run_settings(analysis: Analysis, rows: int, max_length: int, home: Path) -> dict[str, Any]:
+def run_settings(analysis: Analysis, rows: int, max_length: int, home: Path) -> Mapping[str, object]:
     """A run's settings for these reviews, as its form shows them."""
     request, report = analysis.request, analysis.report
     # The columns of a file are named, so that a run detects nothing anew.

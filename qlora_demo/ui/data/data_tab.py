@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block
 from gradio.components import Component
 
 from ...core.cancellation import ShouldStop, never
@@ -112,7 +113,7 @@ class DataTab:
         report.wire(self.analysis)
         self.subset.wire(self.analysis)
         self.reviews.wire(self.analysis, report.max_length, report.model)
-        form: dict[str, Any] = {
+        form: dict[str, Block] = {
             "analysis": self.analysis,
             "kept": self.kept,
             "source": self.source,
@@ -152,7 +153,7 @@ class DataTab:
         progress = {"show_progress": "full", "show_progress_on": self.status}
         return {"concurrency_limit": limit, "concurrency_id": "data", **progress, **PRIVATE}
 
-    def _wire_source(self, form: dict[str, Any], outputs: list[Any]) -> None:
+    def _wire_source(self, form: dict[str, Block], outputs: list[Any]) -> None:
         slow = self._slow
         groups = {"file": self.in_file, "hub": self.on_hub}
         self.source.input(

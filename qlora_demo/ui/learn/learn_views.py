@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from ...core.memory_report import LayerStudy, OptimizerState, ShapeStudy
 from ..templating import render
@@ -86,8 +85,13 @@ def _map_paths(cells: Sequence[Sequence[float]]) -> list[str]:
 
 def view_constants(weights: Sequence[int], block_size: int, plain_bits: float, double_bits: float) -> str:
     """The constants' bits and bytes for models of so many quantized weights."""
-    bits: dict[str, Any] = {"plain_bits": plain_bits, "double_bits": double_bits}
-    return render("learn/constants.html.jinja", weights=weights, block_size=block_size, **bits)
+    return render(
+        "learn/constants.html.jinja",
+        weights=weights,
+        block_size=block_size,
+        plain_bits=plain_bits,
+        double_bits=double_bits,
+    )
 
 
 def view_shapes(shapes: Sequence[ShapeStudy], chosen: str, names: Mapping[str, str]) -> str:

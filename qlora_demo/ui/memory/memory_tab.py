@@ -5,11 +5,13 @@ Measuring is a job in a process of its own; the tab only reads its folder, so th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block
 
 from ...core.errors import DemoError, ReportError
 from ...core.memory_report import MemoryReport
@@ -143,7 +145,7 @@ class MemoryTab:
             self.modules = gr.HTML(elem_id="memory-architecture")
 
     def wire(self, page: gr.Blocks) -> None:
-        form: dict[str, Any] = {
+        form: dict[str, Block] = {
             "model": self.model,
             "labels": self.labels,
             "random_weights": self.random_weights,
@@ -277,7 +279,7 @@ class MemoryTab:
         }
 
 
-def read_request(form: dict[str, Any]) -> MemoryRequest:
+def read_request(form: Mapping[str, Any]) -> MemoryRequest:
     """The form as a request. Raises SettingsError."""
     return MemoryRequest.read({**form, "model": (form["model"] or "").strip()})
 

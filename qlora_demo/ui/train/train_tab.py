@@ -5,9 +5,11 @@ A run is a job that goes on without this page; the page only attaches to it by i
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block
 
 from ...core.config import RunConfig
 from ...core.errors import DemoError, SettingsError
@@ -103,7 +105,7 @@ class TrainTab:
         self.tools = RunToolsPanel(self._services, self.live, self.run, self._adapters, self._keys)
 
     def _wire_start(self) -> None:
-        form: dict[str, Any] = {"keys": self._keys, **self.fields}
+        form: dict[str, Block] = {"keys": self._keys, **self.fields}
         started = [*self._shows, self._keys, self.problems, self.asking, self.question]
         self.start.click(self.on_start, inputs_kwargs=form, outputs=started, **QUICK)
         self.fetch.click(self.on_fetch, inputs_kwargs=form, outputs=started, **QUICK)
@@ -210,7 +212,7 @@ class TrainTab:
         config = self._services.train.suggestion(live, key_of(keys, live))
         return {**self._begin(config, keys), **form_values(config, self.fields)} if config else gr.skip()
 
-    def _submit(self, keys: Any, settings: dict[str, Any], confirmed: bool) -> Changes:
+    def _submit(self, keys: Any, settings: Mapping[str, Any], confirmed: bool) -> Changes:
         try:
             config = RunConfig.read(settings)
             self._services.train.check(config)  # before one is asked about downloads
