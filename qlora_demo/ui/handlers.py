@@ -9,7 +9,7 @@ import functools
 import logging
 from collections.abc import Callable
 from html import escape
-from typing import Any, TypeVar
+from typing import Any, Literal, TypedDict, TypeVar
 
 import gradio as gr
 
@@ -21,13 +21,42 @@ from .compat import current_request
 # Requests for slow work that a public host takes at once: those beyond its limits get a sentence, which must not wait
 # in the queue.
 AT_ONCE = 8
-# How events are wired: none is an endpoint of the HTTP interface; a quick one has a limit of its own, so that slow ones
-# do not hold it up; a quiet one shows no progress.
-PRIVATE: dict[str, Any] = {"api_visibility": "private"}
-QUICK: dict[str, Any] = {**PRIVATE, "concurrency_limit": 20}
-QUIET: dict[str, Any] = {**QUICK, "show_progress": "hidden"}
-# Asked by sliders and while one types: only the newest question counts.
-LIVE: dict[str, Any] = {**QUIET, "trigger_mode": "always_last", "concurrency_limit": 4}
+
+
+class Private(TypedDict):
+    """How an event is wired that is no endpoint of the HTTP interface."""
+
+    api_visibility: Literal["private"]
+
+
+class Quick(Private):
+    """With a limit of its own, so that slow ones do not hold it up."""
+
+    concurrency_limit: int
+
+
+class Quiet(Quick):
+    """Which shows no progress, or little."""
+
+    show_progress: Literal["hidden", "minimal"]
+
+
+class Live(Quiet):
+    """Asked by sliders and while one types: only the newest question counts."""
+
+    trigger_mode: Literal["always_last"]
+
+
+class Slow(Quick):
+    """Which shares its limit with others of the same id."""
+
+    concurrency_id: str
+
+
+PRIVATE: Private = {"api_visibility": "private"}
+QUICK: Quick = {**PRIVATE, "concurrency_limit": 20}
+QUIET: Quiet = {**QUICK, "show_progress": "hidden"}
+LIVE: Live = {**QUIET, "trigger_mode": "always_last", "concurrency_limit": 4}
 PROGRESS = gr.Progress()  # as a handler's default: Gradio then shows what it is called with
 Changes = dict[Any, Any]  # what a handler changes on the page, by component
 log = logging.getLogger("qlora_demo")

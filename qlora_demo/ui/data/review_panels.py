@@ -10,7 +10,7 @@ import gradio as gr
 
 from ...core.errors import DataError, DemoError
 from ...services.app import Services
-from ..handlers import LIVE, Changes, handler
+from ..handlers import LIVE, Changes, Live, handler
 from ..queries import number_of, text_of
 from ..views import view_problems
 from .analysis import MAX_LENGTH, Analysis
@@ -21,7 +21,7 @@ UNITS = [("All", "all"), ("Percentage", "share"), ("Number", "rows")]
 AMOUNTS = {"share": (20, "Percent"), "rows": (1000, "Reviews")}  # what the field begins with, and its label
 Place = tuple[str, int]  # a review's split and row
 # Of millions of reviews a search takes seconds.
-SLOWER = {**LIVE, "show_progress": "minimal"}
+SLOWER: Live = {**LIVE, "show_progress": "minimal"}
 
 
 class SubsetPanel:
@@ -44,10 +44,10 @@ class SubsetPanel:
         self.parts = [self.unit, self.amount, self.train, self.problem, self.figure]
 
     def wire(self, analysis: gr.State) -> None:
-        options = {**SLOWER, "show_progress_on": self.figure}
         outputs = [self.amount, self.figure, self.problem]
-        self.unit.input(self.on_unit, [analysis, self.unit], outputs, **options)
-        self.amount.change(self.on_amount, [analysis, self.unit, self.amount], [self.figure, self.problem], **options)
+        self.unit.input(self.on_unit, [analysis, self.unit], outputs, show_progress_on=self.figure, **SLOWER)
+        asked = [analysis, self.unit, self.amount]
+        self.amount.change(self.on_amount, asked, outputs[1:], show_progress_on=self.figure, **SLOWER)
 
     def draw(self, analysis: Analysis) -> Changes:
         return {
@@ -111,14 +111,13 @@ class ReviewsPanel:
         self.parts = [*self.page, self.selected, self.query, self.tokens]
 
     def wire(self, analysis: gr.State, max_length: gr.Slider, model: gr.Dropdown) -> None:
-        options = {**SLOWER, "show_progress_on": self.list}
-        self.query.change(self.on_search, [analysis, self.query, self.selected], self.page, **options)
+        asked = [analysis, self.query, self.selected]
+        self.query.change(self.on_search, asked, self.page, show_progress_on=self.list, **SLOWER)
         for button, by in ((self.previous, -PAGE), (self.next, PAGE)):
-            button.click(self._turn(by), [analysis, self.query, self.start, self.selected], self.page, **options)
+            place = [analysis, self.query, self.start, self.selected]
+            button.click(self._turn(by), place, self.page, show_progress_on=self.list, **SLOWER)
         choice = [analysis, max_length, model, self.listed]
-        self.list.select(
-            self.on_select, choice, [self.selected, self.tokens], **{**SLOWER, "show_progress_on": self.tokens}
-        )
+        self.list.select(self.on_select, choice, [self.selected, self.tokens], show_progress_on=self.tokens, **SLOWER)
         max_length.change(self.on_length, [*choice, self.selected], self.tokens, **LIVE)
 
     def draw(self, analysis: Analysis) -> Changes:

@@ -10,7 +10,7 @@ import gradio as gr
 from ...core.errors import DemoError
 from ...services.app import Services
 from ..cancellations import Cancellations
-from ..handlers import PRIVATE, PROGRESS, QUIET, handler, visitor
+from ..handlers import PRIVATE, PROGRESS, QUIET, Slow, handler, visitor
 from ..queries import key_of
 from ..server.downloads import link_to_pack
 from ..views import view_problems, view_quiet
@@ -27,12 +27,7 @@ class PackPanel:
     """`adapter`, `licence`: the choices above; `slow`: how slow events are wired."""
 
     def __init__(
-        self,
-        services: Services,
-        adapter: gr.Dropdown,
-        licence: gr.Dropdown,
-        keys: gr.BrowserState,
-        slow: dict[str, Any],
+        self, services: Services, adapter: gr.Dropdown, licence: gr.Dropdown, keys: gr.BrowserState, slow: Slow
     ):
         self._services, self._cancellations = services, Cancellations()
         with gr.Accordion("Take it with you: as a zip, or merged with its base", open=False, elem_id="publish-take"):

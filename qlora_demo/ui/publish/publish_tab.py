@@ -16,7 +16,7 @@ from ...host.environment import on_space
 from ...services.app import Services
 from ...storage.packs import LICENCES
 from ..cancellations import Cancellations
-from ..handlers import AT_ONCE, PRIVATE, PROGRESS, QUIET, Changes, handler
+from ..handlers import AT_ONCE, PRIVATE, PROGRESS, QUIET, Changes, Slow, handler
 from ..queries import key_of
 from ..views import view_problems, view_quiet
 from .pack_panel import PackPanel
@@ -44,7 +44,7 @@ class PublishTab:
                 )
                 self.content = gr.HTML(elem_id="publish-content")
         at_once = AT_ONCE if services.host.public else 2
-        self._slow: dict[str, Any] = {"concurrency_limit": at_once, "concurrency_id": "publish", **PRIVATE}
+        self._slow: Slow = {"concurrency_limit": at_once, "concurrency_id": "publish", **PRIVATE}
         PackPanel(services, self.adapter, self.licence, keys, self._slow)
         self._wire(tab)
 
