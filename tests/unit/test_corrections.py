@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -38,11 +38,8 @@ def test_many_writers(tmp_path: Path) -> None:
         for turn in range(20):
             Feedback(tmp_path).add(f"{number} {turn} " + "x" * 5000, "a", adapter="sample", answered="b")
 
-    threads = [threading.Thread(target=write, args=(number,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(8)))
     assert len({told["text"] for told in Feedback(tmp_path).read()}) == 160
 
 

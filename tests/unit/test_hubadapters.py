@@ -29,6 +29,7 @@ from tests.hub_server import HubServer
 SHIPPED = Path(__file__).parents[2] / "assets" / "adapter"
 NAME = "stranger/stars"
 TEXTS = ["I love this product", "Broke after two days, a waste of money."]
+BERT = "base_model.model.bert"
 PICKLE = b"\x80\x04cos\nsystem\n."
 
 
@@ -168,6 +169,10 @@ class TestWhatComesBack:
 
 
 Refuse = Callable[[str], None]
+ODD_NOTES: list[dict[str, Any]] = [
+    *({"labels": ["a", "a", "b", "c", "d"]}, {"labels": "12345"}, {"precision": "__import__"}, {"extra": 1}),
+    *({"compute_dtype": "load"}, {"max_length": -1}, {"max_length": "128"}),
+]
 
 
 class TestRefusals:
@@ -195,19 +200,17 @@ class TestRefusals:
         refuse(f"only as {name}, a format that can run code")
         assert fetched(hub) == set()
 
-    def test_no_adapter_at_all(self, refuse: Refuse, hub: HubServer, copy: Path) -> None:
-        (copy / "adapter_config.json").unlink()
-        refuse("is no adapter")
-        assert fetched(hub) == set()
-
-    def test_huge_files(self, refuse: Refuse, hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setitem(hubadapters.LIMITS_BYTES, "adapter_model.safetensors", 1_000_000)
-        refuse("2.55 MiB, more than 976.6 KiB")
-        assert fetched(hub) == set()
-
-    def test_huge_json(self, refuse: Refuse, hub: HubServer, copy: Path) -> None:
-        (copy / "qlora_demo.json").write_text('{"model": "' + "x" * 2_000_000 + '"}')
-        refuse("qlora_demo.json of 1.91 MiB")
+    @pytest.mark.parametrize("words", ["is no adapter", "2.55 MiB, more than 976.6 KiB", "qlora_demo.json of 1.91 MiB"])
+    def test_none_at_all_or_a_huge_one(
+        self, refuse: Refuse, hub: HubServer, copy: Path, monkeypatch: pytest.MonkeyPatch, words: str
+    ) -> None:
+        if words == "is no adapter":
+            (copy / "adapter_config.json").unlink()
+        elif words.startswith("qlora_demo.json"):
+            (copy / "qlora_demo.json").write_text('{"model": "' + "x" * 2_000_000 + '"}')
+        else:
+            monkeypatch.setitem(hubadapters.LIMITS_BYTES, "adapter_model.safetensors", 1_000_000)
+        refuse(words)
         assert fetched(hub) == set()
 
     @pytest.mark.parametrize("content", ["[]", "{", "[" * 100_000, '"adapter"'], ids=["list", "cut", "deep", "text"])
@@ -220,26 +223,12 @@ class TestRefusals:
     @pytest.mark.parametrize(
         "changes",
         [
-            {"peft_type": "LOHA"},
-            {"task_type": "CAUSAL_LM"},
-            {"r": 0},
-            {"r": 10**9},
-            {"r": "16"},
-            {"r": True},
-            {"target_modules": "(a+)+$"},
-            {"target_modules": []},
-            {"target_modules": ["../x"]},
-            {"target_modules": ["x" * 300]},
-            {"modules_to_save": "classifier"},
-            {"rank_pattern": {"(a+)+$": 3}},
-            {"layers_pattern": "(a+)+$"},
-            {"megatron_config": {"x": 1}},
-            {"init_lora_weights": "loftq"},
-            {"use_dora": True},
-            {"bias": "all"},
-            {"lora_alpha": float("nan")},
-            {"layer_replication": [[0, 100000]]},
-            {"no_such_setting_yet": "on"},
+            *({"peft_type": "LOHA"}, {"task_type": "CAUSAL_LM"}, {"use_dora": True}, {"bias": "all"}),
+            *({"r": rank} for rank in (0, 10**9, "16", True)),
+            *({"target_modules": names} for names in ("(a+)+$", [], ["../x"], ["x" * 300])),
+            *({"modules_to_save": "classifier"}, {"rank_pattern": {"(a+)+$": 3}}, {"layers_pattern": "(a+)+$"}),
+            *({"megatron_config": {"x": 1}}, {"init_lora_weights": "loftq"}, {"lora_alpha": float("nan")}),
+            *({"layer_replication": [[0, 100000]]}, {"no_such_setting_yet": "on"}),
         ],
         ids=str,
     )
@@ -253,16 +242,10 @@ class TestRefusals:
         [
             ({"labels": ["a"]}, "has 1 labels"),
             ({"labels": [str(i) for i in range(1001)]}, "has 1,001 labels"),
-            ({"labels": ["a", "a", "b", "c", "d"]}, "has not written so"),
-            ({"labels": "12345"}, "has not written so"),
             ({"labels": ["1", "2", "3"]}, "names 3 labels, and its head has 5"),
             ({"base_name": "evil/model"}, "names two bases"),
-            ({"precision": "__import__"}, "has not written so"),
-            ({"compute_dtype": "load"}, "has not written so"),
-            ({"max_length": -1}, "has not written so"),
-            ({"max_length": "128"}, "has not written so"),
-            ({"extra": 1}, "has not written so"),
             ({"format": 2}, "has format 2"),
+            *((odd, "has not written so") for odd in ODD_NOTES),
         ],
         ids=str,
     )
@@ -324,10 +307,7 @@ class TestRefusals:
         [
             (lambda it: it.pop(min(it)), "needs LoRA weights of (16, 384), and it has none"),
             (lambda it: it.update({min(it): torch.zeros(16, 100)}), "and it has (16, 100)"),
-            (
-                lambda it: it.update({"base_model.model.bert.embeddings.word_embeddings.weight": torch.zeros(2, 2)}),
-                "has no place there",
-            ),
+            (lambda it: it.update({f"{BERT}.embeddings.word_embeddings.weight": torch.zeros(2)}), "has no place there"),
             (lambda it: it.update({"evil": torch.zeros(1)}), "has no place there"),
             (lambda it: it.update({"base_model.model.classifier.bias": torch.zeros(4)}), "classifier.bias is (4,)"),
             (lambda it: it.pop("base_model.model.classifier.bias"), "its head lacks classifier.bias"),
@@ -345,10 +325,8 @@ class TestRefusals:
         refuse("has no place there")
 
     def test_another_untrained_head(self, refuse: Refuse, copy: Path) -> None:
-        reweigh(
-            copy / "untrained_head.safetensors",
-            lambda it: it.update({"bert.pooler.dense.weight": torch.zeros(384, 384)}),
-        )
+        more = {"bert.pooler.dense.weight": torch.zeros(384, 384)}
+        reweigh(copy / "untrained_head.safetensors", lambda weights: weights.update(more))
         refuse("not like the trained one")
 
     @pytest.mark.parametrize("report", ['{"parameters": {"all": 1e999}}', '{"calibration": 3}', "[]"])
@@ -380,17 +358,16 @@ class TestAdoption:
         assert found.remark.startswith(f"{NAME} was not made by this app") and "LABEL_0 to LABEL_4" in found.remark
         # The shipped adapter's own longest length and number type are others; the weights are the same.
         np.testing.assert_allclose(found.logits(TEXTS), shipped.logits(TEXTS), atol=0.05)
-        assert fetch_adapter(NAME) == folder
-
-    def test_the_hub_away(self, hub: HubServer, copy: Path) -> None:
-        folder = self.adopt(hub, copy)
         hub.close()
-        assert fetch_adapter(NAME) == folder
+        assert fetch_adapter(NAME) == folder, "from the cache"
 
-    def test_no_base(self, hub: HubServer, copy: Path) -> None:
-        with pytest.raises(AdapterError, match="does not say what its base is"):
-            self.adopt(hub, copy, base_model_name_or_path=None)
-
-    def test_a_revision_that_is_none(self, hub: HubServer, copy: Path) -> None:
-        with pytest.raises(AdapterError, match="revision of its base that is none"):
-            self.adopt(hub, copy, revision="../../x")
+    @pytest.mark.parametrize(
+        ("changes", "words"),
+        [
+            ({"base_model_name_or_path": None}, "does not say what its base is"),
+            ({"revision": "../../x"}, "revision of its base that is none"),
+        ],
+    )
+    def test_a_base_that_is_none(self, hub: HubServer, copy: Path, changes: dict[str, Any], words: str) -> None:
+        with pytest.raises(AdapterError, match=words):
+            self.adopt(hub, copy, **changes)

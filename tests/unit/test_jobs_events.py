@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -28,10 +28,8 @@ def test_events_are_numbered_and_carry_their_run(folder: Path) -> None:
     writer = EventWriter(folder)
     written = [writer.write(Phase("load", progress=0.5)), writer.write(Notice("careful"))]
     assert read_events(folder / "events.jsonl") == written
-    assert [(event["seq"], event["event"], event["run"]) for event in written] == [
-        (1, "phase", folder.name),
-        (2, "warning", folder.name),
-    ]
+    assert [(event["seq"], event["event"]) for event in written] == [(1, "phase"), (2, "warning")]
+    assert {event["run"] for event in written} == {folder.name}
     assert abs(written[0]["time"] - time.time()) < 5
     assert EventWriter(folder).write(Notice("on"))["seq"] == 3, "a new writer counts on"
 
@@ -77,9 +75,6 @@ def test_every_block_size_gives_the_same_events(folder: Path, monkeypatch: pytes
 
 def test_threads_share_one_writer(folder: Path) -> None:
     writer = EventWriter(folder)
-    threads = [threading.Thread(target=lambda: [writer.write(Notice("x" * 500)) for _ in range(50)]) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: writer.write(Notice("x" * 500)), range(200)))
     assert sequence(folder) == list(range(1, 201))

@@ -17,7 +17,7 @@ from qlora_demo.core.errors import RunError
 from qlora_demo.core.records import Finished, Step
 from qlora_demo.core.run_report import RunReport
 from qlora_demo.jobs.state import JobState, process_marks, read_state, this_host, write_state
-from qlora_demo.jobs.store import Job, Store, to_json
+from qlora_demo.jobs.store import EventWriter, Job, Store, to_json
 
 
 @pytest.fixture
@@ -88,9 +88,7 @@ def test_a_job_that_goes_away_is_a_run_error(store: Store) -> None:
 def test_a_home_that_cannot_be_written_is_one_sentence(tmp_path: Path, write: Callable[[Store], object]) -> None:
     (tmp_path / "file").write_text("in the way")
     store = Store(tmp_path / "file" / "home")
-    with pytest.raises(
-        RunError, match=r"Runs cannot be kept in .*file/home: Not a directory; set QLORA_DEMO_HOME"
-    ) as caught:
+    with pytest.raises(RunError, match=r"Runs cannot be kept in .*file/home: .*set QLORA_DEMO_HOME") as caught:
         write(store)
     assert "\n" not in str(caught.value)
     with pytest.raises(RunError, match="cannot be read"):
@@ -172,8 +170,6 @@ def test_settling_writes_the_end_once(store: Store) -> None:
 def test_a_worker_that_died_between_its_last_two_writes_had_finished(store: Store) -> None:
     job = store.create("train", {})
     as_running(job, pid=4_000_001)
-    from qlora_demo.jobs.store import EventWriter
-
     EventWriter(job.folder).write(Finished("done", None, None))
     with store.lock():
         assert job.settle().state == "done"
@@ -231,10 +227,8 @@ def test_state_of_an_older_or_newer_version_is_read_by_the_fields_it_shares(stor
 
 def test_json_holds_no_nan() -> None:
     line = to_json({"loss": float("nan"), "all": [float("inf"), 1.5, ("ü", float("-inf"))]})
-    assert json.loads(line, parse_constant=lambda name: pytest.fail(name)) == {
-        "loss": None,
-        "all": [None, 1.5, ["ü", None]],
-    }
+    found = json.loads(line, parse_constant=lambda name: pytest.fail(name))
+    assert found == {"loss": None, "all": [None, 1.5, ["ü", None]]}
     event = Step(1, 0.1, float("nan"), 1e-3, None, 1.0, 1.0, 1)
     assert json.loads(to_json(event.to_dict()))["loss"] is None
 

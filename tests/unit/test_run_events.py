@@ -7,8 +7,8 @@ import json
 import math
 import random
 import shutil
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -75,11 +75,8 @@ def test_ten_pages_read_the_file_once(long_run: Job, monkeypatch: pytest.MonkeyP
         Job, "events", lambda self, after=0, limit=None: read.append(after) or events(self, after, limit)
     )
     watched = EventFeed(long_run.folder)
-    pages = [threading.Thread(target=ask_for_all, args=[watched]) for _ in range(10)]
-    for page in pages:
-        page.start()
-    for page in pages:
-        page.join()
+    with ThreadPoolExecutor(10) as pool:
+        list(pool.map(ask_for_all, [watched] * 10))
     assert read == [0]
 
 
