@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,15 @@ def first_reviews(each: int) -> list[dict[str, Any]]:
     return [row for label in range(5) for row in [row for row in rows if row["label"] == label][:each]]
 
 
+def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> str:
+    """These, one JSON object a line; the path as a text."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
 def write_reviews(path: Path, each: int) -> Path:
     """They, one JSON object a line: {text, stars (1 to 5)}."""
-    path.write_text(
-        "".join(json.dumps({"text": row["text"], "stars": row["label"] + 1}) + "\n" for row in first_reviews(each))
-    )
+    write_rows(path, ({"text": row["text"], "stars": row["label"] + 1} for row in first_reviews(each)))
     return path
 
 

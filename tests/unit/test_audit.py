@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +13,12 @@ from qlora_demo.engine.data.columns import Columns
 from qlora_demo.engine.data.packed_texts import PackedTexts, pack
 from qlora_demo.engine.models.modeling import load_tokenizer
 from qlora_demo.engine.models.sources import resolve
+from tests.reviews import write_rows
 
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Any:
     return load_tokenizer(resolve("sample"))
-
-
-def write(path: Path, rows: list[dict[str, Any]]) -> str:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return str(path)
 
 
 def test_the_report_of_the_sample(tokenizer: Any) -> None:
@@ -43,9 +38,9 @@ def test_the_report_of_the_sample(tokenizer: Any) -> None:
 def test_doubles_contradictions_and_leaks(tmp_path: Path) -> None:
     praise = {"text": "it works", "label": 5}
     blame = [{"text": "it works", "label": 1}, {"text": "broke", "label": 1}]
-    write(tmp_path / "train.jsonl", [praise, praise, praise, *blame])
-    write(tmp_path / "validation.jsonl", [{"text": "broke", "label": 1}, {"text": "new", "label": 3}])
-    write(tmp_path / "test.jsonl", [praise, {"text": "new", "label": 3}, {"text": "own", "label": 4}])
+    write_rows(tmp_path / "train.jsonl", [praise, praise, praise, *blame])
+    write_rows(tmp_path / "validation.jsonl", [{"text": "broke", "label": 1}, {"text": "new", "label": 3}])
+    write_rows(tmp_path / "test.jsonl", [praise, {"text": "new", "label": 3}, {"text": "own", "label": 4}])
     report = audit.examine(dataset.read_all(str(tmp_path)))
     assert report.duplicates == 3, "within a split"
     assert report.contradicting == 5 and report.contradictions == (
@@ -65,7 +60,7 @@ def test_many_reviews_are_counted_on_a_sample_that_says_so(
 ) -> None:
     monkeypatch.setattr(audit, "TOKEN_REVIEWS", 100)
     rows = [{"text": "word " * (2 if i % 10 else 50), "label": 1 + (i % 10 == 0)} for i in range(3000)]
-    report = audit.examine(dataset.read_all(write(tmp_path / "a.jsonl", rows)), tokenizer, 20)
+    report = audit.examine(dataset.read_all(write_rows(tmp_path / "a.jsonl", rows)), tokenizer, 20)
     assert report.tokens is not None and (report.tokens.reviews, report.tokens.sampled) == (100, True)
     assert report.tokens.truncated == 0.1, "stratified: a tenth of the labels, a tenth of the sample"
     assert any("random sample of 100 reviews" in warning for warning in report.warnings)
@@ -74,7 +69,7 @@ def test_many_reviews_are_counted_on_a_sample_that_says_so(
 def test_what_is_damaged_is_counted_and_mended(tmp_path: Path) -> None:
     sound = ["café très bon", "it’s “fine” ﬁne", "plain"]
     texts = ["fish &amp; chips", "said &amp;quot;no&amp;quot;", "AT&T; or R&D", "cafÃ© trÃ¨s bon", *sound]
-    path = write(tmp_path / "a.jsonl", [{"text": text, "label": i % 2} for i, text in enumerate(texts)])
+    path = write_rows(tmp_path / "a.jsonl", [{"text": text, "label": i % 2} for i, text in enumerate(texts)])
     report = audit.examine(dataset.read_all(path))
     assert (report.entities, report.garbled) == (2, 1)
     mended = dataset.read_all(path, columns=Columns(mend=True))
@@ -89,7 +84,7 @@ def test_languages_are_told_apart(tmp_path: Path) -> None:
     rows = [{"text": f"{german if i % 4 else spanish} {i}", "label": i % 2} for i in range(80)] + [
         {"text": "ok", "label": 1}
     ]
-    report = audit.examine(dataset.read_all(write(tmp_path / "a.jsonl", rows)))
+    report = audit.examine(dataset.read_all(write_rows(tmp_path / "a.jsonl", rows)))
     assert report.languages == {"de": 0.75, "es": 0.25} and report.language_reviews == 80
     assert any("de 75.0 %, es 25.0 %" in warning for warning in report.warnings)
 
@@ -112,7 +107,7 @@ def test_the_preview_searches_texts_and_labels(tmp_path: Path) -> None:
         {"text": f"Lamp {i} <b>shines</b>" if i % 3 else f"SHADE {i}", "label": ["awful", "great"][i % 2]}
         for i in range(30)
     ]
-    found = dataset.read_all(write(tmp_path / "a.jsonl", rows))
+    found = dataset.read_all(write_rows(tmp_path / "a.jsonl", rows))
     shown, total = preview.search(found, "shade", start=2, count=3)
     assert total == 10 and [(row.row, row.text, row.label) for row in shown] == [
         (7, "SHADE 6", "awful"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections import Counter
 from pathlib import Path
@@ -12,11 +11,7 @@ import pytest
 from qlora_demo.core.errors import DataError, HubError
 from qlora_demo.engine.data import dataset
 from qlora_demo.engine.data.splitting import stratified
-
-
-def write(path: Path, rows: list[dict]) -> str:
-    path.write_text("\n".join(json.dumps(row) for row in rows))
-    return str(path)
+from tests.reviews import write_rows
 
 
 def test_the_sample_is_whole_and_shuffled() -> None:
@@ -31,7 +26,7 @@ def test_the_sample_is_whole_and_shuffled() -> None:
 
 def test_a_subset_of_a_sorted_file_has_every_class(tmp_path: Path) -> None:
     for split, rows in (("train", 200), ("validation", 20), ("test", 20)):
-        write(tmp_path / f"{split}.jsonl", [{"text": f"{split} {i}", "label": i * 5 // rows} for i in range(rows)])
+        write_rows(tmp_path / f"{split}.jsonl", [{"text": f"{split} {i}", "label": i * 5 // rows} for i in range(rows)])
     train = dataset.load(str(tmp_path), rows=23).splits["train"]
     assert len(train) == 23 and set(Counter(train.labels).values()) <= {4, 5} and len(set(train.labels)) == 5
     assert train.labels != sorted(train.labels), "still sorted by star"
@@ -56,7 +51,7 @@ def test_a_subset_has_exactly_the_rows_asked_for_and_its_shares(seed: int) -> No
 
 def test_a_file_is_divided_without_leaks(tmp_path: Path) -> None:
     rows = [{"text": f"review {i // 2}", "stars": 1 + i // 2 % 5} for i in range(200)]
-    found = dataset.load(write(tmp_path / "reviews.jsonl", rows))
+    found = dataset.load(write_rows(tmp_path / "reviews.jsonl", rows))
     sizes = {name: len(reviews) for name, reviews in found.splits.items()}
     assert sum(sizes.values()) == 200 and sizes["validation"] == sizes["test"] == 20
     texts = [set(found.splits[name].texts) for name in dataset.SPLITS]
@@ -100,9 +95,11 @@ def test_what_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_star_scales_match_by_order_and_other_labels_do_not(tmp_path: Path) -> None:
-    stars = dataset.load_rows(write(tmp_path / "a.jsonl", [{"text": "good", "label": 4}, {"text": "bad", "label": 0}]))
+    stars = dataset.load_rows(
+        write_rows(tmp_path / "a.jsonl", [{"text": "good", "label": 4}, {"text": "bad", "label": 0}])
+    )
     assert dataset.align_labels(stars, dataset.SAMPLE_LABELS).labels == [4, 0]
     rows = [{"text": "good", "label": "glad"}, {"text": "bad", "label": "sad"}]
-    moods = dataset.load_rows(write(tmp_path / "b.jsonl", rows))
+    moods = dataset.load_rows(write_rows(tmp_path / "b.jsonl", rows))
     with pytest.raises(DataError, match="labelled glad, sad"):
         dataset.align_labels(moods, dataset.SAMPLE_LABELS)

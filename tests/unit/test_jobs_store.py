@@ -145,12 +145,9 @@ def test_another_host_is_judged_by_its_heartbeat(store: Store) -> None:
     assert job.state().state == "running"
     as_running(job, host="elsewhere", pid=1, heartbeat=time.time() - 31)
     assert job.state().state == "interrupted"
-
-
-def test_a_start_whose_pid_is_not_yet_written_is_not_misjudged(store: Store) -> None:
-    job = store.create("train", {})
-    write_state(job.folder, replace(job.state(), state="starting", host=this_host(), started=time.time()))
-    assert job.state().state == "starting"
+    started = replace(store.create("train", {}).state(), state="starting", host=this_host(), started=time.time())
+    write_state(job.folder, started)
+    assert job.state().state == "starting", "its pid is not yet written"
 
 
 def test_settling_writes_the_end_once(store: Store) -> None:
@@ -208,9 +205,8 @@ def test_summary_prefers_the_reports_test_metrics(store: Store) -> None:
     assert summary.metrics == {"accuracy": 0.5} and summary.position is None
     assert (summary.run, summary.state, summary.data) == (job.id, "running", "mine.csv")
     assert (summary.steps_done, summary.steps_total) == (5, 20)
-    (job.folder / "report.json").write_text(
-        json.dumps({"final": {"validation": {"accuracy": 0.6}, "test": {"accuracy": 0.7}}})
-    )
+    final = {"validation": {"accuracy": 0.6}, "test": {"accuracy": 0.7}}
+    (job.folder / "report.json").write_text(json.dumps({"final": final}))
     job.finish(job.state(), "done")
     metrics = job.summary().metrics or {}
     assert (metrics["split"], metrics["accuracy"], metrics["loss"]) == ("test", 0.7, None)
