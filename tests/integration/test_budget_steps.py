@@ -17,7 +17,7 @@ from qlora_demo.core.records import Event
 from qlora_demo.engine.memory import ledger, measured_step, training_step
 from qlora_demo.engine.memory.trace import LiveBytes, step_parts
 from qlora_demo.engine.memory.training_step import predict_budget
-from qlora_demo.engine.models import modeling, sources
+from qlora_demo.engine.models import compat, modeling, sources
 from qlora_demo.engine.models.blueprint import read_blueprint
 from qlora_demo.engine.models.device import choose_device
 from qlora_demo.engine.train import run
@@ -90,7 +90,7 @@ def test_a_real_step_of_the_sample_holds_what_was_predicted(precision: str, chec
     blueprint = read_blueprint(source, 5)
     predicted = predict_budget(blueprint, precision=precision, gradient_checkpointing=checkpointing, **shape)
     _, model = real(source, "bfloat16", precision, checkpointing)
-    constants = [item for module in model.modules() for item in ledger._constants(module)]
+    constants = [item for module in model.modules() for item in compat.quantization_constants(module)]
     live = LiveBytes([*model.parameters(), *model.buffers(), *constants])
     with live:
         loss = torch.nn.functional.cross_entropy(logits := forward(model, 4, 32), torch.zeros(4, dtype=torch.long))

@@ -104,6 +104,17 @@ class TestDequantizing:
             assert torch.equal(model[0](x), expected), "it was left as it was"
 
 
+def test_the_constants_of_quantized_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NF4 with double quantization of 4096 weights: 64 constants in a byte each, one more for them, their mean, two
+    tables."""
+    layer = bnb.nn.Linear4bit(64, 64, bias=False, compress_statistics=True, quant_type="nf4").to("cpu")
+    sizes = [(item.numel(), item.element_size()) for item in compat.quantization_constants(layer)]
+    assert sizes == [(64, 1), (16, 4), (1, 4), (1, 4), (256, 4)]
+    assert list(compat.quantization_constants(nn.Linear(4, 4))) == []
+    monkeypatch.delattr(layer.weight, "quant_state")
+    assert list(compat.quantization_constants(layer)) == [], "no error: what is measured lacks them"
+
+
 def test_the_class_of_a_classifier(monkeypatch: pytest.MonkeyPatch) -> None:
     assert compat.classifier_class(TINY) is GPT2ForSequenceClassification
     assert compat.classifier_class(ViTConfig()) is None

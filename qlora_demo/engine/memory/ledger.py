@@ -11,7 +11,7 @@ import copy
 import gc
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -29,6 +29,7 @@ from ...core.names import STAGES
 from ...core.safety import LOAD_MARGIN
 from ..models.blueprint import Blueprint
 from ..models.build import add_lora
+from ..models.compat import quantization_constants
 from ..models.device import Kind, choose_device, free_memory_bytes
 from ..models.layers import LayerPlan, Storage, linear_layers, load_model, lora_targets
 from ..models.random_weights import random_checkpoint
@@ -194,7 +195,7 @@ def measure_loaded(model: nn.Module, stage: str) -> MemoryStage:
     parameters = list(model.named_parameters())
     adapter = sum(_size(value, counted) for name, value in parameters if is_adapter(name))
     weights = sum(_size(value, counted) for name, value in parameters if not is_adapter(name))
-    constants = sum(_size(value, counted) for module in model.modules() for value in _constants(module))
+    constants = sum(_size(value, counted) for module in model.modules() for value in quantization_constants(module))
     buffers = sum(_size(value, counted) for value in model.buffers())
     quantized = sum(
         isinstance(module, (bnb.nn.Linear4bit, bnb.nn.Linear8bitLt))
@@ -211,24 +212,6 @@ def measure_loaded(model: nn.Module, stage: str) -> MemoryStage:
         quantized,
         sum(not is_adapter(name) for name in linear_layers(model)),
     )
-
-
-def _constants(module: nn.Module) -> Iterator[torch.Tensor]:
-    """The tensors that a quantized layer keeps out of sight of `parameters()` and `buffers()`."""
-    weight = getattr(module, "weight", None)
-    if isinstance(module, bnb.nn.Linear8bitLt):
-        tensors = [getattr(weight, "SCB", None), getattr(weight, "CB", None)]
-    else:
-        state = getattr(weight, "quant_state", None)
-        second = getattr(state, "state2", None)
-        tensors = [
-            getattr(state, "absmax", None),
-            getattr(state, "code", None),
-            getattr(state, "offset", None),
-            getattr(second, "absmax", None),
-            getattr(second, "code", None),
-        ]
-    yield from (item for item in tensors if isinstance(item, torch.Tensor))
 
 
 def _predicted_weights(model: PreTrainedModel, plan: LayerPlan, stage: str) -> tuple[int, int]:

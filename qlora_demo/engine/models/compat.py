@@ -112,6 +112,29 @@ def dequantized_weight(layer: bnb.nn.Linear4bit) -> torch.Tensor | None:
     return restored.contiguous() if is_whole else None
 
 
+def quantization_constants(module: nn.Module) -> Iterator[torch.Tensor]:
+    """The tensors that a quantized layer keeps out of sight of `parameters()` and `buffers()`; none of another layer,
+    and none where bitsandbytes keeps them elsewhere: they are then missing in what is measured.
+    """
+    import bitsandbytes as bnb
+    import torch
+
+    weight = getattr(module, "weight", None)
+    if isinstance(module, bnb.nn.Linear8bitLt):
+        tensors = [getattr(weight, "SCB", None), getattr(weight, "CB", None)]
+    else:
+        state = getattr(weight, "quant_state", None)
+        second = getattr(state, "state2", None)
+        tensors = [
+            getattr(state, "absmax", None),
+            getattr(state, "code", None),
+            getattr(state, "offset", None),
+            getattr(second, "absmax", None),
+            getattr(second, "code", None),
+        ]
+    yield from (item for item in tensors if isinstance(item, torch.Tensor))
+
+
 def mark_as_4bit(model: Any) -> None:
     """PEFT looks at this attribute before it takes its 4-bit LoRA layer; training_step.FrozenLinear needs it."""
     model.is_loaded_in_4bit = True
