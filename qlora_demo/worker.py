@@ -1,7 +1,7 @@
 """The process of one job: `python -m qlora_demo.worker RUN_FOLDER`.
 
 Claims the job, keeps its state and heartbeat, calls the engine, and always leaves a finished event and a final state;
-then it moves the waiting line on. Knows what kinds of jobs there are, not how they do their work.
+then it moves the queue on. Knows what kinds of jobs there are, not how they do their work.
 """
 
 from __future__ import annotations

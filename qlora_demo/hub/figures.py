@@ -38,11 +38,11 @@ def draw_figures(report: RunReport, events: Sequence[EventLine], folder: Path) -
     """
     test = report.final["test"]
     losses = [(event["step"], event["loss"]) for event in events if event.get("event") == "step"]
-    judged = [event for event in events if event.get("event") == "evaluation" and event.get("split") == "validation"]
+    evals = [event for event in events if event.get("event") == "evaluation" and event.get("split") == "validation"]
     drawn = []
-    if len(losses) > 1 and judged:
-        _draw(folder / CURVES, (8.4, 3.3), lambda figure: _curves(figure, losses, judged, _baselines(events)))
-        best = max(event["accuracy"] for event in judged)
+    if len(losses) > 1 and evals:
+        _draw(folder / CURVES, (8.4, 3.3), lambda figure: _curves(figure, losses, evals, _baselines(events)))
+        best = max(event["accuracy"] for event in evals)
         alt = (
             f"Two curves over {losses[-1][0]:,} steps: the training loss goes from {losses[0][1]:.2f} to"
             f" {losses[-1][1]:.2f}; the best validation accuracy is {best:.3f}."
@@ -93,14 +93,14 @@ def _baselines(events: Sequence[EventLine]) -> dict[str, EventLine]:
 
 
 def _curves(
-    figure: Any, losses: Sequence[tuple[int, float]], judged: Sequence[EventLine], baselines: Mapping[str, EventLine]
+    figure: Any, losses: Sequence[tuple[int, float]], evals: Sequence[EventLine], baselines: Mapping[str, EventLine]
 ) -> None:
     left, right = figure.subplots(1, 2)
     left.plot(*zip(*losses, strict=True), color=BLUE, linewidth=1, label="training")
-    steps = [event["step"] for event in judged]
-    left.plot(steps, [event["loss"] for event in judged], color=ORANGE, marker="o", markersize=4, label="validation")
+    steps = [event["step"] for event in evals]
+    left.plot(steps, [event["loss"] for event in evals], color=ORANGE, marker="o", markersize=4, label="validation")
     right.plot(
-        steps, [event["accuracy"] for event in judged], color=ORANGE, marker="o", markersize=4, label="validation"
+        steps, [event["accuracy"] for event in evals], color=ORANGE, marker="o", markersize=4, label="validation"
     )
     losses_of = {name: event["loss"] for name, event in baselines.items()}
     accuracies = {name: event["accuracy"] for name, event in baselines.items()}

@@ -1,4 +1,4 @@
-"""A run's events.jsonl as its card and its figures tell it: what a resumed run took back is left out.
+"""A run's events.jsonl as its card and its figures show it: what a resumed run took back is left out.
 
 Knows the file, not how it is written or what is made of it.
 """
@@ -47,7 +47,7 @@ def read_history(path: Path) -> list[EventLine]:
             continue
         if event.get("event") == "resumed":
             events = [
-                told for told in events if told.get("event") not in _OF_STEPS or told.get("step", 0) <= event["step"]
+                line for line in events if line.get("event") not in _OF_STEPS or line.get("step", 0) <= event["step"]
             ]
         events.append(cast(EventLine, event))
     return events
@@ -59,9 +59,9 @@ def pinned_reviews(events: Sequence[EventLine], kept_step: int | None = None) ->
     for event in events:
         if event.get("event") == "probe":
             scored.setdefault(event["text"], {})[event["step"]] = event["probabilities"]
-    found = []
+    reviews = []
     for text, steps in scored.items():
         last = kept_step if kept_step in steps else max(steps)
         if 0 in steps and last:
-            found.append(PinnedReview(text, steps[0], steps[last], last))
-    return tuple(found)
+            reviews.append(PinnedReview(text, steps[0], steps[last], last))
+    return tuple(reviews)

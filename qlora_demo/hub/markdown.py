@@ -27,8 +27,8 @@ def one_line(text: str) -> str:
 
 def plain(text: object) -> str:
     """`text` as Markdown (and HTML) that shows it, letter by letter, within a line or a cell of a table."""
-    shown = _LINK.sub(lambda found: f"&#{ord(found[0])};", one_line(str(text)).translate(_SPELLED))
-    return f"&#{ord(shown[0])};{shown[1:]}" if shown[:1] in ("-", "+", "=") else shown
+    escaped = _LINK.sub(lambda found: f"&#{ord(found[0])};", one_line(str(text)).translate(_SPELLED))
+    return f"&#{ord(escaped[0])};{escaped[1:]}" if escaped[:1] in ("-", "+", "=") else escaped
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

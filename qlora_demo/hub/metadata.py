@@ -47,11 +47,9 @@ def public_name(setting: str, value: str) -> str:
 
 def hub_data(report: RunReport) -> str:
     """The id of the data set on the Hub; "" for the sample, for a file and for a folder."""
-    asked, name = report.config.data, report.data.name
-    local = (
-        asked in SAMPLES or is_data_file(asked) or asked.startswith((".", "/", "~")) or PurePath(asked).is_absolute()
-    )
-    return name if not local and _ID.fullmatch(name) else ""
+    source, name = report.config.data, report.data.name
+    local = source in SAMPLES or is_data_file(source) or PurePath(source).is_absolute()
+    return name if not local and source[:1] not in (".", "/", "~") and _ID.fullmatch(name) else ""
 
 
 def language(report: RunReport) -> str:
@@ -114,10 +112,10 @@ def _results(report: RunReport) -> list[Any]:
             dataset_revision=(report.data.revision or None) if data else None,
             dataset_split="test",
             metric_type=kind,
-            metric_name=shown,
+            metric_name=label,
             metric_args=arguments,
             metric_value=getattr(test, key),
         )
-        for key, kind, shown, arguments in metrics
+        for key, kind, label, arguments in metrics
         if getattr(test, key) is not None
     ]

@@ -1,7 +1,7 @@
 """What a publication of an adapter consists of: exactly which files, without a path or a key of this machine, and its
 card.
 
-Copies into a folder of its own, which can be looked at before anything leaves. Knows nothing of where it will be sent.
+Copies into a folder of its own, which can be inspected before anything is sent. Knows nothing of where it will be sent.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def prepare(adapter: Path, run: Path | None, into: Path, *, repo: str = "", lice
             raise AdapterError(f"The adapter has no {name}; publish one that this app has saved.")
     try:
         _empty(into)
-        told = _copy(adapter, run, into, note, report)
+        roles = _copy(adapter, run, into, note, report)
         events = read_history(into / LOG)
         public = RunReport.parse((into / REPORT).read_bytes(), f"The adapter's {REPORT}")
         figures = draw_figures(public, events, into)
@@ -97,10 +97,10 @@ def prepare(adapter: Path, run: Path | None, into: Path, *, repo: str = "", lice
             else f"{error.strerror or 'input or output error'}; try again"
         )
         raise HubError(f"The publication could not be put together: {why}.") from error
-    told = {CARD: "the model card", **told, SCRIPT: "repeats the run with the libraries alone"}
-    told |= {figure.name: figure.alt for figure in figures}
+    roles = {CARD: "the model card", **roles, SCRIPT: "repeats the run with the libraries alone"}
+    roles |= {figure.name: figure.alt for figure in figures}
     return Publication(
-        into, tuple(PublishedFile(name, (into / name).stat().st_size, what) for name, what in told.items()), card
+        into, tuple(PublishedFile(name, (into / name).stat().st_size, what) for name, what in roles.items()), card
     )
 
 
@@ -139,7 +139,7 @@ def _empty(into: Path) -> None:
 
 def _copy(adapter: Path, run: Path | None, into: Path, note: dict[str, Any], report: dict[str, Any]) -> dict[str, str]:
     """What is taken as it is, and what is taken without this machine's paths; {name: what it is}."""
-    told, known = {}, _known_places(report["config"], note)
+    roles, known = {}, _known_places(report["config"], note)
     for name, what in (_NEEDED | _TOKENIZER).items():
         if name in _NAMING_PLACES and (adapter / name).is_file():
             _write(into / name, _without_places(_read(adapter / name), known))
@@ -147,7 +147,7 @@ def _copy(adapter: Path, run: Path | None, into: Path, note: dict[str, Any], rep
             shutil.copyfile(adapter / name, into / name)
         else:
             continue
-        told[name] = what
+        roles[name] = what
     _write(into / REPORT, _without_places(report, known))
     if run is not None and (run / LOG).is_file():
         with (run / LOG).open("rb") as lines, (into / LOG).open("w", encoding="utf-8") as log:
@@ -156,11 +156,11 @@ def _copy(adapter: Path, run: Path | None, into: Path, note: dict[str, Any], rep
                     log.write(json.dumps(_public(json.loads(line), known), ensure_ascii=False) + "\n")
                 except ValueError:  # torn
                     continue
-        told[LOG] = "the training log, event by event"
-    return {**told, REPORT: "every setting, version and number"}
+        roles[LOG] = "the training log, event by event"
+    return {**roles, REPORT: "every setting, version and number"}
 
 
-def _without_places(found: dict[str, Any], known: Mapping[str, str]) -> dict[str, Any]:
+def _without_places(values: dict[str, Any], known: Mapping[str, str]) -> dict[str, Any]:
     """The object of a JSON file with each local model, file and folder by its name alone."""
     fields = {
         "model": "model",
@@ -170,15 +170,15 @@ def _without_places(found: dict[str, Any], known: Mapping[str, str]) -> dict[str
         "data": "data",
         "start_from": "start_from",
     }
-    shown: dict[str, Any] = {}
-    for name, value in found.items():
+    cleaned: dict[str, Any] = {}
+    for name, value in values.items():
         if name == "config" and isinstance(value, dict):
-            shown[name] = _without_places(value, known)
+            cleaned[name] = _without_places(value, known)
         else:
-            shown[name] = (
+            cleaned[name] = (
                 public_name(fields[name], value) if name in fields and isinstance(value, str) else _public(value, known)
             )
-    return shown
+    return cleaned
 
 
 def _known_places(config: Mapping[str, Any], note: Mapping[str, Any]) -> dict[str, str]:

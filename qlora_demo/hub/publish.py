@@ -65,16 +65,16 @@ class _Sender:
 
 
 class _Watched(io.BufferedReader):
-    """A file that tells how far it was read."""
+    """A file that counts how far it was read."""
 
     def __init__(self, path: Path):
         super().__init__(io.FileIO(path))
         self.done_bytes = 0
 
     def read(self, count: int | None = -1, /) -> bytes:
-        found = super().read(count)
+        block = super().read(count)
         self.done_bytes = self.tell()  # a second try begins at 0 again
-        return found
+        return block
 
 
 def publish(
@@ -139,10 +139,10 @@ def _check_writer(user: dict[str, Any], repo: str) -> None:
 
 def _check_card(sender: _Sender) -> None:
     """Raises HubError for a card whose metadata the Hub does not take: before anything is created or sent."""
-    asked = {"content": (sender.folder / "README.md").read_text(encoding="utf-8"), "repoType": "model"}
+    payload = {"content": (sender.folder / "README.md").read_text(encoding="utf-8"), "repoType": "model"}
 
     def check() -> None:
-        hf_raise_for_status(get_session().post(f"{constants.ENDPOINT}/api/validate-yaml", json=asked))
+        hf_raise_for_status(get_session().post(f"{constants.ENDPOINT}/api/validate-yaml", json=payload))
 
     try:
         sender.ask(check)
@@ -182,13 +182,13 @@ def _claim(sender: _Sender, private: bool, replace: bool) -> Any:
     return branch
 
 
-def _check_ours(sender: _Sender, found: Any, replace: bool) -> None:
+def _check_ours(sender: _Sender, info: Any, replace: bool) -> None:
     """Raises HubError for a model that this app did not publish, and for one that it did unless `replace` says to put
     another there.
     """
-    if _is_empty(found) or _holds(found, sender):
+    if _is_empty(info) or _holds(info, sender):
         return
-    if MARK not in {item.rfilename for item in found.siblings}:
+    if MARK not in {item.rfilename for item in info.siblings}:
         raise HubError(
             f"{sender.repo} holds another model, which this app has not published and leaves alone; give another name."
         )
@@ -283,13 +283,13 @@ def _look(sender: _Sender, revision: str) -> Any:
         raise
 
 
-def _is_empty(found: Any) -> bool:
-    return all(item.rfilename in BY_HUB for item in found.siblings)
+def _is_empty(info: Any) -> bool:
+    return all(item.rfilename in BY_HUB for item in info.siblings)
 
 
-def _holds(found: Any, sender: _Sender) -> bool:
+def _holds(info: Any, sender: _Sender) -> bool:
     """Whether these very files lie there already, and no others."""
-    there = {item.rfilename: item for item in found.siblings if item.rfilename not in BY_HUB}
+    there = {item.rfilename: item for item in info.siblings if item.rfilename not in BY_HUB}
     here = {sender.name(path): path for path in sender.files}
     if there.keys() != here.keys() or any(there[name].size != path.stat().st_size for name, path in here.items()):
         return False

@@ -47,20 +47,20 @@ def upload_space(repo: str, hardware: str = "") -> str:
     try:
         chosen: Any = SpaceHardware(hardware or HARDWARE)
         address = api.create_repo(repo, repo_type="space", space_sdk="gradio", space_hardware=chosen, exist_ok=True)
-        found = api.space_info(repo)
-        there = {item.rfilename for item in found.siblings or ()}
+        info = api.space_info(repo)
+        there = {item.rfilename for item in info.siblings or ()}
         if there - BY_HUB and MARK not in there:
             raise HubError(f"{repo} is another Space already, which is left alone; give another name.")
-        wanted = uploaded_files()
+        files = uploaded_files()
         api.create_commit(
             repo,
             [
-                *(CommitOperationAdd(name, ROOT / name) for name in wanted),
-                *(CommitOperationDelete(name, is_folder=False) for name in sorted(there - BY_HUB - set(wanted))),
+                *(CommitOperationAdd(name, ROOT / name) for name in files),
+                *(CommitOperationDelete(name, is_folder=False) for name in sorted(there - BY_HUB - set(files))),
             ],
             repo_type="space",
             commit_message="Upload the QLoRA demo",
-            parent_commit=found.sha,
+            parent_commit=info.sha,
         )
     except DemoError:
         raise

@@ -1,6 +1,6 @@
 """How a job's worker starts: a process in a session of its own, which outlives whoever started it.
 
-The folder is all that the worker is told. Knows neither the queue nor what a worker does.
+The folder is the worker's only argument. Knows neither the queue nor what a worker does.
 """
 
 from __future__ import annotations

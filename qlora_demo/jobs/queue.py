@@ -1,4 +1,4 @@
-"""The waiting line: durable, first come first served, one job on the device at a time.
+"""The queue: durable, first come first served, one job on the device at a time.
 
 There is no queue process: whoever comes by (a submission, a reader's poll, a worker at its end) moves the line on,
 under one file lock. Jobs marked `beside` (small memory measurements) start at once. Knows nothing of what jobs do.
@@ -123,7 +123,7 @@ def claim(store: Store, job: Job) -> JobState:
     """
     with store.lock():
         state = read_state(job.folder) or job.state()
-        others = [other for found, other in store.states() if found.id != job.id]
+        others = [other for listed, other in store.states() if listed.id != job.id]
         free = state.beside or not any(_holds_device(other) for other in others)
         if state.state != "starting" and not (state.state == "queued" and free):
             raise RunError(f"Run {job.id} is {state.state}; only a run whose turn has come can be worked on.")

@@ -1,6 +1,6 @@
 """state.json: what a job is doing, and whether that is still true.
 
-A worker that is killed cannot say so; who reads judges by the pid, the pid's start time and the heartbeat.
+A worker that is killed cannot say so; readers go by the pid, the pid's start time and the heartbeat.
 Knows nothing of queues or events. Times are Unix seconds.
 """
 
@@ -35,7 +35,7 @@ LOST = (
 class JobState:
     """The content of state.json. `metrics` is the last evaluation; `ended` is None until the end is written down.
 
-    waiting_since: when it joined the waiting line, where that was later than `created` (a resumed run goes to its end).
+    waiting_since: when it joined the queue, where that was later than `created` (a resumed run goes to its end).
     """
 
     state: str
@@ -152,7 +152,7 @@ def _is_alive(state: JobState) -> bool:
         return False
     except psutil.AccessDenied:
         return silence <= SILENCE_SECONDS
-    # Another start time: a reused pid, unless the clock was set, which moves all start times; a beating heart tells.
+    # Another start time: a reused pid, unless the clock was set, which moves all start times; a heartbeat decides.
     return silence < 3 * HEARTBEAT_SECONDS
 
 

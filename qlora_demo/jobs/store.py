@@ -255,15 +255,15 @@ class Store:
             return []
         except OSError as error:
             raise RunError(f"Runs in {self.home} cannot be read: {error.strerror}; {_ELSEWHERE}.") from error
-        found = [(job, state.true()) for job in jobs if (state := read_state(job.folder))]
-        found = [(job, state) for job, state in found if kind in (None, state.kind)]
-        return sorted(found, key=lambda item: (item[1].created, item[0].id), reverse=True)
+        states = [(job, state.true()) for job in jobs if (state := read_state(job.folder))]
+        states = [(job, state) for job, state in states if kind in (None, state.kind)]
+        return sorted(states, key=lambda item: (item[1].created, item[0].id), reverse=True)
 
     def latest(self, kind: Kind) -> Job | None:
         """The active job of a kind, else the newest; None where there is none."""
-        found = self.states(kind)
-        active = [job for job, state in found if not state.is_final]
-        return active[-1] if active else found[0][0] if found else None
+        states = self.states(kind)
+        active = [job for job, state in states if not state.is_final]
+        return active[-1] if active else states[0][0] if states else None
 
     def position(self, job: Job) -> int | None:
         """The job's place in the queue: 1 = next; None where it does not wait."""

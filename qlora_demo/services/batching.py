@@ -1,4 +1,4 @@
-"""A waiting line before slow work that is cheaper together: what arrives while a batch is worked on goes as the next
+"""A queue before slow work that is cheaper together: what arrives while a batch is worked on goes as the next
 one.
 
 Knows nothing of what is asked or answered; questions can be hashed, and equal ones have equal answers.

@@ -58,7 +58,8 @@ class LearnService:
         if layer is None:
             raise ModelError(f"{model} has no quantizable layer {str(name)[:80]!r}; choose one of the list.")
         own = layer_explorer.read_weights(sources.resolve(model, download=False), layer)
-        return layer_explorer.examine(layer_explorer.choose_weights(own, weights), kind, block_size, bool(double))  # type: ignore[arg-type]
+        chosen = layer_explorer.choose_weights(own, weights)
+        return layer_explorer.examine(chosen, kind, block_size, bool(double))  # type: ignore[arg-type]
 
     def optimizer_state(self, model: str = SAMPLE) -> OptimizerState:
         """Bytes of AdamW's state: of the shipped run, or of training every weight of a model whose shape is carried.

@@ -120,10 +120,10 @@ class Classifier:
             ]
             logits: dict[int, Floats] = {}
             for rows in _batches([min(length, max_length) for length in lengths]):
-                found = modeling.forward(
+                batch_logits = modeling.forward(
                     model, tokenizer, [texts[i] for i in rows], max_length, batch_size=len(rows)
                 ).numpy()
-                logits.update(zip(rows, found, strict=True))
+                logits.update(zip(rows, batch_logits, strict=True))
         return [Scores(logits[i], lengths[i] > max_length) for i in range(len(texts))]
 
     def predict(self, text: str, scores: Scores, base: bool = False, calibrated: bool = False) -> Prediction:
@@ -150,8 +150,8 @@ class Classifier:
 
         `calibrated`: the tuned network's logits are divided by the temperature its run fitted, where it fitted one. The
         likeliest label stays. The untrained head's stay as they are: the temperature is not theirs."""
-        found = self.score(texts, base, scale)
-        return [self.predict(text, scores, base, calibrated) for text, scores in zip(texts, found, strict=True)]
+        all_scores = self.score(texts, base, scale)
+        return [self.predict(text, scores, base, calibrated) for text, scores in zip(texts, all_scores, strict=True)]
 
     def base_check(self, text: str) -> float:
         """The largest difference in logits between the base as answered here and one loaded anew: no adapter, the saved
@@ -188,7 +188,7 @@ def compare(
             seconds[i] += time.monotonic() - began
         on_progress(len(shares[0]) / len(texts))
     rows = len(shares[0])
-    one, other = (np.stack(found) if rows else np.zeros((0, 1)) for found in shares)
+    one, other = (np.stack(rows_of) if rows else np.zeros((0, 1)) for rows_of in shares)
     costs = (
         PrecisionCost(
             side.precision,
@@ -270,10 +270,10 @@ def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
 def read_temperature(folder: Path) -> float | None:
     """The temperature that the adapter's run fitted (see calibration.py); None where its report has none."""
     try:
-        found = float(json.loads((folder / "report.json").read_text())["calibration"]["temperature"])
+        temperature = float(json.loads((folder / "report.json").read_text())["calibration"]["temperature"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return found if math.isfinite(found) and found > 0 else None
+    return temperature if math.isfinite(temperature) and temperature > 0 else None
 
 
 def check_texts(texts: Sequence[str]) -> None:

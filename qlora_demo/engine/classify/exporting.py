@@ -82,7 +82,7 @@ def write_jsonl(folder: Path, target: Path) -> None:
         file.writelines(read_lines(folder))
 
 
-# By the ending of the file that is wanted.
+# By the ending of the output file.
 WRITERS: dict[str, Callable[[Path, Path], None]] = {
     "csv": write_csv,
     "tsv": write_tsv,
@@ -133,10 +133,10 @@ def _kind(value: Any) -> str:
     return "float" if isinstance(value, float) else "text"
 
 
-def _one_of(found: set[str]) -> str:
-    if len(found) == 1:
-        return next(iter(found))
-    return "float" if found == {"int", "float"} else "text"
+def _one_of(kinds: set[str]) -> str:
+    if len(kinds) == 1:
+        return next(iter(kinds))
+    return "float" if kinds == {"int", "float"} else "text"
 
 
 def _cast(value: Any, kind: str) -> Any:

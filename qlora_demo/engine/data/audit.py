@@ -1,4 +1,4 @@
-"""What is in a data source, for a person to judge: rows used and left out, duplicates, conflicting labels, overlap of
+"""The report of a data source: rows used and left out, duplicates, conflicting labels, overlap of
 splits, lengths, languages, encoding errors.
 
 All reviews are counted; of many, only a random sample is tokenized and has its languages detected, and the report says
@@ -23,7 +23,7 @@ from .warnings import describe_problems
 
 TOKEN_REVIEWS = 10_000
 LANGUAGE_REVIEWS = 2_000
-LANGUAGE_CHARACTERS = 30  # the language of shorter texts cannot be told
+LANGUAGE_CHARACTERS = 30  # the language of shorter texts cannot be detected
 RARE_LANGUAGE = 0.01  # languages below this share are counted as "other": most are mistakes about short texts
 REPAIRS = 3  # examples
 _READ_CHARACTERS = 20_000  # of a review's beginning, for its language
@@ -38,7 +38,7 @@ def examine(data: DataSet, tokenizer: Any = None, max_length: int = 256) -> Data
     contradicting, contradictions = keys.conflicts(data.labels)
     balance = {name: _balance(reviews, data.labels) for name, reviews in splits.items()}
     languages, language_reviews = _languages(splits)
-    entities, garbled, repairs = _damage(splits)
+    entities, garbled, repairs = _encoding_errors(splits)
     report = DataReport(
         name=data.name,
         rows=origin.rows,
@@ -79,7 +79,7 @@ def _balance(reviews: Reviews, names: tuple[str, ...]) -> dict[str, int]:
     return {name: counts[i] for i, name in enumerate(names)}
 
 
-def _damage(splits: Splits) -> tuple[int, int, tuple[Repair, ...]]:
+def _encoding_errors(splits: Splits) -> tuple[int, int, tuple[Repair, ...]]:
     """(reviews with HTML entities, reviews with encoding errors, a few of both with their repair)."""
     entities = garbled = 0
     repairs: list[Repair] = []

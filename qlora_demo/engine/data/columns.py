@@ -30,8 +30,6 @@ from .repair import repair
 
 MAX_HELD_BYTES = 1 << 30
 _MOST_VALUES = 100_000
-
-
 ALL_FOUND = Columns()
 
 
@@ -54,7 +52,7 @@ class LabelValues:
         self.values: list[str | None] = []
         self.lines: list[list[int]] = []
         self._codes: dict[Any, int] = {}
-        self._open: set[int] = set()  # codes with fewer first lines than are wanted
+        self._open: set[int] = set()  # codes with fewer first lines than are kept
 
     def codes(self, cells: Sequence[Any], lines: Sequence[int], where: str) -> list[int]:
         """The codes of `cells`, which stand on these lines of the file `where`. Raises DataError for too many."""
@@ -135,8 +133,8 @@ def gather(table: Table | Rows, places: Places, values: LabelValues, *, mend: bo
         packed.append(pack(texts))
         held_bytes += packed[-1].nbytes
         hashes.append(np.fromiter(map(hash, bodies), np.int64, len(bodies)))
-        found = values.codes([row[label] for row in rows], lines, table.name) if label >= 0 else [-1] * len(rows)
-        codes.append(np.array(found, np.int32))
+        label_codes = values.codes([row[label] for row in rows], lines, table.name) if label >= 0 else [-1] * len(rows)
+        codes.append(np.array(label_codes, np.int32))
     tally.add_all(table.tally)
     return Gathered(PackedTexts(packed), np.concatenate(codes), np.concatenate(hashes), tally)
 
@@ -207,11 +205,11 @@ def find_places(table: Table | Rows, columns: Columns, need_label: bool = True) 
             notes.append(
                 f"No column has a known name for the text; {text!r} was taken, the one with the longest texts."
             )
-    shown = ", ".join(map(str, names))[:300]
+    listing = ", ".join(map(str, names))[:300]
     if not text:
-        raise DataError(f"No column looks like the text; the columns are {shown}: name it.")
+        raise DataError(f"No column looks like the text; the columns are {listing}: name it.")
     if not label and need_label:
-        raise DataError(f"No column looks like the label; the columns are {shown}: name it.")
+        raise DataError(f"No column looks like the label; the columns are {listing}: name it.")
     if text == label:
         raise DataError(f"The column {text!r} cannot be both text and label; name two columns.")
     return Places(text, "" if title == text else title, label, tuple(notes))

@@ -48,14 +48,14 @@ class TextKeys:
         return int(sizes[several].sum()), tuple(examples)
 
     def overlaps(self) -> tuple[Leak, ...]:
-        """For each pair of splits, in their order: the later one is judged by what the earlier one knows."""
+        """For each pair of splits, in their order: texts of the earlier one that are in the later one too."""
         names, leaks = list(self._splits), []
         for i, known in enumerate(names):
-            for judged in names[i + 1 :]:
-                rows = np.flatnonzero(np.isin(self._keys[judged], self._keys[known]))
+            for later in names[i + 1 :]:
+                rows = np.flatnonzero(np.isin(self._keys[later], self._keys[known]))
                 if len(rows):
-                    texts = tuple(dict.fromkeys(self._splits[judged].texts[row] for row in rows[:50].tolist()))
-                    leaks.append(Leak(known=known, judged=judged, rows=len(rows), examples=texts[:EXAMPLES]))
+                    texts = tuple(dict.fromkeys(self._splits[later].texts[row] for row in rows[:50].tolist()))
+                    leaks.append(Leak(known=known, judged=later, rows=len(rows), examples=texts[:EXAMPLES]))
         return tuple(leaks)
 
     def _text(self, row: int) -> str:

@@ -1,4 +1,4 @@
-"""Reviews from the Hub: what a data set weighs, fetching it so that it can be stopped, its rows by split.
+"""Reviews from the Hub: how large a data set is, fetching it with cancellation, its rows by split.
 
 Loading scripts are never run (datasets >= 4 refuses them), so the tutorial's set is read as files, its revision pinned.
 Knows neither labels nor columns.
@@ -95,29 +95,29 @@ def _by_name(name: str, configuration: str | None) -> Callable[[Any], Any]:
     return lambda load: load(name, name=configuration)
 
 
-def _load(shown: str, call: Callable[[Any], Any], should_stop: ShouldStop | None) -> Rows:
-    """`call(datasets.load_dataset)`, its many errors turned into one sentence about the data set `shown`."""
+def _load(name: str, call: Callable[[Any], Any], should_stop: ShouldStop | None) -> Rows:
+    """`call(datasets.load_dataset)`, its many errors turned into one sentence about the data set `name`."""
     import datasets
 
     datasets.disable_progress_bars()
     try:
-        found = run_within(lambda: call(datasets.load_dataset), should_stop=should_stop)
+        dataset = run_within(lambda: call(datasets.load_dataset), should_stop=should_stop)
     except DownloadStopped:
-        drop_half_files(shown)
+        drop_half_files(name)
         raise
     except Exception as error:  # datasets and huggingface_hub raise many kinds; the reader needs one sentence
         raise HubError(
-            f"The data set {shown} could not be loaded from the Hub ({type(error).__name__}); check its name, your"
+            f"The data set {name} could not be loaded from the Hub ({type(error).__name__}); check its name, your"
             " network, or use `sample` or a file."
         ) from error
-    return _split_rows(found, shown)
+    return _split_rows(dataset, name)
 
 
-def _split_rows(found: Any, name: str) -> Rows:
+def _split_rows(dataset: Any, name: str) -> Rows:
     """Rows by split; a missing validation or test split is cut from the training split."""
-    if "train" not in found:
-        raise DataError(f"The data set {name} has no train split (it has {', '.join(found)}); choose another.")
-    rows = {split: list(found[split]) for split in SPLITS if split in found}
+    if "train" not in dataset:
+        raise DataError(f"The data set {name} has no train split (it has {', '.join(dataset)}); choose another.")
+    rows = {split: list(dataset[split]) for split in SPLITS if split in dataset}
     for split in ("validation", "test"):
         if split not in rows:
             order = random.Random(0).sample(range(len(rows["train"])), len(rows["train"]))

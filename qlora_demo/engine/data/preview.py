@@ -12,11 +12,11 @@ def search(data: DataSet, query: str = "", start: int = 0, count: int = 50) -> t
     """(`count` reviews from number `start` on of those whose text or label contains `query` in any case, how many there
     are).
     """
-    wanted, rows, total = query.casefold(), [], 0
-    labels = {i for i, name in enumerate(data.labels) if wanted and wanted in name.casefold()}
+    needle, rows, total = query.casefold(), [], 0
+    labels = {i for i, name in enumerate(data.labels) if needle and needle in name.casefold()}
     for split, reviews in data.splits.items():
         for row, (text, label) in enumerate(zip(reviews.texts, reviews.labels, strict=True), 1):
-            if wanted and label not in labels and wanted not in text.casefold():
+            if needle and label not in labels and needle not in text.casefold():
                 continue
             if start <= total < start + count:
                 name = data.labels[label] if label >= 0 else ""
@@ -47,7 +47,7 @@ def as_model_sees(text: str, tokenizer: Any, max_length: int, length: int = 0) -
 
 
 def _cut_text(text: str, tokenizer: Any, max_length: int) -> str:
-    """The end of `text` that no kept token covers; told by offsets where the tokenizer has them."""
+    """The end of `text` that no kept token covers; from the offsets, where the tokenizer has them."""
     if not tokenizer.is_fast:
         return ""
     spans = tokenizer(text, truncation=True, max_length=max_length, return_offsets_mapping=True)["offset_mapping"]

@@ -1,6 +1,5 @@
-"""Which reviews are trained on and which are judged, and a subset with the shares of the whole. Knows labels and keys,
-no texts.
-"""
+"""Divides reviews into train, validation and test splits, and draws stratified subsets. Knows labels and keys, no
+texts."""
 
 from __future__ import annotations
 
@@ -14,9 +13,8 @@ from .reviews import SPLITS
 
 
 def divide(labels: Sequence[int], keys: NDArray[np.int64], names: Sequence[str], seed: int) -> dict[str, list[int]]:
-    """Row numbers, 80 / 10 / 10 by class; rows of one key fall into the same split, so that no text is trained on and
-    judged.
-    """
+    """Row numbers, 80 / 10 / 10 by class; rows of one key fall into the same split, so that no text is both
+    trained and evaluated on."""
     _, first, group = np.unique(keys, return_index=True, return_inverse=True)
     rank = np.argsort(np.argsort(first))  # groups by their first rows
     members = np.argsort(rank[group], kind="stable")
@@ -36,7 +34,7 @@ def divide(labels: Sequence[int], keys: NDArray[np.int64], names: Sequence[str],
             ends = np.cumsum(sizes[chosen])
             within = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - sizes[chosen], sizes[chosen])
             parts[name].append(members[np.repeat(starts[chosen], sizes[chosen]) + within])
-    return {name: np.concatenate(found).tolist() if found else [] for name, found in parts.items()}
+    return {name: np.concatenate(rows).tolist() if rows else [] for name, rows in parts.items()}
 
 
 def stratified(labels: Sequence[int], rows: int, seed: int) -> list[int]:

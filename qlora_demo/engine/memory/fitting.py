@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from ...core.memory_report import Budget
@@ -58,7 +59,7 @@ def fit_hardware(budgets: Budgets, tiers: Sequence[Tier] = TIERS, gpus: Mapping[
         device = "cuda" if tier.gpu_bytes is not None else "cpu"
         memory = tier.gpu_bytes if tier.gpu_bytes is not None else tier.ram_bytes or 0
         for way, points in budgets[device].items():
-            batch, needed = _largest(lambda count, of=points, on=device: needed_on(on, of, count), memory)  # type: ignore[misc]
+            batch, needed = _largest(partial(needed_on, device, points), memory)
             fits.append(Fit(tier.name, memory, way, batch, needed, device, tier.hour_dollars))
     return fits
 

@@ -240,7 +240,8 @@ def _make_fake(model: nn.Module) -> None:
                         fresh = torch.empty(old.shape, dtype=old.dtype, device="cpu")
                         parameter = isinstance(old, nn.Parameter)
                         known[id(old)] = nn.Parameter(fresh, requires_grad=old.requires_grad) if parameter else fresh
-                        known[id(old)].compress_statistics = getattr(old, "compress_statistics", False)  # type: ignore[attr-defined]
+                        compressed = getattr(old, "compress_statistics", False)
+                        known[id(old)].compress_statistics = compressed  # type: ignore[attr-defined]
                     held[name] = known[id(old)]  # type: ignore[assignment]
     model._fake_mode = mode  # type: ignore[assignment]
 

@@ -1,4 +1,4 @@
-"""Whether a stranger's adapter can be used: its settings, its note, its weights, each checked before PEFT sees any of
+"""Whether an untrusted adapter can be used: its settings, its note, its weights, each checked before PEFT sees any of
 it.
 
 What is not understood is refused, since PEFT imports modules and matches patterns that settings name. Knows not where
@@ -82,8 +82,8 @@ def check_settings(config: Mapping[str, Any], name: str) -> dict[str, Any]:
             f"{name} is not an adapter that this app loads ({field} is {value!r}); choose LoRA of a text classifier."
         )
 
-    for field, wanted in (("peft_type", "LORA"), ("task_type", "SEQ_CLS")):
-        if config.get(field) != wanted:
+    for field, expected in (("peft_type", "LORA"), ("task_type", "SEQ_CLS")):
+        if config.get(field) != expected:
             raise refuse(field)
     if not _is_whole(config.get("r"), 1, LARGEST_RANK):
         raise refuse("r")
@@ -213,10 +213,10 @@ def check_fit(shapes: Shapes, settings: Mapping[str, Any], base: PreTrainedModel
     left, head = set(shapes), {}
     for module in sorted(targeted):
         inner, outer = _sides(modules[module])
-        for side, wanted in (("A", (settings["r"], inner)), ("B", (outer, settings["r"]))):
+        for side, expected in (("A", (settings["r"], inner)), ("B", (outer, settings["r"]))):
             key = f"{PREFIX}{module}.lora_{side}.weight"
-            if shapes.get(key) != wanted:
-                raise refuse(f"{module} needs LoRA weights of {wanted}, and it has {shapes.get(key) or 'none'}")
+            if shapes.get(key) != expected:
+                raise refuse(f"{module} needs LoRA weights of {expected}, and it has {shapes.get(key) or 'none'}")
             left.discard(key)
     for key in sorted(left):
         own = key.removeprefix(PREFIX)

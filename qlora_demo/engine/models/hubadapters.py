@@ -101,16 +101,16 @@ def _fetch(
         raise AdapterError(f"{adapter} has its weights {why}; choose an adapter with {WEIGHTS_FILE}.")
     if NOTE_FILE in sizes and HEAD_FILE not in sizes:
         raise AdapterError(f"{adapter} lacks {HEAD_FILE}, a part of what this app publishes; choose another adapter.")
-    wanted = [name for name in LIMITS_BYTES if name in sizes]
-    for name in wanted:
+    names = [name for name in LIMITS_BYTES if name in sizes]
+    for name in names:
         if sizes[name] > LIMITS_BYTES[name]:
             raise AdapterError(
                 f"{adapter} has a {name} of {size(sizes[name])}, more than {size(LIMITS_BYTES[name])}; choose another"
                 " adapter."
             )
-    folder = download(summary, tuple(name for name in SMALL if name in wanted), should_stop=should_stop)
+    folder = download(summary, tuple(name for name in SMALL if name in names), should_stop=should_stop)
     _read_small(folder, adapter)
-    download(summary, tuple(wanted), on_progress=on_progress, should_stop=should_stop)
+    download(summary, tuple(names), on_progress=on_progress, should_stop=should_stop)
     remember_reference(summary.id, revision, summary.revision)
     return folder, summary.revision
 

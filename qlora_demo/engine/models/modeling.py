@@ -327,8 +327,9 @@ def _load_own_base(note: AdapterNote, device: Device, precision: str) -> Base:
     # The name typed may lead elsewhere by now (a folder moved, a default branch gone on): the recorded base and
     # revision decide.
     source = resolve("sample") if note.model == "sample" else resolve(note.base_name, note.revision)
-    chosen = replace(device, compute_dtype=note.compute_dtype) if device.kind == "cpu" else device  # type: ignore[arg-type]
-    return load_base(source, note.labels, precision or note.precision, chosen)
+    if device.kind == "cpu":
+        device = replace(device, compute_dtype=note.compute_dtype)  # type: ignore[arg-type]
+    return load_base(source, note.labels, precision or note.precision, device)
 
 
 def _restore_head(model: PeftModel, folder: Path) -> None:

@@ -73,8 +73,9 @@ class ReadingPanel:
     @property
     def changes(self) -> list[Any]:
         """The events after which the source is read anew."""
-        typed = [field.blur for field in self.fields.values() if isinstance(field, gr.Textbox)]  # type: ignore[attr-defined]
-        chosen = [field.input for field in self.fields.values() if isinstance(field, gr.Dropdown)]  # type: ignore[attr-defined]
+        fields = self.fields.values()
+        typed = [field.blur for field in fields if isinstance(field, gr.Textbox)]  # type: ignore[attr-defined]
+        chosen = [field.input for field in fields if isinstance(field, gr.Dropdown)]  # type: ignore[attr-defined]
         return [*typed, *chosen, self.mend.change]  # type: ignore[attr-defined]
 
     def draw(self, analysis: Analysis) -> Changes:

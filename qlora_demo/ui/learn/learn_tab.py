@@ -80,7 +80,8 @@ class LoraSection:
 
     def wire(self) -> None:
         sliders = [self.rows, self.columns, self.rank, self.alpha]
-        gr.on([slider.change for slider in sliders], self.on_size, sliders, self.figure, **LIVE)  # type: ignore[attr-defined]
+        changes = [slider.change for slider in sliders]  # type: ignore[attr-defined]
+        gr.on(changes, self.on_size, sliders, self.figure, **LIVE)
 
     @handler
     def on_size(self, rows: float, columns: float, rank: float, alpha: float) -> str:

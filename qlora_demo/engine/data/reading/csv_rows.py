@@ -41,7 +41,7 @@ class _Reader:
         self._mark = True  # the mark of UTF-8 or UTF-16, where the encoding leaves it in the text
         self._rest: list[str] = []  # lines of a row that is not whole yet
         self._rest_first = 0
-        csv.field_size_limit(2 * LINE_CHARACTERS)  # the module's own 131,072 would break off rows that are wanted
+        csv.field_size_limit(2 * LINE_CHARACTERS)  # the module's own 131,072 would reject rows that are valid here
 
     def chunk(self, first: int, lines: list[str], quoted: bool, last: bool = False) -> Iterator[Chunk]:
         """The rows that are whole; `last`: no line will follow."""
@@ -111,7 +111,7 @@ class _Reader:
             at += taken
 
     def _quoted(self, lines: list[str], at: int, last: bool) -> tuple[list[str], int]:
-        """(cells, lines taken) of the row that begins at line `at`; 0 lines where more are needed to tell."""
+        """(cells, lines taken) of the row that begins at line `at`; 0 lines where more are needed to decide."""
         taken = size = 0
 
         def feed() -> Iterator[str]:
@@ -131,7 +131,7 @@ class _Reader:
         return next(csv.reader([lines[at]], delimiter=self._delimiter)), 1
 
     def _closes_oddly(self, lines: list[str], at: int, taken: int) -> bool:
-        """Whether the quotes are wrong already, so that no further line would mend them."""
+        """Whether the quotes are wrong already, so that no further line would make them right."""
         try:
             next(csv.reader((f"{line}\n" for line in lines[at : at + taken]), delimiter=self._delimiter, strict=True))
         except csv.Error as error:

@@ -72,12 +72,12 @@ def find_dialect(packed: Packed, asked: Asked = AS_FOUND) -> Dialect:
     head = packed.head(HEAD_BYTES)
     if head.startswith(b"PAR1"):
         return Dialect("parquet", packed.packing)
-    shown, suffix = packed.path.name, _suffix(packed)
+    filename, suffix = packed.path.name, _suffix(packed)
     if suffix == ".parquet" and (b"\0" in head or not head[:200].isascii()):
-        raise DataError(f"{shown} is not a readable .parquet file: its first bytes are not those of Parquet.")
+        raise DataError(f"{filename} is not a readable .parquet file: its first bytes are not those of Parquet.")
     encoding = named_encoding(asked.encoding) if asked.encoding else find_encoding(head, packed.blocks())
     text = _decoded(head, encoding)
-    _refuse_no_text(text, shown, suffix)
+    _refuse_no_text(text, filename, suffix)
     guessed = not asked.encoding and encoding.bad_lines > 0 and not encoding.name.startswith("utf")
     if kind := _json_kind(text, suffix):
         return Dialect(kind, packed.packing, encoding, guessed=guessed)
@@ -85,7 +85,7 @@ def find_dialect(packed: Packed, asked: Asked = AS_FOUND) -> Dialect:
     if delimiter == NO_DELIMITER and suffix not in (".csv", ".tsv"):
         what = f"not a readable {suffix} file" if suffix in (".json", ".jsonl", ".parquet") else "no table of reviews"
         raise DataError(
-            f"{shown} is {what}: it has neither columns nor JSON; give a .csv, .tsv, .json, .jsonl or .parquet file."
+            f"{filename} is {what}: it has neither columns nor JSON; give a .csv, .tsv, .json, .jsonl or .parquet file."
         )
     header = _has_header(sample) if asked.header is None else asked.header
     columns = _columns(sample, header)
@@ -106,10 +106,10 @@ def name_columns(cells: Sequence[str]) -> tuple[str, ...]:
     """The header's cells as distinct names: an empty one becomes `column 3`, a second `text` becomes `text (2)`."""
     names: list[str] = []
     for i, cell in enumerate(cells):
-        name = wanted = " ".join(cell.split()) or f"column {i + 1}"
+        name = base = " ".join(cell.split()) or f"column {i + 1}"
         count = 2
         while name in names:
-            name, count = f"{wanted} ({count})", count + 1
+            name, count = f"{base} ({count})", count + 1
         names.append(name)
     return tuple(names)
 
@@ -124,16 +124,16 @@ def _decoded(head: bytes, encoding: Encoding) -> str:
     return text.lstrip("\ufeff")
 
 
-def _refuse_no_text(text: str, shown: str, suffix: str) -> None:
+def _refuse_no_text(text: str, filename: str, suffix: str) -> None:
     start = text[:5000]
     strange = sum(not (letter.isprintable() or letter in "\n\t\f\v\ufeff") for letter in start)
     if strange > len(start) / 10:
-        raise DataError(f"{shown} holds no text but other bytes; give a .csv, .tsv, .json, .jsonl or .parquet file.")
+        raise DataError(f"{filename} holds no text but other bytes; give a .csv, .tsv, .json, .jsonl or .parquet file.")
     if not text.strip():
-        raise DataError(f"{shown} is blank: it holds no reviews; give a file with a text and a label in each row.")
+        raise DataError(f"{filename} is blank: it holds no reviews; give a file with a text and a label in each row.")
     if re.match(r"\s*<(!doctype|html|\?xml)", start, re.I):
         raise DataError(
-            f"{shown} is a web page or XML, in spite of its name; give a .csv, .tsv, .json, .jsonl or .parquet file."
+            f"{filename} is a web page or XML, in spite of its name; give a .csv, .tsv, .json, .jsonl or .parquet file."
         )
 
 
@@ -181,7 +181,7 @@ def _find_delimiter(text: str, asked: str, suffix: str, cut: bool) -> tuple[str,
             raise DataError(f"The delimiter {asked[:20]!r} is not one character; give one of , ; | or tab.")
         return named, _sample(text, named, cut)
     known = {*TEXT_NAMES, *TITLE_NAMES, *LABEL_NAMES}
-    best, found, score = NO_DELIMITER, _sample(text, NO_DELIMITER, cut), 0.0
+    best, sample, score = NO_DELIMITER, _sample(text, NO_DELIMITER, cut), 0.0
     for delimiter in DELIMITERS:
         rows = _sample(text, delimiter, cut)
         width = _usual_width(rows)
@@ -193,8 +193,8 @@ def _find_delimiter(text: str, asked: str, suffix: str, cut: bool) -> tuple[str,
         points = even + named_well + 0.1 * (suffix == ".tsv" and delimiter == "\t") + min(width, 9) / 1000
         # A comma now and then in lines of text makes no table.
         if points > score and (even > 0.6 or named_well):
-            best, found, score = delimiter, rows, points
-    return best, found
+            best, sample, score = delimiter, rows, points
+    return best, sample
 
 
 def _sample(text: str, delimiter: str, cut: bool) -> list[list[str]]:

@@ -19,7 +19,7 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-# The encodings that files of reviews come in, the commonest first: it wins where they cannot be told apart.
+# The encodings that files of reviews come in, the commonest first: it wins where they cannot be distinguished.
 _LIKELY = (
     "cp1252",
     "cp1251",
@@ -54,7 +54,7 @@ class Encoding:
 
     @property
     def errors(self) -> str:
-        """How to decode so that bad bytes can still be told; the wide ones know no surrogateescape."""
+        """How to decode so that bad bytes can still be recognised; the wide ones know no surrogateescape."""
         return "replace" if self.name.startswith(("utf-16", "utf-32")) else "surrogateescape"
 
 

@@ -101,7 +101,7 @@ def read(texts: Iterator[str], name: str, tally: Tally) -> Found:
     """(rows, their numbers from 1) of an array of objects, of an object that holds one, of objects one after the other,
     or of columns.
 
-    Raises DataError where the JSON is broken: what follows cannot be told apart then.
+    Raises DataError where the JSON is broken: what follows cannot be separated into rows then.
     """
     first = 1
     rows: list[Row] = []
@@ -142,13 +142,13 @@ class _Text:
             if self._at < len(self._text) or not self._fill():
                 return self._text[self._at : self._at + 1]
 
-    def take(self, *wanted: str) -> str:
-        """The next character, which must be one of `wanted`."""
-        found = self.peek()
-        if found not in wanted:
-            raise self.broken(f"{' or '.join(map(repr, wanted))} is missing" if found else "it ends too early")
+    def take(self, *expected: str) -> str:
+        """The next character, which must be one of `expected`."""
+        letter = self.peek()
+        if letter not in expected:
+            raise self.broken(f"{' or '.join(map(repr, expected))} is missing" if letter else "it ends too early")
         self._at += 1
-        return found
+        return letter
 
     def items(self) -> tuple[list[Any], str] | None:
         """(all whole objects at hand, ""), past the comma behind them; None where they take a closer look."""
@@ -193,10 +193,10 @@ class _Text:
             f"{self._name} is not a readable .json file: {why} at line {self.line:,}; fix it, or give JSON Lines."
         )
 
-    def _passed(self, found: Any, end: int) -> tuple[Any, str]:
+    def _passed(self, value: Any, end: int) -> tuple[Any, str]:
         source = self._text[self._at : end]
         self._move(end)
-        return found, source
+        return value, source
 
     def _move(self, end: int) -> None:
         self.line += self._text.count("\n", self._at, end)
@@ -256,7 +256,7 @@ def _object(text: _Text) -> Iterator[Items]:
             raise text.broken("a name is no string")
         text.take(":")
         if text.peek() == "[":
-            # Whether it is rows or a column, its first item tells.
+            # Whether it is rows or a column, its first item decides.
             items = _items(text)
             values, source = next(items, ([], ""))
             if values and isinstance(values[0], dict):
@@ -292,14 +292,14 @@ def _pass_over_rest(text: _Text) -> None:
             raise text.broken(f"it holds a second array of rows, {str(key)[:40]!r},")
 
 
-def _rows_of(found: dict[str, Any]) -> list[Any]:
+def _rows_of(columns: dict[str, Any]) -> list[Any]:
     """Columns as arrays of one length, or by row names as pandas writes them; rows by name; else one row."""
-    values = list(found.values())
+    values = list(columns.values())
     if values and all(isinstance(value, list) for value in values) and len(set(map(len, values))) == 1:
-        return [dict(zip(found, cells, strict=True)) for cells in zip(*values, strict=True)]
+        return [dict(zip(columns, cells, strict=True)) for cells in zip(*values, strict=True)]
     if values and all(isinstance(value, dict) and value for value in values):
         numbered = all(name.isdigit() for name in values[0]) and all(
             value.keys() == values[0].keys() for value in values
         )
-        return [{column: cells[name] for column, cells in found.items()} for name in values[0]] if numbered else values
-    return [found]
+        return [{key: cells[name] for key, cells in columns.items()} for name in values[0]] if numbered else values
+    return [columns]

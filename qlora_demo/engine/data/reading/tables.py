@@ -17,7 +17,7 @@ from ....core.errors import DataError
 from . import csv_rows, json_rows
 from .chunks import CHUNK_ROWS, LINE_CHARACTERS, Chunk, Row, Tally
 from .dialects import AS_FOUND, Asked, Dialect, find_dialect
-from .unpacking import MAX_UNPACKED_BYTES, Packed, look_into
+from .unpacking import MAX_UNPACKED_BYTES, Packed, detect_packing
 
 
 class Table:
@@ -64,9 +64,9 @@ class Table:
             else json_rows.read(self._texts(), self.name, self.tally)
         )
 
-    def _in_columns(self, found: json_rows.Found) -> Iterator[Chunk]:
+    def _in_columns(self, chunks: json_rows.Found) -> Iterator[Chunk]:
         columns, known = self.columns, set(self.columns)
-        for rows, lines in found:
+        for rows, lines in chunks:
             for row in rows:
                 if not row.keys() <= known and len(self.late) < 20:
                     self.late |= row.keys() - known
@@ -105,15 +105,15 @@ class Table:
         from pyarrow import parquet
 
         try:
-            found = parquet.ParquetFile(file)
-            unpacked = sum(found.metadata.row_group(i).total_byte_size for i in range(found.num_row_groups))
+            table = parquet.ParquetFile(file)
+            unpacked = sum(table.metadata.row_group(i).total_byte_size for i in range(table.num_row_groups))
         except (pyarrow.ArrowException, OSError, ValueError) as error:
             raise DataError(
                 f"{self.name} is not a readable .parquet file: {str(error).splitlines()[0][:120]}."
             ) from None
         if unpacked > MAX_UNPACKED_BYTES:
             raise DataError(f"{self.name} unpacks to {unpacked / 2**30:.0f} GiB; give a part of it.")
-        return found
+        return table
 
     def _parquet(self) -> Iterator[Chunk]:
         import pyarrow
@@ -132,7 +132,7 @@ class Table:
 
 def open_table(path: Path, asked: Asked = AS_FOUND) -> Table:
     """`path` as a Table. Raises DataError, in one sentence, for what holds no rows."""
-    packed = look_into(path)
+    packed = detect_packing(path)
     return Table(packed, find_dialect(packed, asked))
 
 

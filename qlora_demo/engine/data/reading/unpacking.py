@@ -20,7 +20,7 @@ from ....core.format import size
 
 BLOCK_BYTES = 1 << 20
 MAX_UNPACKED_BYTES = 4 << 30
-# A few short reviews, repeated, pack to a hundredth and less: the ratio is judged of what is big only.
+# A few short reviews, repeated, pack to a hundredth and less: the ratio is checked for large files only.
 RATIO_FROM_BYTES = 256 << 20
 MAX_RATIO = 200
 MAX_DIRECTORY_BYTES = 1 << 16  # of a zip's list of files: one file needs a hundred
@@ -53,18 +53,18 @@ class Packed:
 
     def head(self, count: int) -> bytes:
         """The first `count` bytes, fewer where the file is shorter. Raises DataError."""
-        found = b""
+        start = b""
         for block in self.blocks():
-            found += block
-            if len(found) >= count:
+            start += block
+            if len(start) >= count:
                 break
-        return found[:count]
+        return start[:count]
 
     def blocks(self) -> Iterator[bytes]:
         """The unpacked bytes. Raises DataError for what is damaged, needs a password, or unpacks to more than the
         limits.
         """
-        total, shown = 0, self.path.name
+        total, filename = 0, self.path.name
         try:
             on_disk = self.path.stat().st_size
             with self._open() as stream:
@@ -75,8 +75,8 @@ class Packed:
                     yield block
         except OSError as error:
             if isinstance(error, gzip.BadGzipFile):
-                raise DataError(f"{shown} is a damaged .gz file ({error}); pack it again.") from None
-            raise DataError(f"{self.path.name} cannot be read: {error.strerror or 'input or output error'}.") from None
+                raise DataError(f"{filename} is a damaged .gz file ({error}); pack it again.") from None
+            raise DataError(f"{filename} cannot be read: {error.strerror or 'input or output error'}.") from None
         except (
             zlib.error,
             struct.error,
@@ -86,7 +86,8 @@ class Packed:
             RuntimeError,
             ValueError,
         ) as error:
-            raise DataError(f"{shown} is a damaged .{self.packing} file ({str(error)[:80]}); pack it again.") from None
+            detail = str(error)[:80]
+            raise DataError(f"{filename} is a damaged .{self.packing} file ({detail}); pack it again.") from None
 
     def seekable(self) -> IO[bytes]:
         """The unpacked file as one that can be sought in: itself, or a copy without a name. Raises DataError."""
@@ -111,7 +112,7 @@ class Packed:
             )
 
 
-def look_into(path: Path) -> Packed:
+def detect_packing(path: Path) -> Packed:
     """What `path` is: plain, or packed. Raises DataError for a folder, an empty file, archives of several files, and
     known other kinds.
     """
@@ -138,7 +139,7 @@ def look_into(path: Path) -> Packed:
 
 
 def _only_member(path: Path) -> str:
-    """The name of the one file in a zip. Its list of files is weighed before it is read: a list can be a bomb, too."""
+    """The name of the one file in a zip. Its list of files is measured before it is read: a list can be a bomb, too."""
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - (1 << 16) - 22))
         tail = file.read()
@@ -156,12 +157,12 @@ def _only_member(path: Path) -> str:
     if any(info.filename in ("xl/workbook.xml", "content.xml", "word/document.xml") for info in every):
         raise DataError(f"{path.name} is a spreadsheet or document of an office program; save the sheet as CSV.")
     # What macOS adds to every archive.
-    found = [
+    members = [
         info for info in every if not info.filename.startswith("__MACOSX/") and not info.filename.endswith(".DS_Store")
     ]
-    if len(found) != 1:
-        raise DataError(f"{path.name} holds {len(found)} files; give a .zip of exactly one.")
-    info = found[0]
+    if len(members) != 1:
+        raise DataError(f"{path.name} holds {len(members)} files; give a .zip of exactly one.")
+    info = members[0]
     name = info.orig_filename
     if name.startswith(("/", "\\")) or ":" in name or "\0" in name or ".." in name.replace("\\", "/").split("/"):
         raise DataError(
