@@ -70,7 +70,7 @@ def test_a_lesson_is_learnt_and_the_base_is_checked(app: App, open_page: Open) -
     before = page.evaluate(STARS)
     open_tab(page, "Precision and base")
     page.click("#classify-check")
-    wait_for_text(page, "#classify-checked", "It is the base.")
+    wait_for_text(page, "#classify-checked", "it is the base")
     choose(page, "classify-precision", "FP32")
     page.click("#classify-compare")
     wait_for_text(page, "#classify-comparison", "the same label", seconds=200)

@@ -115,6 +115,19 @@ def test_train_watch_reload_and_classify_with_it(own_app: App, open_page: Open, 
     assert 1 <= stars(page) <= 5
 
 
+def test_another_app_on_the_same_home_shows_the_last_run(own_app: App, open_page: Open, tmp_path: Path) -> None:
+    """The folders are the whole truth: what one app did, the next one finds."""
+    other = start_app(own_app.home, tmp_path / "app.log", HF_ENDPOINT="http://127.0.0.1:9")
+    try:
+        page = open_page(other.url)
+        open_tab(page, "Train")
+        wait_for_state(page, "done", seconds=30)
+        page.wait_for_function(f"{POINTS} == 10")
+        wait_for_text(page, "#train-report", "This run")
+    finally:
+        stop_app(other)
+
+
 @pytest.mark.slow
 def test_a_queue_of_three_on_a_phone_and_a_stop_keeps_a_usable_adapter(
     own_app: App, open_page: Open, reviews: Path
@@ -152,7 +165,10 @@ def test_a_queue_of_three_on_a_phone_and_a_stop_keeps_a_usable_adapter(
 @pytest.mark.slow
 def test_a_stopped_run_is_resumed(own_app: App, open_page: Open, reviews: Path) -> None:
     page = open_page(own_app.url)
+    start_small_run(page, reviews, steps=30)  # to compare with
+    assert wait_for_state(page, "done", "failed") == "done"
     start_small_run(page, reviews, steps=90)
+    wait_for_state(page, "running")
     page.wait_for_function(f"{POINTS} >= 2", timeout=120_000)
     assert page.locator("#train-resume").count() == 0
     page.click("#train-stop")
@@ -219,17 +235,3 @@ def test_the_keyboard_suffices(own_app: App, open_page: Open) -> None:
         page.keyboard.press("Tab")
         reached.add(page.evaluate("document.activeElement.id"))
     assert "memory-measure" in reached, reached
-
-
-def test_another_app_on_the_same_home_shows_the_last_run(own_app: App, open_page: Open, tmp_path: Path) -> None:
-    """The folders are the whole truth: what one app did, the next one finds."""
-    other = start_app(own_app.home, tmp_path / "app.log", HF_ENDPOINT="http://127.0.0.1:9")
-    try:
-        page = open_page(other.url)
-        open_tab(page, "Train")
-        choose_run(page, re.compile("done"))
-        wait_for_state(page, "done", seconds=30)
-        page.wait_for_function(f"{POINTS} == 10")
-        wait_for_text(page, "#train-report", "This run")
-    finally:
-        stop_app(other)
