@@ -84,12 +84,12 @@ def _draw(path: Path, inches: tuple[float, float], fill: Callable[[Any], None]) 
 
 
 def _baselines(events: Sequence[EventLine]) -> dict[str, EventLine]:
-    found = {
+    latest = {
         str(event["name"]): event
         for event in events
         if event.get("event") == "baseline" and event.get("split") == "validation"
     }
-    return {BASELINES.get(name, name): event for name, event in found.items()}
+    return {BASELINES.get(name, name): event for name, event in latest.items()}
 
 
 def _curves(
@@ -147,11 +147,11 @@ def _reliability(figure: Any, bins: Sequence[ReliabilityBin], scaled: Sequence[R
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1, label="as sure as right")
     most = max(each.rows for each in bins)
-    for found, colour, filled, name in ((bins, BLUE, True, "as it is"), (scaled, GREEN, False, "with temperature")):
-        if found:
-            where = [each.confidence for each in found], [each.accuracy for each in found]
+    for points, colour, filled, name in ((bins, BLUE, True, "as it is"), (scaled, GREEN, False, "with temperature")):
+        if points:
+            where = [each.confidence for each in points], [each.accuracy for each in points]
             axes.plot(*where, color=colour, linewidth=1, linestyle="-" if filled else ":")
-            areas = [12 + 150 * each.rows / most for each in found]
+            areas = [12 + 150 * each.rows / most for each in points]
             axes.scatter(*where, s=areas, color=colour if filled else "none", edgecolors=colour, alpha=0.8, label=name)
     axes.set(xlim=(0, 1.03), ylim=(-0.03, 1.03), xlabel="how sure it is (area: reviews)", ylabel="share that is right")
     axes.grid(color="#e6e6e6", linewidth=0.6)

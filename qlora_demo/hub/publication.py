@@ -186,12 +186,12 @@ def _known_places(config: Mapping[str, Any], note: Mapping[str, Any]) -> dict[st
     first.
     """
     named = [("model", note.get("base_name")), *((kind, config.get(kind)) for kind in ("model", "data", "start_from"))]
-    found = {
+    paths = {
         value: public_name(kind, value)
         for kind, value in named
         if isinstance(value, str) and PurePath(value).is_absolute()
     }
-    return dict(sorted(found.items(), key=lambda item: -len(item[0])))
+    return dict(sorted(paths.items(), key=lambda item: -len(item[0])))
 
 
 def _public(value: Any, known: Mapping[str, str]) -> Any:
@@ -210,16 +210,16 @@ def _public(value: Any, known: Mapping[str, str]) -> Any:
 def _read(path: Path) -> dict[str, Any]:
     """A JSON object. Raises AdapterError."""
     try:
-        found = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise AdapterError(f"The adapter has no {path.name}; publish one that this app has saved.") from None
     except (OSError, ValueError) as error:
         raise AdapterError(
             f"The adapter's {path.name} cannot be read ({type(error).__name__}); train or fetch it again."
         ) from error
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise AdapterError(f"The adapter's {path.name} holds no object; train or fetch it again.")
-    return found
+    return content
 
 
 def _write(path: Path, value: dict[str, Any]) -> None:

@@ -157,28 +157,28 @@ def _claim(sender: _Sender, private: bool, replace: bool) -> Any:
     to write to.
     """
     api, repo = sender.api, sender.repo
-    found = _look(sender, "main")
-    if found is None:
+    info = _look(sender, "main")
+    if info is None:
         try:
             sender.ask(partial(api.create_repo, repo, private=private))
         except errors.HfHubHTTPError as error:
             # Taken: by a first try whose answer was lost, or by what may not be seen.
             if error.response.status_code != 409:
                 raise
-        if (found := _look(sender, "main")) is None or not _is_empty(found):
+        if (info := _look(sender, "main")) is None or not _is_empty(info):
             raise HubError(f"The name {repo} is taken; give another one.")
-    if private and not found.private:
+    if private and not info.private:
         raise HubError(
             f"{repo} is public already, and you asked for a private one; make it private on its page, or give another"
             " name."
         )
-    _check_ours(sender, found, replace or sender.branch != "main")
+    _check_ours(sender, info, replace or sender.branch != "main")
     if sender.branch == "main":
-        return found
+        return info
     if (branch := _look(sender, sender.branch)) is None:
         sender.ask(partial(api.create_branch, repo, branch=sender.branch, exist_ok=True))
         return _look(sender, sender.branch)
-    _check_ours(sender, branch, replace or branch.sha == found.sha)
+    _check_ours(sender, branch, replace or branch.sha == info.sha)
     return branch
 
 

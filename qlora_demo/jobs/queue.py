@@ -101,9 +101,8 @@ def delete(store: Store, run_id: str) -> None:
     job = store.job(run_id)
     with store.lock():
         _ended(job, "deleted")
-        job.folder.rename(
-            job.folder.with_name(f".deleted-{job.id}")
-        )  # at once for every reader, however long the removal takes
+        # At once for every reader, however long the removal takes.
+        job.folder.rename(job.folder.with_name(f".deleted-{job.id}"))
     for gone in store.home.glob(".deleted-*"):  # also what was left by who died in the middle of it
         shutil.rmtree(gone, ignore_errors=True)
 

@@ -240,8 +240,8 @@ class Store:
             folder = self.home / run_id
             if read_state(folder):
                 return Job(folder)
-        shown = repr(run_id) if len(repr(run_id)) <= 60 else repr(run_id)[:57] + "..."
-        raise RunError(f"There is no run {shown}; `python -m qlora_demo runs` lists those there are.")
+        quoted = repr(run_id) if len(repr(run_id)) <= 60 else repr(run_id)[:57] + "..."
+        raise RunError(f"There is no run {quoted}; `python -m qlora_demo runs` lists those there are.")
 
     def jobs(self, kind: Kind | None = None) -> list[Job]:
         """Newest first. An absent home holds none; one that cannot be read raises RunError."""

@@ -24,12 +24,12 @@ def fit_temperature(labels: Sequence[int], logits: Floats) -> float:
 
     Between 0.05 and 20: where every review is right, colder is always better, and where all is chance, hotter.
     """
-    found = minimize_scalar(
+    optimum = minimize_scalar(
         lambda power: cross_entropy(labels, logits, math.exp(power)),
         bounds=(math.log(LOWEST), math.log(HIGHEST)),
         method="bounded",
     )
-    return float(np.clip(math.exp(found.x), LOWEST, HIGHEST))
+    return float(np.clip(math.exp(optimum.x), LOWEST, HIGHEST))
 
 
 def cross_entropy(labels: Sequence[int], logits: Floats, temperature: float) -> float:

@@ -2,7 +2,7 @@
 file's order.
 
 Every row that can be read keeps its place and its cells, also one without a prediction, with the reason. Where the file
-has right labels, the network is judged by them. Knows neither jobs nor pages."""
+has right labels, the network is evaluated on them. Knows neither jobs nor pages."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def classify_file(
     calibrated: bool = False,
     emit: Callable[[Event], None] = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
-    on_predictions: Callable[[Sequence[Prediction]], None] = lambda found: None,
+    on_predictions: Callable[[Sequence[Prediction]], None] = lambda predictions: None,
     adapter: str = "",
 ) -> FileReport:
     """Classifies every row of `path` into `folder` (storage/result_files.py); `base`, `calibrated`: see Classifier.
@@ -129,7 +129,7 @@ def classify_file(
 def join_texts(rows: list[list[Any]], columns: Sequence[str], places: Places) -> list[str]:
     """What is classified of each row: the text with its title before it, as training joins them."""
     title = columns.index(places.title) if places.title else -1
-    return read_texts(rows, columns.index(places.text), title, mend=False)[1]
+    return read_texts(rows, columns.index(places.text), title, fix=False)[1]
 
 
 def problem_of(text: str) -> str:
@@ -152,13 +152,13 @@ def _answers(
     """
     fit = [text for text, problem in zip(texts, problems, strict=True) if not problem]
     order = sorted(dict.fromkeys(fit), key=len)
-    found: dict[str, Prediction] = {}
+    predictions: dict[str, Prediction] = {}
     for start in range(0, len(order), PART_ROWS):
         if should_stop():
             return None
         part = order[start : start + PART_ROWS]
-        found.update(zip(part, classifier.classify(part, base=base, calibrated=calibrated), strict=True))
-    return [None if problem else found[text] for text, problem in zip(texts, problems, strict=True)]
+        predictions.update(zip(part, classifier.classify(part, base=base, calibrated=calibrated), strict=True))
+    return [None if problem else predictions[text] for text, problem in zip(texts, problems, strict=True)]
 
 
 def _windows(table: Table, size: Callable[[], int]) -> Iterator[tuple[list[list[Any]], list[int]]]:
@@ -186,9 +186,9 @@ def _lay_out(table: Table, places: Places, labels: tuple[str, ...]) -> Layout:
 
 
 def _complete(
-    layout: Layout, rows: Sequence[Sequence[Any]], found: Sequence[Prediction | None], problems: Sequence[str]
+    layout: Layout, rows: Sequence[Sequence[Any]], predictions: Sequence[Prediction | None], problems: Sequence[str]
 ) -> Iterator[Row]:
-    for cells, prediction, problem in zip(rows, found, problems, strict=True):
+    for cells, prediction, problem in zip(rows, predictions, problems, strict=True):
         ours: list[Any] = [None] * (len(layout.added) - 1)
         if prediction:
             expected = prediction.expected_stars
@@ -228,10 +228,8 @@ def _skipped(table: Table) -> tuple[SkippedRows, ...]:
 
 
 def _late(table: Table) -> list[str]:
-    found = ", ".join(sorted(map(str, table.late)))
-    return (
-        [f"Columns that begin after the first rows are left out of the result: {shorten(found, 200)}."] if found else []
-    )
+    late = shorten(", ".join(sorted(map(str, table.late))), 200)
+    return [f"Columns that begin after the first rows are left out of the result: {late}."] if late else []
 
 
 class _Progress:

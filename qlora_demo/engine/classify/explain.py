@@ -146,10 +146,10 @@ def _encode(network: _Network, text: str) -> tuple[torch.Tensor, list[tuple[int,
             "This model's tokenizer does not say where its tokens lie in a text, so words cannot be explained."
         )
     limit = network.max_length
-    found = network.tokenizer(text, truncation=True, max_length=limit, return_offsets_mapping=True)
+    encoded = network.tokenizer(text, truncation=True, max_length=limit, return_offsets_mapping=True)
     whole = network.tokenizer(text, truncation=False, verbose=False)["input_ids"]
-    ids = torch.tensor([found["input_ids"]], device=next(network.model.parameters()).device)
-    return ids, cast(list[tuple[int, int]], found["offset_mapping"]), len(whole) > limit
+    ids = torch.tensor([encoded["input_ids"]], device=next(network.model.parameters()).device)
+    return ids, cast(list[tuple[int, int]], encoded["offset_mapping"]), len(whole) > limit
 
 
 def _attribute(
@@ -167,7 +167,7 @@ def _attribute(
         typed = torch.tensor([end > start for start, end in places], device=ids.device)
         blank = torch.where(typed[None, :, None], _average_token(network), review)
         blank_logit = float(label_logits(blank, ids)[0, target])
-    found = IntegratedGradients(label_logits).attribute(
+    attributions = IntegratedGradients(label_logits).attribute(
         review.requires_grad_(),
         blank,
         target=target,
@@ -175,7 +175,7 @@ def _attribute(
         n_steps=steps,
         internal_batch_size=max(1, TOKENS_AT_ONCE // ids.shape[1]),
     )
-    return found.detach()[0].sum(-1).double().cpu().numpy(), blank_logit
+    return attributions.detach()[0].sum(-1).double().cpu().numpy(), blank_logit
 
 
 def _average_token(network: _Network) -> torch.Tensor:
@@ -201,10 +201,10 @@ def _embedded(network: _Network, ids: torch.Tensor, embeddings: torch.Tensor) ->
         m for m in network.model.modules() if m is own or (isinstance(m, nn.Embedding) and m.weight is own.weight)
     ]
 
-    def replace(module: nn.Module, given: tuple[torch.Tensor, ...], found: torch.Tensor) -> torch.Tensor:
-        if torch.equal(given[0], ids):
-            return embeddings.to(found.dtype)
-        return torch.cat([found[:, :1], embeddings[:, :-1].to(found.dtype)], dim=1)
+    def replace(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+        if torch.equal(inputs[0], ids):
+            return embeddings.to(output.dtype)
+        return torch.cat([output[:, :1], embeddings[:, :-1].to(output.dtype)], dim=1)
 
     hooks = [module.register_forward_hook(replace) for module in shared]
     try:

@@ -57,7 +57,7 @@ def write_parquet(folder: Path, target: Path) -> None:
         else "float"
         for what in layout.added
     }
-    known = {name: _one_of(found) for name, found in kinds.items()} | {
+    known = {name: _one_of(types) for name, types in kinds.items()} | {
         layout.added[what]: kind for what, kind in ours.items()
     }
     types = {"text": pyarrow.string(), "bool": pyarrow.bool_(), "int": pyarrow.int64(), "float": pyarrow.float64()}
@@ -97,7 +97,7 @@ def harmless(text: str) -> str:
 
 
 class _Lines:
-    """Rows end in a newline alone; told so, the csv module of Python before 3.13 would leave a carriage return in a
+    """Rows end in a newline alone; told to, the csv module of Python before 3.13 would leave a carriage return in a
     cell unquoted.
     """
 

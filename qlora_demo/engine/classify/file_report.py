@@ -1,5 +1,5 @@
 """What a classified file comes to: counts by label, stars and certainty, and how right the predictions are where the
-file tells.
+file has labels.
 
 Added up window by window, in a few bytes a row. Knows neither files nor networks.
 """
@@ -55,8 +55,8 @@ class Sums:
         self._certainty = np.zeros(len(CERTAINTY_EDGES) - 1, int)
         self._truncated, self._ordinal = 0, False
 
-    def add(self, found: Sequence[Prediction | None], problems: Sequence[str]) -> None:
-        there = [prediction for prediction in found if prediction]
+    def add(self, predictions: Sequence[Prediction | None], problems: Sequence[str]) -> None:
+        there = [prediction for prediction in predictions if prediction]
         self._problems.update(filter(None, problems))
         self._by_label.update(prediction.label for prediction in there)
         self._truncated += sum(prediction.truncated for prediction in there)
@@ -94,8 +94,10 @@ class Truth:
         self._label, self._values, self._problem = places.label, LabelValues(), ""
         self._codes, self._shares = array("i"), array("f")
 
-    def add(self, rows: Sequence[Sequence[Any]], lines: Sequence[int], found: Sequence[Prediction | None]) -> None:
-        there = [i for i, prediction in enumerate(found) if prediction]
+    def add(
+        self, rows: Sequence[Sequence[Any]], lines: Sequence[int], predictions: Sequence[Prediction | None]
+    ) -> None:
+        there = [i for i, prediction in enumerate(predictions) if prediction]
         if self._column < 0 or self._problem:
             return
         try:
@@ -105,7 +107,7 @@ class Truth:
             return
         self._codes.extend(codes)
         for i in there:
-            self._shares.extend(found[i].probabilities.values())  # type: ignore[union-attr]
+            self._shares.extend(predictions[i].probabilities.values())  # type: ignore[union-attr]
 
     def report(self, labels: Sequence[str], ordinal: bool) -> Judgement:
         """How right the predictions are."""
@@ -132,8 +134,8 @@ class Truth:
         shares = np.frombuffer(self._shares, np.float32).reshape(len(self._codes), -1)[kept]
         metrics = compute_metrics(aligned, np.log(np.maximum(shares, 1e-30)), labels, ordinal)
         without = len(right) - len(kept)
-        told = f" {without:,} more have no label, or one outside the scale." if without else ""
+        remainder = f" {without:,} more have no label, or one outside the scale." if without else ""
         return {
             "final": {"test": metrics},
-            "judged": f"Judged on {len(kept):,} rows by the column {self._label!r} ({scale.rule}).{told}",
+            "judged": f"Judged on {len(kept):,} rows by the column {self._label!r} ({scale.rule}).{remainder}",
         }

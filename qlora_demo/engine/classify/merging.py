@@ -69,8 +69,8 @@ def merge(adapter: Path, into: Path, texts: Sequence[str], on_progress: OnProgre
     parameters = int(sum(parameter.numel() for parameter in merged.parameters()))
     tokenizer = AutoTokenizer.from_pretrained(draft, local_files_only=True)
     restore_weights(merged)
-    found = modeling.forward(merged, tokenizer, texts, note.max_length).numpy()
-    if not np.isfinite(found).all():
+    logits = modeling.forward(merged, tokenizer, texts, note.max_length).numpy()
+    if not np.isfinite(logits).all():
         shutil.rmtree(draft)
         raise ModelError(
             "The merged model gives no finite numbers at FP16, being too large for it in places; use the adapter as"
@@ -81,10 +81,10 @@ def merge(adapter: Path, into: Path, texts: Sequence[str], on_progress: OnProgre
         bytes=sum(file.stat().st_size for file in draft.glob("*.safetensors")),
         trained_at=note.precision,
         rows=len(texts),
-        max_logit_difference=float(np.abs(found - expected).max()),
-        mean_logit_difference=float(np.abs(found - expected).mean()),
-        largest_probability_difference=float(np.abs(softmax(found) - softmax(expected)).max()),
-        same_label=float(np.mean(found.argmax(1) == expected.argmax(1))),
+        max_logit_difference=float(np.abs(logits - expected).max()),
+        mean_logit_difference=float(np.abs(logits - expected).mean()),
+        largest_probability_difference=float(np.abs(softmax(logits) - softmax(expected)).max()),
+        same_label=float(np.mean(logits.argmax(1) == expected.argmax(1))),
     )
     (draft / "merging.json").write_text(json.dumps(report.to_dict(), indent=2) + "\n")
     draft.rename(into)

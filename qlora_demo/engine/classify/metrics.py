@@ -1,4 +1,4 @@
-"""How good a classifier is, judged as a star rating should be, and how sure of that one can be; and the baselines it
+"""How good a classifier is, scored as a star rating should be, and how sure of that one can be; and the baselines it
 must beat.
 
 Works on arrays of labels and logits; `classifier.evaluate` loads an adapter and reviews.
@@ -44,15 +44,15 @@ def compute_metrics(
     chance = probabilities[np.arange(len(true)), true]
     confusion = np.zeros((len(names), len(names)), dtype=int)
     np.add.at(confusion, (true, guess), 1)
-    found = {name: float(value) for name, value in rates(confusion, ordinal).items()}
+    values = {name: float(value) for name, value in rates(confusion, ordinal).items()}
     return Metrics(
         rows=len(true),
         loss=float(-np.log(np.maximum(chance, 1e-300)).mean()),
-        accuracy=found["accuracy"],
-        macro_f1=found["macro_f1"],
-        mae_stars=found.get("mae_stars"),
-        within_one=found.get("within_one"),
-        quadratic_kappa=found.get("quadratic_kappa"),
+        accuracy=values["accuracy"],
+        macro_f1=values["macro_f1"],
+        mae_stars=values.get("mae_stars"),
+        within_one=values.get("within_one"),
+        quadratic_kappa=values.get("quadratic_kappa"),
         confusion=tuple(map(tuple, confusion.tolist())),
         labels=tuple(names),
         seconds=seconds,
@@ -72,17 +72,17 @@ def rates(confusion: NDArray[np.integer], ordinal: bool) -> dict[str, Floats]:
     true, guess, right = counts.sum(axis=-1), counts.sum(axis=-2), np.diagonal(counts, axis1=-2, axis2=-1)
     occurs = true > 0
     f1 = np.where(occurs, 2 * right / np.maximum(true + guess, 1), 0)
-    found = {"accuracy": right.sum(axis=-1) / rows, "macro_f1": f1.sum(axis=-1) / occurs.sum(axis=-1)}
+    values = {"accuracy": right.sum(axis=-1) / rows, "macro_f1": f1.sum(axis=-1) / occurs.sum(axis=-1)}
     if ordinal:
         stars = np.arange(counts.shape[-1])
         distance = np.abs(stars[:, None] - stars)
         observed = (counts * distance**2).sum(axis=(-2, -1))
         by_chance = ((true @ distance**2) * guess).sum(axis=-1) / rows
-        found["mae_stars"] = (counts * distance).sum(axis=(-2, -1)) / rows
-        found["within_one"] = (counts * (distance <= 1)).sum(axis=(-2, -1)) / rows
+        values["mae_stars"] = (counts * distance).sum(axis=(-2, -1)) / rows
+        values["within_one"] = (counts * (distance <= 1)).sum(axis=(-2, -1)) / rows
         # One class only has no kappa (0 / 0): agreement beyond chance is then none.
-        found["quadratic_kappa"] = np.where(by_chance > 0, 1 - observed / np.where(by_chance > 0, by_chance, 1), 0)
-    return found
+        values["quadratic_kappa"] = np.where(by_chance > 0, 1 - observed / np.where(by_chance > 0, by_chance, 1), 0)
+    return values
 
 
 def intervals(confusion: NDArray[np.integer], ordinal: bool) -> dict[str, tuple[float, float]]:
@@ -92,18 +92,18 @@ def intervals(confusion: NDArray[np.integer], ordinal: bool) -> dict[str, tuple[
     multinomial: so it is the counts that are drawn. Says what another draw of reviews would do, not what another seed
     of the training would."""
     counts = np.asarray(confusion).ravel()
-    seen, rows = np.flatnonzero(counts), counts.sum()
+    filled, rows = np.flatnonzero(counts), counts.sum()
     drawing = np.random.default_rng(0)
 
     def draw(times: int) -> dict[str, Floats]:
         drawn = np.zeros((times, counts.size), dtype=int)
-        drawn[:, seen] = drawing.multinomial(rows, counts[seen] / rows, size=times)
+        drawn[:, filled] = drawing.multinomial(rows, counts[filled] / rows, size=times)
         return rates(drawn.reshape(times, *np.shape(confusion)), ordinal)
 
     # In parts, because with a hundred labels all resamples at once would take half a gigabyte.
     part = min(RESAMPLES, max(1, CELLS_AT_ONCE // counts.size))
     parts = [draw(min(part, RESAMPLES - begun)) for begun in range(0, RESAMPLES, part)]
-    ends = {name: np.quantile(np.concatenate([found[name] for found in parts]), (0.025, 0.975)) for name in parts[0]}
+    ends = {name: np.quantile(np.concatenate([drawn[name] for drawn in parts]), (0.025, 0.975)) for name in parts[0]}
     return {name: (float(low), float(high)) for name, (low, high) in ends.items()}
 
 
@@ -135,7 +135,7 @@ def write_answers(path: Path, splits: Mapping[str, tuple[reviews_of.Reviews, Flo
     """One JSON line a review: {split, text, label, guess, probabilities}, labels as indices; `splits`: reviews and
     their logits (n, k).
 
-    guess is the likeliest label as it is judged: of probabilities rounded to five digits two may be equal.
+    guess is the likeliest label as it is scored: of probabilities rounded to five digits two may be equal.
     """
     with path.open("w", encoding="utf-8") as file:
         for split, (reviews, logits) in splits.items():
@@ -149,7 +149,7 @@ def write_answers(path: Path, splits: Mapping[str, tuple[reviews_of.Reviews, Flo
 def fit_baselines(
     train: reviews_of.Reviews, names: Sequence[str], ordinal: bool
 ) -> Callable[[reviews_of.Reviews], dict[str, Metrics]]:
-    """What a rating costs without a network, learnt from `train` and judged on any reviews: the commonest label, and
+    """What a rating costs without a network, learnt from `train` and evaluated on any reviews: the commonest label, and
     TF-IDF with logistic regression on at most MOST_COUNTED reviews (`train` is shuffled): on 200,000 it would take
     longer than a GPU trains."""
     from sklearn.feature_extraction.text import TfidfVectorizer
@@ -167,13 +167,13 @@ def fit_baselines(
         )
         counting.fit(few.texts, few.labels)
 
-    def judged(reviews: reviews_of.Reviews) -> dict[str, Metrics]:
+    def evaluate(reviews: reviews_of.Reviews) -> dict[str, Metrics]:
         began = time.monotonic()
-        found = {MAJORITY: compute_metrics(reviews.labels, np.tile(share, (len(reviews), 1)), names, ordinal)}
+        results = {MAJORITY: compute_metrics(reviews.labels, np.tile(share, (len(reviews), 1)), names, ordinal)}
         if counting is not None:
             logits = np.full((len(reviews), len(names)), np.log(1e-9))
             logits[:, counting.classes_] = np.log(np.maximum(counting.predict_proba(reviews.texts), 1e-9))
-            found[TFIDF] = compute_metrics(reviews.labels, logits, names, ordinal, time.monotonic() - began)
-        return found
+            results[TFIDF] = compute_metrics(reviews.labels, logits, names, ordinal, time.monotonic() - began)
+        return results
 
-    return judged
+    return evaluate

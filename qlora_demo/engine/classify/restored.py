@@ -45,9 +45,8 @@ class Restored(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.weight.dtype == self.dtype:
             return linear(x.to(self.dtype), self.weight, self.bias).to(x.dtype)
-        mixed = torch.is_autocast_enabled(
-            x.device.type
-        )  # it would turn the FP32 numbers back, and leave the answer in its dtype
+        # Autocast would turn the FP32 numbers back, and leave the answer in its dtype.
+        mixed = torch.is_autocast_enabled(x.device.type)
         with torch.autocast(x.device.type, enabled=False) if mixed else nullcontext():
             answer = linear(x.to(self.dtype).to(self.weight.dtype), self.weight, self.bias).to(self.dtype)
         return answer if mixed else answer.to(x.dtype)
@@ -64,10 +63,8 @@ def restore_weights(model: nn.Module, kept: Collection[str] = ()) -> int:
         place for place in layers if isinstance(place[2], bnb.nn.Linear4bit) and place[2].compute_dtype is not None
     ]
     slow = [place for place in layers if is_linear(place[2]) and _is_slow(place[2].weight)]
-    sizes = [layer.in_features * layer.out_features for *_, layer in packed] + [
-        layer.weight.numel() for *_, layer in slow
-    ]
-    if sum(sizes) > LIMIT_PARAMETERS:
+    parameters = sum(layer.in_features * layer.out_features for *_, layer in packed)
+    if parameters + sum(layer.weight.numel() for *_, layer in slow) > LIMIT_PARAMETERS:
         return 0
     replaced = 0
     for parent, name, layer in packed:

@@ -100,10 +100,11 @@ def teach(
     taken = _train(classifier, text, label, steps, learning_rate, replay, targets, plan, should_stop)
     after = _shares(classifier, [text, *test.texts], plan)
     on_progress(1.0)
-    shown = [dict(zip(classifier.labels, shares[0].tolist(), strict=True)) for shares in (before, after)]
-    judged = [_judge(classifier, shares[1:], before[1:], test.labels) for shares in (before, after)]
+    predicted = [dict(zip(classifier.labels, shares[0].tolist(), strict=True)) for shares in (before, after)]
+    effects = [_evaluate(classifier, shares[1:], before[1:], test.labels) for shares in (before, after)]
     seconds = round(time.monotonic() - began, 1)
-    return Taught(classifier, text, classifier.labels[label], taken, shown[0], shown[1], judged[0], judged[1], seconds)
+    name = classifier.labels[label]
+    return Taught(classifier, text, name, taken, predicted[0], predicted[1], effects[0], effects[1], seconds)
 
 
 def trained_parameters(model: torch.nn.Module) -> list[tuple[str, torch.nn.Parameter]]:
@@ -173,15 +174,15 @@ def _train(
 
 def _shares(classifier: Classifier, texts: list[str], plan: _Plan) -> Any:
     """Probabilities (n, k), float64."""
-    found = []
+    logits = []
     for start in range(0, len(texts), AT_ONCE):
         some = texts[start : start + AT_ONCE]
-        found += [scores.logits for scores in classifier.score(some)]
+        logits += [scores.logits for scores in classifier.score(some)]
         plan.add(len(some))
-    return softmax(np.stack(found)) if found else np.zeros((0, len(classifier.labels)))
+    return softmax(np.stack(logits)) if logits else np.zeros((0, len(classifier.labels)))
 
 
-def _judge(classifier: Classifier, shares: Any, before: Any, labels: list[int]) -> HeldOut:
+def _evaluate(classifier: Classifier, shares: Any, before: Any, labels: list[int]) -> HeldOut:
     right, kept = np.array(labels), float(np.mean(shares.argmax(1) == before.argmax(1)))
     if not classifier.ordinal or len(classifier.labels) != len(reviews_of.SAMPLE_LABELS):
         return HeldOut(len(labels), None, None, kept)

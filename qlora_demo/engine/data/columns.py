@@ -108,7 +108,7 @@ def _without_collector() -> Iterator[None]:
 
 
 @_without_collector()
-def gather(table: Table | Rows, places: Places, values: LabelValues, *, mend: bool = False) -> Gathered:
+def gather(table: Table | Rows, places: Places, values: LabelValues, *, fix: bool = False) -> Gathered:
     """All texts of `table`. Raises DataError, also where they would take more memory than MAX_HELD_BYTES."""
     text, title, label = (
         table.columns.index(name) if name else -1 for name in (places.text, places.title, places.label)
@@ -118,7 +118,7 @@ def gather(table: Table | Rows, places: Places, values: LabelValues, *, mend: bo
     codes, hashes = [np.empty(0, np.int32)], [np.empty(0, np.int64)]
     for chunk in table.chunks():
         rows, lines = chunk.rows, chunk.lines
-        bodies, texts = read_texts(rows, text, title, mend)
+        bodies, texts = read_texts(rows, text, title, fix)
         if not all(texts):
             for line, whole in zip(lines, texts, strict=True):
                 if not whole:
@@ -139,18 +139,18 @@ def gather(table: Table | Rows, places: Places, values: LabelValues, *, mend: bo
     return Gathered(PackedTexts(packed), np.concatenate(codes), np.concatenate(hashes), tally)
 
 
-def read_texts(rows: list[list[Any]], text: int, title: int, mend: bool) -> tuple[list[str], list[str]]:
+def read_texts(rows: list[list[Any]], text: int, title: int, fix: bool) -> tuple[list[str], list[str]]:
     """(the column `text`, the same with the column `title` before each; -1 = no titles), as stripped text."""
-    bodies = _texts(rows, text, mend)
+    bodies = _texts(rows, text, fix)
     if title < 0:
         return bodies, bodies
-    heads = _texts(rows, title, mend)
+    heads = _texts(rows, title, fix)
     return bodies, [
         f"{head}\n\n{body}" if head and body else head or body for head, body in zip(heads, bodies, strict=True)
     ]
 
 
-def _texts(rows: list[list[Any]], column: int, mend: bool) -> list[str]:
+def _texts(rows: list[list[Any]], column: int, fix: bool) -> list[str]:
     """The column as stripped text; "" where a value is missing."""
     try:
         texts = [row[column].strip() for row in rows]
@@ -158,7 +158,7 @@ def _texts(rows: list[list[Any]], column: int, mend: bool) -> list[str]:
             raise AttributeError
     except AttributeError:
         texts = [_as_text(row[column]) for row in rows]
-    return [repair(text).strip() for text in texts] if mend else texts
+    return [repair(text).strip() for text in texts] if fix else texts
 
 
 def _as_text(value: Any) -> str:

@@ -170,7 +170,7 @@ def _read(source: _Source, columns: Columns, need_label: bool = True) -> DataSet
     gathered = {}
     for split, table in source.tables.items():
         _refuse_other_columns(table, places)
-        gathered[split] = gather(table, places, values, mend=columns.mend)
+        gathered[split] = gather(table, places, values, fix=columns.mend)
     data = assemble(source.name, gathered, tables, places, values, columns.labels, source.label_names)
     return replace(data, revision=source.revision, notes=(*source.notes, *data.notes))
 

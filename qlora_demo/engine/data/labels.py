@@ -116,7 +116,7 @@ def _stars(counts: Mapping[str, int], where: str) -> Scale | None:
         return None
     if own := _own_numbers(counts, numbers, whole):
         return own
-    found = [
+    scales = [
         _numbered(
             counts,
             {label: number - low for label, number in whole.items() if low <= number <= low + 4},
@@ -136,20 +136,20 @@ def _stars(counts: Mapping[str, int], where: str) -> Scale | None:
         if 0.5 <= number <= 5 and (2 * number).is_integer()
     }
     if len(halves) > sum(1 <= number <= 5 for number in whole.values()):
-        found.insert(0, _numbered(counts, halves, 1, 5, "half stars are rounded up: 0.5 counts as 1, 4.5 as 5"))
-    best = max(found, key=lambda scale: total - sum(scale.left_out.values()))
+        scales.insert(0, _numbered(counts, halves, 1, 5, "half stars are rounded up: 0.5 counts as 1, 4.5 as 5"))
+    best = max(scales, key=lambda scale: total - sum(scale.left_out.values()))
     outside = sum(best.left_out.values())
     if total - outside >= COVERED * total:
         return best
     if len(counts) > MOST_LABELS and outside > total / 2:
         return None
-    shown = ", ".join(
+    others = ", ".join(
         f"{label[:20]!r} ({rows:,} rows)"
         for label, rows in sorted(best.left_out.items(), key=lambda item: -item[1])[:4]
     )
     raise DataError(
         f"{where} has stars {best.names[0]} to {best.names[-1]} in {(total - outside) / total:.0%} of its labelled rows"
-        f" only, and beside them {shown}; name the labels that are meant, such as --labels {','.join(best.names)}."
+        f" only, and beside them {others}; name the labels that are meant, such as --labels {','.join(best.names)}."
     )
 
 
@@ -198,9 +198,9 @@ def _words(counts: Mapping[str, int]) -> Scale | None:
     for ranks in _WORDINGS:
         if not all(word in ranks for word in said.values()) or len(set(said.values())) < 2:
             continue
-        found = {label: ranks[word] for label, word in said.items()}
-        if len(set(found.values())) == len(set(said.values())):
-            scale = _ranked(counts, found, "")
+        order = {label: ranks[word] for label, word in said.items()}
+        if len(set(order.values())) == len(set(said.values())):
+            scale = _ranked(counts, order, "")
             return Scale(
                 scale.names, scale.index, True, f"words from bad to good: {', '.join(scale.names)}", scale.left_out
             )
@@ -239,8 +239,8 @@ def _chosen(counts: Mapping[str, int], where: str, chosen: Sequence[str]) -> Sca
                 index[label] = known.index(key(label))
                 break
     if not index:
-        shown = ", ".join(label[:20] for label in list(counts)[:8])
-        raise DataError(f"{where} has none of the labels {', '.join(names)}; its labels are {shown or 'all empty'}.")
+        present = ", ".join(label[:20] for label in list(counts)[:8])
+        raise DataError(f"{where} has none of the labels {', '.join(names)}; its labels are {present or 'all empty'}.")
     numbers = [stars_of(name) for name in names]
     rising = None not in numbers and numbers == sorted(numbers)  # type: ignore[type-var]
     words = None if rising else _words(Counter(names))

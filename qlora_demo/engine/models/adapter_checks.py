@@ -28,13 +28,8 @@ LARGEST_RANK = 1024
 MOST_LABELS = 1000
 PREFIX = "base_model.model."
 HEADS = ("classifier", "score")  # what PEFT saves of every classifier, named or not
-OUTPUTS = (
-    "score",
-    "classifier",
-    "classifier.out_proj",
-    "classification_head.out_proj",
-    "head.out_proj",
-)  # whose rows are the labels
+# The modules whose rows are the labels.
+OUTPUTS = ("score", "classifier", "classifier.out_proj", "classification_head.out_proj", "head.out_proj")
 Shapes = dict[str, tuple[int, ...]]
 
 _MODULE = re.compile(r"[A-Za-z_]\w{0,63}(\.\w{1,64}){0,15}", re.ASCII)

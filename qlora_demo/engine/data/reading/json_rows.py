@@ -171,10 +171,10 @@ class _Text:
         self.peek()
         while True:
             try:
-                found, end = self._decoder.raw_decode(self._text, self._at)
+                value, end = self._decoder.raw_decode(self._text, self._at)
                 # A number at the end of what is there may go on.
                 if end < len(self._text) or not self._fill():
-                    return self._passed(found, end)
+                    return self._passed(value, end)
             except RecursionError:
                 raise self.broken("it is nested too deep") from None
             except json.JSONDecodeError as error:
@@ -247,7 +247,7 @@ def _items(text: _Text) -> Iterator[Items]:
 
 def _object(text: _Text) -> Iterator[Items]:
     """The rows in one object: those of the first array of objects that it holds, else of its columns, else itself."""
-    found: dict[str, Any] = {}
+    members: dict[str, Any] = {}
     before = text.passed
     text.take("{")
     while text.peek() != "}":
@@ -264,17 +264,17 @@ def _object(text: _Text) -> Iterator[Items]:
                 yield from items
                 _pass_over_rest(text)
                 return
-            found[key] = values
+            members[key] = values
             for more, _ in items:
                 values += more
                 _refuse_long(text, before)
         else:
-            found[key] = text.value()[0]
+            members[key] = text.value()[0]
             _refuse_long(text, before)
         if text.peek() != "}":
             text.take(",")
     text.take("}")
-    yield _rows_of(found), "\\u0000"
+    yield _rows_of(members), "\\u0000"
 
 
 def _refuse_long(text: _Text, before: int) -> None:
