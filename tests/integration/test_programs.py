@@ -31,7 +31,7 @@ def run_python(code: str) -> Any:
     names: dict[str, Any] = {"print": lambda *_: None}
     with ThreadPoolExecutor(1) as pool:  # a browser test before this one leaves its event loop in the main thread
         pool.submit(exec, compile(code, "README.md", "exec"), names).result()
-    return names["found"]
+    return names["answer"]
 
 
 @pytest.fixture(scope="module")
