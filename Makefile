@@ -10,9 +10,9 @@ INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --constraint
 run: setup
 	GRADIO_SERVER_NAME=$(HOST) GRADIO_SERVER_PORT=$(PORT) $(PY) app.py
 
-# As many processes as cores, each computing on one thread. Tests that share an app are a group (tests/conftest.py) and
-# stay in one process; files in their order: the long ones (browser) first, the quick ones (unit) last.
-PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+# As many processes as cores, each computing on one thread. Files that share an app (tests/conftest.py) stay in one
+# process; files in their order: the long ones (browser) first, the quick ones (unit) last.
+PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
 test: setup-dev
 	@echo "Everything a change needs: about 8 minutes on two cores (make test-all adds the slow tests: 15 more)."

@@ -1,23 +1,47 @@
 """What several kinds of tests share: apps, one finished run.
 
-Tests that share something stay in one process, in the order of their files. They are a group (`xdist_group`), named
-where several files share an app, else the file itself."""
+Tests that share something stay in one process, in the order of their files: those of a file, and of the files that
+SHARING names."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.hub_server import TOKEN, HubServer, environment
 from tests.serving import NOBODY, App, start_app, stop_app
 
+SHARING = {
+    "tests/browser/test_classify_page.py": "app",
+    "tests/browser/test_file_panel.py": "app",
+    "tests/browser/test_learn.py": "app",
+    "tests/browser/test_memory_tab.py": "app",
+    "tests/integration/test_app.py": "app",
+    "tests/integration/test_classifier_numbers.py": "app",
+    "tests/integration/test_front_door.py": "app",
+    "tests/integration/test_programs.py": "app",
+    "tests/browser/test_two_visitors.py": "public",
+    "tests/browser/test_data_tab.py": "hub",
+    "tests/browser/test_hub.py": "hub",
+    "tests/browser/test_publish_tab.py": "hub",
+}
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+class FilesThatShareAnApp(LoadScopeScheduling):
+    """Hands out files whole, and those that share an app to one process.
+
+    pytest-xdist's own `loadgroup` (3.8) renames tests for that, which pytest 9.2 no longer lets it do."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return SHARING.get(file, file)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    return FilesThatShareAnApp(config, log)
 
 
 @pytest.fixture(scope="session")

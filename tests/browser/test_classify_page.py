@@ -13,7 +13,7 @@ from playwright.sync_api import Page
 from tests.browser.waiting import Open, choose, fill, open_tab, wait_for_text
 from tests.serving import App
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("app")]
+pytestmark = pytest.mark.browser
 STARS = "parseFloat(document.querySelector('#classify-stars').innerText)"
 SHARES = "before => document.querySelector('#classify-probabilities').innerText {} before"
 HOSTILE = "<script>window.hacked = true</script> **awful** $x^2$ \u202ethgir <b>broke</b> 🙂"

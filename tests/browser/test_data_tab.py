@@ -17,7 +17,7 @@ from tests.browser.waiting import Open, check_layout, choose, enter, fill, open_
 from tests.hub_server import HubServer, make_amazon_reviews
 from tests.serving import App
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("hub")]
+pytestmark = pytest.mark.browser
 HOSTILE = "<script>document.title = 'run'</script> **bold** $x^2$ {{value}} ${1+1} שלום \u202eabc\u202c 👍"
 
 

@@ -16,7 +16,7 @@ from tests.messy_file import write_messy
 from tests.reviews import first_reviews
 from tests.serving import App
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("app")]
+pytestmark = pytest.mark.browser
 
 
 def send(page: Page, path: Path) -> None:

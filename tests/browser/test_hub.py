@@ -11,7 +11,7 @@ from tests.hub_server import HubServer, make_gpt2
 from tests.reviews import write_reviews
 from tests.serving import App
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("hub")]
+pytestmark = pytest.mark.browser
 MODEL = "openai-community/gpt2"
 
 

@@ -11,7 +11,7 @@ from playwright.sync_api import Page
 from tests.browser.waiting import Open, check_layout, choose, fill, open_tab, wait_for_text
 from tests.serving import App
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("app")]
+pytestmark = pytest.mark.browser
 
 
 def open_learn(page: Page) -> None:

@@ -13,7 +13,7 @@ from tests.browser.waiting import Open, fill, wait_for_text
 from tests.conftest import Cli
 from tests.serving import App
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("app")]
+pytestmark = pytest.mark.browser
 EQUAL = "as predicted, to the byte"
 
 

@@ -20,7 +20,7 @@ from tests.browser.waiting import Open
 from tests.hub_server import TOKEN, USER, HubServer
 from tests.serving import SPACE, App, start_app, stop_app
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("hub")]
+pytestmark = pytest.mark.browser
 
 
 @pytest.fixture

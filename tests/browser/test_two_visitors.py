@@ -11,7 +11,7 @@ from tests.browser.waiting import Open, fill, open_tab, open_train, wait_for_sta
 from tests.reviews import write_reviews
 from tests.serving import App
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("public")]
+pytestmark = pytest.mark.browser
 PINNED = "Broke after two days, a waste of money."
 
 

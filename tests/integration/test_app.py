@@ -13,8 +13,6 @@ from gradio_client.exceptions import AppError
 from tests.commands import python
 from tests.serving import ROOT, App, app_environment, free_port
 
-pytestmark = pytest.mark.xdist_group("app")
-
 
 @pytest.fixture(scope="module")
 def client(app: App) -> Client:

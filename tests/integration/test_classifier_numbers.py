@@ -29,8 +29,6 @@ from qlora_demo.services.classify import ClassifyService
 from tests.conftest import Cli
 from tests.serving import App
 
-pytestmark = pytest.mark.xdist_group("app")
-
 RESTORED = "qlora_demo.engine.classify.restored"
 FP32, BF16 = 1e-5, 0.01
 ODD = ["Good.", "<script>alert(1)</script> \u202e $x^2$ 👍🏽", "bad " * 300]

@@ -14,8 +14,6 @@ import pytest
 
 from tests.serving import ROOT, App
 
-pytestmark = pytest.mark.xdist_group("app")
-
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SECTION = README[README.index("## From programs") : README.index("## Where it runs")]
 
