@@ -15,11 +15,11 @@ run: setup
 PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
 test: setup-dev
-	@echo "Everything a change needs: about 8 minutes on two cores (make test-all adds the slow tests: 15 more)."
+	@echo "Everything a change needs: about 8 minutes on two cores (make test-all adds the slow tests: 10 more)."
 	$(PYTEST) -m "not slow" $(ARGS)
 
 test-slow: setup-dev
-	@echo "The slow tests alone: about 15 minutes on two cores."
+	@echo "The slow tests alone: about 10 minutes on two cores."
 	$(PYTEST) -m slow $(ARGS)
 
 test-all: test test-slow

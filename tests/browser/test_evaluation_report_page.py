@@ -200,21 +200,18 @@ def test_it_fits_a_phone(page: Page, new: Job) -> None:
 
 def test_calibrated_answers(page: Page, runs: tuple[Job, Job]) -> None:
     page.locator("#classify-review textarea").fill("Great sound, but the battery barely lasts an afternoon.")
-    answered = "document.querySelector('#classify-certainty').innerText.includes('nswer')"
-    page.wait_for_function(answered)
+    page.wait_for_function("document.querySelector('#classify-certainty').innerText.includes('nswer')")
+    probabilities = "#classify-probabilities"
+    changed = f"before => document.querySelector('{probabilities}').innerText !== before"
+    of_the_shipped = page.inner_text(probabilities)
     use(page, runs[0])
     box = page.get_by_label("Calibrated probabilities")
     box.wait_for()
-    page.wait_for_function(answered)
-    before = page.inner_text("#classify-probabilities")
-    box.check()
-    page.wait_for_function(
-        "before => document.querySelector('#classify-probabilities').innerText !== before", arg=before
-    )
-    box.uncheck()
-    page.wait_for_function(
-        "before => document.querySelector('#classify-probabilities').innerText === before", arg=before
-    )
+    page.wait_for_function(changed, arg=of_the_shipped)
+    for step in (box.check, box.uncheck):
+        before = page.inner_text(probabilities)
+        step()
+        page.wait_for_function(changed, arg=before)
     # A run that fitted no temperature offers none.
     use(page, runs[1])
     box.wait_for(state="hidden")

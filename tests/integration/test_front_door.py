@@ -43,7 +43,7 @@ def services(app: App) -> Door:
         "start_run": lambda config: own.train.start(RunConfig.read(config)),
         "run": own.train.report,
         "stop_run": lambda run, key: own.train.stop(run, key, at_home=True),
-        "runs": own.train.runs,
+        "runs": lambda: [run.to_dict() for run in own.train.runs()],
     }
 
     def ask(name: str, values: dict[str, Any]) -> Any:
