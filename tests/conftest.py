@@ -6,6 +6,8 @@ SHARING names."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -44,31 +46,33 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
     return FilesThatShareAnApp(config, log)
 
 
+@contextmanager
+def running_app(place: Path, **variables: str) -> Iterator[App]:
+    """An app whose runs and log lie in `place`, and which has no Hub."""
+    running = start_app(place / "runs", place / "app.log", HF_ENDPOINT=NOBODY, **variables)
+    yield running
+    stop_app(running)
+
+
 @pytest.fixture(scope="session")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     """The app at home, of the group `app`: its tests start no training run, or end and name the ones they start."""
-    place = tmp_path_factory.mktemp("app")
-    running = start_app(place / "runs", place / "app.log", HF_ENDPOINT=NOBODY)
-    yield running
-    stop_app(running)
+    with running_app(tmp_path_factory.mktemp("app")) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
 def own_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     """An app of one module, whose tests build on the runs that those before them left, as a user does."""
-    place = tmp_path_factory.mktemp("own-app")
-    running = start_app(place / "runs", place / "app.log", HF_ENDPOINT=NOBODY)
-    yield running
-    stop_app(running)
+    with running_app(tmp_path_factory.mktemp("own-app")) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")
 def public_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     """A public host, of the group `public`."""
-    place = tmp_path_factory.mktemp("public")
-    running = start_app(place / "runs", place / "app.log", HF_ENDPOINT=NOBODY, QLORA_DEMO_PUBLIC="1")
-    yield running
-    stop_app(running)
+    with running_app(tmp_path_factory.mktemp("public"), QLORA_DEMO_PUBLIC="1") as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -107,7 +107,7 @@ def command(app: App, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     return ask
 
 
-def test_answers(services: Door, http: Door, mcp: Door, command: Door) -> None:
+def test_answers(app: App, services: Door, http: Door, mcp: Door, command: Door) -> None:
     review = {"text": "I love this product, it is perfect!", "adapter": "sample"}
     [typed], other = command("classify", review), services("classify", review)
     for found in (http("classify", review), typed):
@@ -119,7 +119,8 @@ def test_answers(services: Door, http: Door, mcp: Door, command: Door) -> None:
     assert http("memory", model) == command("memory", model)["stages"] == stages
     assert all(str(stage["total_bytes"]) in json.dumps(mcp("memory", model)) for stage in stages)
     listed = [[run["run"] for run in door("runs", {})] for door in (services, http, command)]
-    assert listed[0] == listed[1] == [run for run in listed[2] if run in listed[0]], "it lists measurements, too"
+    assert listed[0] == listed[1] == [job.id for job in Store(app.home).jobs("train")]
+    assert listed[2] == [job.id for job in Store(app.home).jobs()], "the command line lists measurements and files, too"
 
 
 REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
